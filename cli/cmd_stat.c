@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+/* cmd_stat.c - `klotski stat`: the state of one disk. */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int set_get(void *ctx, const char *value)
+{
+    *(const char **)ctx = value;
+    return CLI_GO;
+}
+
+/* The value at "zone.used_frames". */
+static int print_field(struct json_object *reply, const char *path)
+{
+    char *copy = strdup(path), *save = NULL;
+    struct json_object *at = reply;
+
+    for (char *name = strtok_r(copy, ".", &save); name != NULL; name = strtok_r(NULL, ".", &save))
+        at = cli_get(at, name);
+    free(copy);
+    if (at == NULL) {
+        cli_error("the disk reports no '%s'", path);
+        return CLI_FAIL;
+    }
+    puts(json_object_get_string(at));
+    return CLI_OK;
+}
+
+static void print_disk(struct json_object *reply, const struct cli_disk *where)
+{
+    struct json_object *disk = cli_get(reply, "disk"), *store = cli_get(reply, "store");
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+    uint64_t packed = cli_get_u64(store, "compressed"), raw = cli_get_u64(store, "raw");
+    uint64_t same = cli_get_u64(store, "same"), block = cli_get_u64(disk, "block");
+    uint64_t payload = cli_get_u64(store, "payload_bytes"),
+             frames = cli_get_u64(store, "frame_bytes");
+
+    printf("disk '%s', pid %" PRIu64 "\n", where->name, cli_get_u64(disk, "pid"));
+    printf("  connect   nbd+unix:///?socket=%s\n", where->nbd);
+    printf("  size      %s in blocks of %s, %s level %" PRId64 "\n",
+           cli_bytes(cli_get_u64(disk, "size"), a), cli_bytes(block, b),
+           cli_get_str(disk, "compress"), cli_get_i64(disk, "level"));
+    printf("  holds     %s: %s blocks compressed, %s raw, %s same-filled\n",
+           cli_bytes((packed + raw + same) * block, a), cli_count(packed, b), cli_count(raw, c),
+           cli_count(same, d));
+    printf("  payload   %s in %s of frames (%u %% dense), metadata %s\n", cli_bytes(payload, a),
+           cli_bytes(frames, b), cli_percent(payload, frames),
+           cli_bytes(cli_get_u64(store, "metadata_bytes"), c));
+    if (cli_get_u64(store, "limit_bytes") > 0)
+        printf("  limit     %s\n", cli_bytes(cli_get_u64(store, "limit_bytes"), a));
+    printf("  done      %s writes, %s reads, %s discards; %s writes refused\n",
+           cli_count(cli_get_u64(store, "writes"), a), cli_count(cli_get_u64(store, "reads"), b),
+           cli_count(cli_get_u64(store, "discards"), c),
+           cli_count(cli_get_u64(store, "refused"), d));
+}
+
+static void print_system(struct json_object *reply)
+{
+    struct json_object *system = cli_get(reply, "system");
+    int64_t total = cli_get_i64(system, "hugepages_total");
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT];
+
+    printf("  system    %s held", cli_bytes(cli_get_u64(system, "resident_bytes"), a));
+    if (total > 0)
+        printf("; huge pages: %s of %s free", cli_count(cli_get_u64(system, "hugepages_free"), b),
+               cli_count((uint64_t)total, c));
+    putchar('\n');
+}
+
+static void print_zone(struct json_object *reply)
+{
+    struct json_object *zone = cli_get(reply, "zone");
+    uint64_t frames = cli_get_u64(zone, "frames"), size = cli_get_u64(zone, "frame_bytes");
+    uint64_t blocks = cli_get_u64(zone, "blocks"), present = cli_get_u64(zone, "present_blocks");
+    uint64_t given = cli_get_u64(zone, "given_blocks"), used = cli_get_u64(zone, "used_frames");
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+
+    printf("\nzone of %s (%s)\n", cli_bytes(frames * size, a),
+           cli_get_str(cli_get(reply, "disk"), "backing"));
+    printf("  blocks    %s of %s: %s present (%" PRIu64 " free as a whole), %" PRIu64 " taken\n",
+           cli_count(blocks, a), cli_bytes(blocks > 0 ? frames / blocks * size : 0, b),
+           cli_count(present, c), cli_get_u64(zone, "free_blocks"), given);
+    printf("  frames    %s of %s: %s used (%u %%), ", cli_count(frames, a), cli_bytes(size, b),
+           cli_count(used, c), cli_percent(used, frames));
+    printf("%s free in present blocks, %s stuck\n", cli_count(cli_get_u64(zone, "free_frames"), a),
+           cli_count(cli_get_u64(zone, "stuck_frames"), b));
+    print_system(reply);
+    printf("  migration %s frames moved, %s failed, %s put back, %s scanned; %s stalls\n",
+           cli_count(cli_get_u64(zone, "migrated"), a), cli_count(cli_get_u64(zone, "failed"), b),
+           cli_count(cli_get_u64(zone, "put_back"), c), cli_count(cli_get_u64(zone, "scanned"), d),
+           cli_count(cli_get_u64(zone, "stalls"), (char[CLI_TEXT]){0}));
+}
+
+static void print_zs(struct json_object *reply)
+{
+    struct json_object *zs = cli_get(reply, "zs");
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+
+    printf("  zsmalloc  %s objects in %s zspages; %s frames freeable, %s objects moved\n",
+           cli_count(cli_get_u64(zs, "objects"), a), cli_count(cli_get_u64(zs, "zspages"), b),
+           cli_count(cli_get_u64(zs, "freeable_frames"), c),
+           cli_count(cli_get_u64(zs, "objects_moved"), d));
+}
+
+static size_t list_length(struct json_object *list)
+{
+    return list != NULL && json_object_is_type(list, json_type_array)
+               ? json_object_array_length(list)
+               : 0;
+}
+
+static void print_owners(struct json_object *owners)
+{
+    static const char *const columns[] = {"frames", "movable", "pinned", "isolated"};
+    char text[CLI_TEXT];
+
+    if (list_length(owners) == 0)
+        return;
+    printf("\n  %-20s %12s %12s %12s %12s\n", "owner", "frames", "movable", "pinned", "isolated");
+    for (size_t i = 0; i < list_length(owners); i++) {
+        struct json_object *row = json_object_array_get_idx(owners, i);
+        printf("  %-20.20s", cli_get_str(row, "name"));
+        for (size_t j = 0; j < 4; j++)
+            printf(" %12s", cli_count(cli_get_u64(row, columns[j]), text));
+        putchar('\n');
+    }
+}
+
+static void print_leases(struct json_object *leases)
+{
+    char text[CLI_TEXT];
+
+    if (list_length(leases) == 0)
+        return;
+    printf("\n  %-8s %12s\n", "taken: id", "size");
+    for (size_t i = 0; i < list_length(leases); i++) {
+        struct json_object *row = json_object_array_get_idx(leases, i);
+        printf("  %-9" PRIu64 " %12s  %s\n", cli_get_u64(row, "id"),
+               cli_bytes(cli_get_u64(row, "bytes"), text),
+               cli_get_bool(row, "held") ? "by a program, until it ends" : "until `klotski give`");
+    }
+}
+
+static int report(struct json_object *reply, const struct cli_disk *where, const char *field,
+                  bool json)
+{
+    if (json) {
+        cli_print_json(reply);
+        return CLI_OK;
+    }
+    if (field != NULL)
+        return print_field(reply, field);
+    print_disk(reply, where);
+    print_zs(reply);
+    print_zone(reply);
+    print_owners(cli_get(reply, "owners"));
+    print_leases(cli_get(reply, "leases"));
+    return CLI_OK;
+}
+
+static int run_stat(const struct cli_command *self, int argc, char **argv)
+{
+    static const struct cli_option options[] = {{"get", true, set_get}, {NULL, false, NULL}};
+    const char *field = NULL;
+    struct cli_args args;
+    struct cli_disk disk;
+    struct json_object *reply;
+    int sock;
+
+    int rc = cli_parse(self, argc, argv, options, &field, &args);
+    if (rc == CLI_GO)
+        rc = cli_disk_argument(self, &args);
+    if (rc == CLI_GO)
+        rc = cli_open(args.disk, &disk, &sock);
+    if (rc != CLI_GO)
+        return rc;
+    rc = cli_request(sock, cli_op("stat"), &reply, NULL);
+    close(sock);
+    if (rc != CLI_GO)
+        return rc;
+    rc = cli_judge(self, reply);
+    if (rc == CLI_GO)
+        rc = report(reply, &disk, field, args.json);
+    json_object_put(reply);
+    return rc;
+}
+
+const struct cli_command cli_cmd_stat = {
+    .name = "stat",
+    .synopsis = "[NAME] [--get FIELD] [--json]",
+    .brief = "what a disk holds, and where its memory is",
+    .help = "Figures are read while the disk works: each is true at some moment, not all at the\n"
+            "same one.  \"System\" is what the system itself says that the disk's memory file\n"
+            "holds, and of its pool of huge pages.\n"
+            "\n"
+            "  --get FIELD   only one of the figures, by its name in the JSON: zone.used_frames\n"
+            "  --json        everything, for programs\n",
+    .run = run_stat,
+};

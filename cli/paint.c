@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+/* paint.c - draws a zone: blocks as bars, frames as dots.
+ *
+ * A present block is a bar as high as the block is full, from violet (sparse) to
+ * yellow (dense).  What matters more than fullness has a sign of its own: fenced
+ * before stuck before free before absent.  Every sign can be told apart without
+ * colour, and again in plain ASCII.
+ */
+#include "paint.h"
+
+#include <string.h>
+
+#define MAX_ROWS 32 /* more cells than that many rows: several blocks a cell */
+
+enum cell { ABSENT, FREE, FILLED, STUCK, FENCED };
+
+/* Signs of the cells but FILLED. */
+static const char *const signs_utf8[] = {"\u00b7", "_", "", "\u00d7", "#"};
+static const char *const signs_ascii[] = {".", "_", "", "x", "#"};
+static const unsigned sign_colours[] = {240, 245, 0, 196, 201};
+
+/* Bars by eighths, and the same in ASCII by tenths. */
+static const char *const bars[] = {"\u2581", "\u2582", "\u2583", "\u2584",
+                                   "\u2585", "\u2586", "\u2587", "\u2588"};
+static const unsigned bar_colours[] = {61, 67, 31, 37, 36, 72, 113, 185};
+static const char *const digits[] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
+
+static void put(FILE *out, const struct paint_style *style, unsigned colour, const char *text)
+{
+    if (style->colour)
+        fprintf(out, "\033[38;5;%um%s\033[0m", colour, text);
+    else
+        fputs(text, out);
+}
+
+static unsigned cells_per_row(const struct paint_style *style)
+{
+    unsigned room = style->width > 6 ? style->width - 6 : 1;
+    unsigned row = 8;
+
+    while (row * 2 <= room && row < 64)
+        row *= 2;
+    return row;
+}
+
+size_t paint_blocks_per_cell(const struct paint_style *style, size_t n)
+{
+    size_t group = 1;
+
+    while ((n + group - 1) / group > (size_t)cells_per_row(style) * MAX_ROWS)
+        group *= 2;
+    return group;
+}
+
+/* What a group of blocks looks like together; the absent ones do not count
+ * unless all are. */
+static enum cell cell_of(const struct paint_block *blocks, size_t n, double *full)
+{
+    uint64_t used = 0, all = 0;
+    bool stuck = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (blocks[i].fenced)
+            return FENCED;
+        if (!blocks[i].present)
+            continue;
+        used += blocks[i].used;
+        all += (uint64_t)blocks[i].used + blocks[i].free;
+        stuck |= blocks[i].stuck > 0;
+    }
+    if (stuck)
+        return STUCK;
+    if (all == 0)
+        return ABSENT;
+    *full = (double)used / (double)all;
+    return used == 0 ? FREE : FILLED;
+}
+
+static void put_bar(FILE *out, const struct paint_style *style, double full)
+{
+    size_t eighth = (size_t)(full * 7.999);
+    size_t tenth = (size_t)(full * 9.0 + 0.5); /* 0 and 9: at the ends only */
+
+    put(out, style, bar_colours[eighth], style->ascii ? digits[tenth] : bars[eighth]);
+}
+
+static void put_cell(FILE *out, const struct paint_style *style, enum cell cell, double full)
+{
+    if (cell == FILLED)
+        put_bar(out, style, full);
+    else
+        put(out, style, sign_colours[cell], (style->ascii ? signs_ascii : signs_utf8)[cell]);
+}
+
+void paint_blocks(FILE *out, const struct paint_style *style, const struct paint_block *blocks,
+                  size_t n)
+{
+    size_t group = paint_blocks_per_cell(style, n);
+    size_t row = (size_t)cells_per_row(style) * group;
+
+    for (size_t start = 0; start < n; start += row) {
+        fprintf(out, "%5zu ", start);
+        for (size_t i = start; i < n && i < start + row; i += group) {
+            double full = 0;
+            size_t left = n - i < group ? n - i : group;
+            enum cell cell = cell_of(blocks + i, left, &full);
+            put_cell(out, style, cell, full);
+        }
+        fputc('\n', out);
+    }
+}
+
+static void key(FILE *out, const struct paint_style *style, enum cell cell, const char *what)
+{
+    put_cell(out, style, cell, 0);
+    fputs(what, out);
+}
+
+void paint_blocks_legend(FILE *out, const struct paint_style *style, size_t n)
+{
+    size_t group = paint_blocks_per_cell(style, n);
+
+    fputs("      ", out);
+    key(out, style, ABSENT, " absent  ");
+    key(out, style, FREE, " free  ");
+    for (int i = 0; i < 8; i++)
+        put_bar(out, style, (i + 0.5) / 8);
+    fputs(" sparse to dense  ", out);
+    key(out, style, STUCK, " stuck  ");
+    key(out, style, FENCED, " fenced\n");
+    if (group > 1)
+        fprintf(out, "      a cell is %zu blocks\n", group);
+}
+
+/* ---- frames ------------------------------------------------------------ */
+
+/* Dots of a Braille cell from the first frame to the eighth: down the left
+ * column, then down the right one. */
+static const unsigned char dots[8] = {0x01, 0x02, 0x04, 0x40, 0x08, 0x10, 0x20, 0x80};
+
+/* Kinds as in enum kl_frame_kind: '0' absent, '1' free, '2' movable,
+ * '3' unmovable, '4' pinned, '5' isolated. */
+static unsigned frames_colour(const char *kinds, size_t n)
+{
+    unsigned colour = 113;
+
+    for (size_t i = 0; i < n; i++) {
+        if (kinds[i] == '3' || kinds[i] == '4')
+            return 196;
+        if (kinds[i] == '5')
+            colour = 201;
+    }
+    return colour;
+}
+
+static void put_frames(FILE *out, const struct paint_style *style, const char *kinds, size_t n)
+{
+    unsigned pattern = 0, used = 0;
+    char text[4] = {0};
+
+    for (size_t i = 0; i < n; i++)
+        if (kinds[i] >= '2') {
+            pattern |= dots[i];
+            used++;
+        }
+    if (style->ascii) {
+        text[0] = used == 0 ? '.' : (char)('0' + used);
+    } else { /* U+2800 + pattern */
+        text[0] = (char)0xe2;
+        text[1] = (char)(0xa0 | (pattern >> 6));
+        text[2] = (char)(0x80 | (pattern & 0x3f));
+    }
+    put(out, style, frames_colour(kinds, n), text);
+}
+
+static void frames_line(FILE *out, const struct paint_style *style, const char *kinds, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8)
+        put_frames(out, style, kinds + i, n - i < 8 ? n - i : 8);
+}
+
+static void block_note(FILE *out, const struct paint_block *block)
+{
+    uint64_t all = (uint64_t)block->used + block->free;
+
+    if (all > 0)
+        fprintf(out, " %3.0f %%%s", 100.0 * block->used / (double)all, block->fenced ? " #" : "");
+}
+
+void paint_frames(FILE *out, const struct paint_style *style, const struct paint_block *blocks,
+                  size_t first, size_t end, const char *kinds, size_t per_block)
+{
+    size_t room = style->width > 21 ? style->width - 14 : 8;
+    size_t per_line = room >= 64 ? 512 : room >= 32 ? 256 : 64;
+
+    for (size_t b = first; b < end; b++) {
+        const char *frames = kinds + b * per_block;
+        fprintf(out, "%5zu ", b);
+        if (!blocks[b].present) {
+            fputs("absent\n", out);
+            continue;
+        }
+        for (size_t i = 0; i < per_block; i += per_line) {
+            size_t left = per_block - i;
+            if (i > 0)
+                fputs("\n      ", out);
+            frames_line(out, style, frames + i, left < per_line ? left : per_line);
+        }
+        block_note(out, &blocks[b]);
+        fputc('\n', out);
+    }
+}
+
+void paint_frames_legend(FILE *out, const struct paint_style *style)
+{
+    if (style->ascii)
+        fputs("      a sign is 8 frames: how many of them are used, '.' none\n", out);
+    else
+        fputs("      a dot is a used frame, 8 frames a cell\n", out);
+    if (!style->colour)
+        return;
+    fputs("      ", out);
+    put(out, style, 113, "movable");
+    fputs(", ", out);
+    put(out, style, 201, "isolated");
+    fputs(", ", out);
+    put(out, style, 196, "unmovable or pinned");
+    fputc('\n', out);
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+/* backing.c - the memory behind a zone: one memory file, mapped as a whole.
+ *
+ * Invariants
+ *   1. The mapping is aligned to a huge page and covers the whole file.
+ *   2. MAP_NORESERVE: no huge page is reserved for what is not populated.
+ *   3. Memory comes and goes only by kli_memfile_populate and _release.
+ *   4. The mapping is neither inherited by fork nor part of a core dump.
+ *
+ * Thread safety: as the zone's; nothing here changes after creation.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FRAME_SHIFT       12u
+#define HUGE_BLOCK_ORDER  (KLI_HUGE_SHIFT - FRAME_SHIFT)
+#define BLOCK_ORDER_MAX   18u
+#define BACKING_BYTES_MAX ((uint64_t)1 << 44) /* 2^32 frames of 4 KiB */
+
+struct kl_linux_backing {
+    struct kl_backing backing;
+    enum kl_linux_kind kind;
+    int fd;
+};
+
+static int backing_populate(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    struct kl_linux_backing *self = ctx;
+
+    return kli_memfile_populate(self->fd, offset, bytes);
+}
+
+static int backing_release(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    struct kl_linux_backing *self = ctx;
+
+    return kli_memfile_release(self->fd, offset, bytes);
+}
+
+/* The file mapped at an address aligned to a huge page, or NULL. */
+static void *map_aligned(int fd, uint64_t bytes)
+{
+    uint64_t room = bytes + KLI_HUGE_BYTES;
+    char *hole = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint64_t head;
+    char *base;
+
+    if (hole == MAP_FAILED)
+        return NULL;
+    head = (uint64_t)(-(uintptr_t)hole & (KLI_HUGE_BYTES - 1));
+    base = hole + head;
+    if (head)
+        munmap(hole, head);
+    munmap(base + bytes, KLI_HUGE_BYTES - head);
+    if (mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
+        MAP_FAILED) {
+        munmap(base, bytes);
+        return NULL;
+    }
+    return base;
+}
+
+static int backing_map(struct kl_linux_backing *self)
+{
+    struct kl_backing *backing = &self->backing;
+
+    backing->base = map_aligned(self->fd, backing->bytes);
+    if (!backing->base)
+        return -KL_ENOMEM;
+    if (madvise(backing->base, backing->bytes, MADV_DONTFORK) != 0 ||
+        madvise(backing->base, backing->bytes, MADV_DONTDUMP) != 0) {
+        int err = kli_linux_error(errno);
+
+        munmap(backing->base, backing->bytes);
+        return err;
+    }
+    return 0;
+}
+
+/* Shape and file of one kind. */
+static int backing_open(struct kl_linux_backing *self, enum kl_linux_kind kind,
+                        const struct kl_linux_backing_config *config)
+{
+    struct kl_backing *backing = &self->backing;
+    unsigned order =
+        kind == KL_LINUX_MEMFD && config->block_order ? config->block_order : HUGE_BLOCK_ORDER;
+    uint64_t block = (uint64_t)1 << (FRAME_SHIFT + order);
+    int err;
+
+    backing->size = sizeof(*backing);
+    backing->ctx = self;
+    backing->frame_shift = FRAME_SHIFT;
+    backing->block_order = order;
+    backing->bytes = (config->bytes + block - 1) & ~(block - 1);
+    backing->populate = backing_populate;
+    backing->release = backing_release;
+    self->kind = kind;
+    self->fd = kli_memfile_create(kind, backing->bytes, false);
+    if (self->fd < 0)
+        return self->fd;
+    err = backing_map(self);
+    if (err)
+        close(self->fd);
+    return err;
+}
+
+/* Huge pages where the pool has them all now, else ordinary ones. */
+static int backing_open_auto(struct kl_linux_backing *self,
+                             const struct kl_linux_backing_config *config)
+{
+    uint64_t pages = (config->bytes + KLI_HUGE_BYTES - 1) >> KLI_HUGE_SHIFT;
+    int64_t free = kli_hugepages_unreserved();
+
+    if (free >= 0 && (uint64_t)free >= pages && backing_open(self, KL_LINUX_HUGETLB, config) == 0)
+        return 0;
+    return backing_open(self, KL_LINUX_MEMFD, config);
+}
+
+static bool config_valid(const struct kl_linux_backing_config *config)
+{
+    if (!config || config->size < sizeof(*config))
+        return false;
+    if ((unsigned)config->kind > KL_LINUX_MEMFD || config->block_order > BLOCK_ORDER_MAX)
+        return false;
+    if (config->kind == KL_LINUX_HUGETLB && config->block_order &&
+        config->block_order != HUGE_BLOCK_ORDER)
+        return false;
+    return config->bytes != 0 && config->bytes <= BACKING_BYTES_MAX;
+}
+
+int kl_linux_backing_create(const struct kl_linux_backing_config *config,
+                            struct kl_linux_backing **backing)
+{
+    struct kl_linux_backing *self;
+    int err;
+
+    if (!backing || !config_valid(config))
+        return -KL_EINVAL;
+    self = calloc(1, sizeof(*self));
+    if (!self)
+        return -KL_ENOMEM;
+    err = config->kind == KL_LINUX_AUTO ? backing_open_auto(self, config)
+                                        : backing_open(self, config->kind, config);
+    if (err) {
+        free(self);
+        return err;
+    }
+    *backing = self;
+    return 0;
+}
+
+void kl_linux_backing_destroy(struct kl_linux_backing *backing)
+{
+    if (!backing)
+        return;
+    munmap(backing->backing.base, backing->backing.bytes);
+    close(backing->fd);
+    free(backing);
+}
+
+const struct kl_backing *kl_linux_backing_get(const struct kl_linux_backing *backing)
+{
+    return &backing->backing;
+}
+
+enum kl_linux_kind kl_linux_backing_kind(const struct kl_linux_backing *backing)
+{
+    return backing->kind;
+}
+
+uint64_t kl_linux_backing_resident(const struct kl_linux_backing *backing)
+{
+    struct stat st;
+
+    if (fstat(backing->fd, &st) != 0)
+        return 0;
+    return (uint64_t)st.st_blocks * 512;
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/contig.h - large blocks: compaction, contiguous ranges, giving back.
+ *
+ * What contiguity means depends on the backing.  hugetlb: physically contiguous
+ * within one huge page, which is the block; several blocks are not adjacent.
+ * memfd: contiguous in the zone's address space only; the gain is memory that
+ * goes back in whole blocks.  A bare machine's memory: truly contiguous.
+ *
+ * Nothing here may be called from an owner's callback.  Everything may be called
+ * from several threads at a time: a block that is being emptied is fenced, and
+ * whoever meets a fence chooses other blocks.
+ *
+ * On failure everything is restored: fences, isolation, counts and ownership.
+ * Frames that were moved already stay where they are now.
+ */
+#ifndef KLOTSKI_CONTIG_H
+#define KLOTSKI_CONTIG_H
+
+#include "movable.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What a run did and, when it failed, who was in the way. */
+struct kl_report {
+    size_t size;       /* sizeof(struct kl_report), set by the caller */
+    uint32_t blocks;   /* blocks emptied */
+    uint32_t isolated; /* isolations, each of which ended as one of the next three */
+    uint32_t migrated; /* units moved (a unit is one allocation of 2^order frames) */
+    uint32_t put_back; /* isolated, not moved */
+    uint32_t freed;    /* freed by their owner while isolated */
+    uint32_t failed;   /* moves that an owner refused for good */
+    uint32_t scanned;  /* frames looked at */
+    kl_pfn culprit;    /* a frame that could not be moved; all zero when none */
+    kl_owner_id culprit_owner;
+    char culprit_name[32]; /* its owner's name */
+};
+
+/* Empties n blocks, the cheapest ones without unmovable or pinned frames, and
+ * gives their memory back to the system.  All or nothing.  The zone will not
+ * populate that many blocks again until kl_zone_lend.
+ * -KL_EINVAL: n is 0 or more than the zone has.
+ * -KL_ENOMEM: too few free frames outside of those blocks.
+ * -KL_EBUSY: too few blocks can be emptied: pins, or migration is off.
+ * report may be NULL.  May wait as mode says. */
+int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode,
+                      struct kl_report *report);
+
+/* The system lends n given-back blocks again.  They are populated when needed.
+ * -KL_EINVAL: fewer than n are given back. */
+int kl_zone_lend(struct kl_zone *zone, uint32_t n);
+
+/* Gives blocks that are free as a whole back to the system, but for keep of
+ * them; they are populated again on demand.  Moves nothing.  Returns how many,
+ * or a negative error. */
+int kl_zone_trim(struct kl_zone *zone, uint32_t keep);
+
+/* Empties sparse blocks into dense ones until no block can be gained or about
+ * budget frames were moved (0: no bound).  Returns 0, or -KL_EAGAIN when the
+ * budget ended it.  Stops early, without an error, at what can't be moved. */
+int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
+                    struct kl_report *report);
+
+/* A contiguous range of `frames` frames whose first one's number is a multiple
+ * of `align` (a power of two).  The frames belong to `owner` as unmovable ones,
+ * contents undefined.
+ * -KL_EINVAL: frames is 0, more than the zone has, or align no power of two.
+ * -KL_ENOMEM, -KL_EBUSY: as kl_zone_give_back. */
+int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, uint32_t align,
+                    enum kl_mode mode, kl_pfn *first, struct kl_report *report);
+
+/* Frees a range, or a part of one, of kl_contig_alloc.  -KL_EINVAL: a frame of
+ * it is not one of this owner's; nothing is freed then. */
+int kl_contig_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, uint32_t frames);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/host.h - what the core asks of the machine that it runs on, and the
+ * memory behind a zone.
+ *
+ * The core calls nothing else but memcpy, memset, memmove and memcmp.  On Linux
+ * kl_linux_host() and kl_linux_backing_create() (klotski/linux.h) fill these in;
+ * a bare machine fills them in by hand.
+ *
+ * Every callback may be called from any thread at any time between the creation
+ * and the destruction of the zone, and must not call back into Klotski.
+ */
+#ifndef KLOTSKI_HOST_H
+#define KLOTSKI_HOST_H
+
+#include "base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kl_host {
+    size_t size; /* sizeof(struct kl_host) */
+    void *ctx;
+    unsigned ncpus; /* at least 1 */
+
+    /* Zeroed memory for metadata, aligned to 64 bytes; NULL when there is none.
+     * Never called with a lock held that a migration needs. */
+    void *(*meta_alloc)(void *ctx, size_t bytes);
+    void (*meta_free)(void *ctx, void *mem, size_t bytes);
+
+    /* The processor that this thread runs on, below ncpus.  A hint: wrong is
+     * slow, never unsafe. */
+    unsigned (*cpu)(void *ctx);
+
+    /* Nanoseconds that never go back. */
+    uint64_t (*now_ns)(void *ctx);
+
+    /* Sleep while *word == seen, for timeout_ns at most (UINT64_MAX: no bound);
+     * may return early.  wake: one sleeper or all.  As futex(2). */
+    void (*wait)(void *ctx, const uint32_t *word, uint32_t seen, uint64_t timeout_ns);
+    void (*wake)(void *ctx, const uint32_t *word, bool all);
+
+    /* Let somebody else run; round counts the calls in this wait, from 0. */
+    void (*relax)(void *ctx, unsigned round);
+
+    /* An invariant is broken: say so and do not return. */
+    void (*fatal)(void *ctx, const char *what, const char *file, int line);
+};
+
+/* The memory behind a zone: `bytes` at `base`, in blocks of
+ * 2^(frame_shift + block_order) bytes, which is also the alignment of `bytes`.
+ *
+ * Ownership: the zone borrows it; it must outlive the zone. */
+struct kl_backing {
+    size_t size; /* sizeof(struct kl_backing) */
+    void *ctx;
+    void *base; /* where the zone is mapped, aligned to a frame */
+    uint64_t bytes;
+    unsigned frame_shift; /* 12 (4 KiB) to 21 (2 MiB) */
+    unsigned block_order; /* frames of a block: 2^block_order, 0 to 18 */
+
+    /* Get memory for a range of whole blocks (zeroed), or give it back to the
+     * system.  0 or a negative error; a populate that fails has changed nothing.
+     * NULL: the memory is always there and is not given back. */
+    int (*populate)(void *ctx, uint64_t offset, uint64_t bytes);
+    int (*release)(void *ctx, uint64_t offset, uint64_t bytes);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

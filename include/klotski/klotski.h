@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/klotski.h - all of Klotski's public API. */
+#ifndef KLOTSKI_H
+#define KLOTSKI_H
+
+#include "base.h"
+#include "contig.h"
+#include "host.h"
+#include "inspect.h"
+#include "linux.h"
+#include "movable.h"
+#include "store.h"
+#include "zone.h"
+#include "zsmalloc.h"
+
+#endif

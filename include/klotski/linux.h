@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/linux.h - the host for Linux: memory from hugetlb or a memfd, futexes,
+ * compressors, and a way to hand taken memory to another process.
+ */
+#ifndef KLOTSKI_LINUX_H
+#define KLOTSKI_LINUX_H
+
+#include "host.h"
+#include "store.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The host of this process.  Thread-safe, never NULL. */
+const struct kl_host *kl_linux_host(void);
+
+enum kl_linux_kind {
+    KL_LINUX_AUTO = 0,    /* hugetlb if the pool has `bytes` free now, else memfd */
+    KL_LINUX_HUGETLB = 1, /* huge pages of 2 MiB: block = huge page */
+    KL_LINUX_MEMFD = 2,   /* ordinary pages; blocks of 2 MiB */
+};
+
+struct kl_linux_backing_config {
+    size_t size; /* sizeof(struct kl_linux_backing_config) */
+    enum kl_linux_kind kind;
+    uint64_t bytes;       /* rounded up to whole blocks */
+    unsigned block_order; /* memfd only: frames a block, 0 means 9 (2 MiB) */
+};
+
+struct kl_linux_backing;
+
+/* Memory is reserved in the address space only; blocks are populated by the
+ * zone, so that a missing huge page is an error and never SIGBUS.  Excluded from
+ * core dumps and from fork.
+ * -KL_EINVAL, -KL_ENOMEM, -KL_ENOTSUP (no hugetlb of that size here). */
+int kl_linux_backing_create(const struct kl_linux_backing_config *config,
+                            struct kl_linux_backing **backing);
+/* After the zone. */
+void kl_linux_backing_destroy(struct kl_linux_backing *backing);
+
+/* For kl_zone_config.backing. */
+const struct kl_backing *kl_linux_backing_get(const struct kl_linux_backing *backing);
+enum kl_linux_kind kl_linux_backing_kind(const struct kl_linux_backing *backing);
+
+/* What the system says this backing holds, in bytes: st_blocks of its file. */
+uint64_t kl_linux_backing_resident(const struct kl_linux_backing *backing);
+
+/* What the system says of its huge pages of 2 MiB; -1 when it has none. */
+int64_t kl_linux_hugepages_free(void);
+int64_t kl_linux_hugepages_total(void);
+
+/* A lease: memory that was taken from a zone and goes to another process, as a
+ * fresh memfd of the backing's kind (never the zone's own descriptor).  The file
+ * is fully allocated; it can't grow and can't be sealed further, so that
+ * revoke always gets the memory back: whoever still maps it gets SIGBUS.
+ * Give `bytes` back with kl_zone_give_back first.
+ * -KL_ENOMEM: the system has not got it (any more). */
+int kl_linux_lease_create(const struct kl_linux_backing *like, uint64_t bytes, int *fd);
+/* Takes the memory back and closes the descriptor. */
+int kl_linux_lease_revoke(int fd);
+
+/* "lz4" (level: acceleration, 0 = default) or "zstd" (level 0 = default 3).
+ * -KL_EINVAL: no such compressor or level. */
+int kl_linux_codec(const char *name, int level, struct kl_codec *codec);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/movable.h - owners, and how their frames are moved.
+ *
+ * The contract is that of the kernel's movable_operations (driver-page
+ * migration, 2015 and after):
+ *
+ *   isolate   the owner promises not to hand the frame out again until it is
+ *             migrated or put back.  It may free it meanwhile.
+ *   migrate   contents and identity go from src to dst.
+ *   putback   undoes isolate.
+ *
+ * Exactly one of {migrated, put back, freed} follows each isolation; a frame is
+ * never isolated twice.  For a frame that the owner freed while it was isolated
+ * no callback begins any more.  One that has just begun may be about to take the
+ * owner's lock: under it, the owner sees that the frame is not its own any more,
+ * and answers false, an error, or does nothing.  (Or the owner frees with the
+ * frame's lock held, kl_frame_trylock: then no callback is on its way.)
+ *
+ * Locks: every callback is called with the frames it names locked by the
+ * framework (do not lock them again) and with no other lock of Klotski held.
+ * A callback may take the owner's own locks and may call kl_frame_free and
+ * kl_frame_alloc (with KL_NOWAIT) but no function that moves frames.
+ */
+#ifndef KLOTSKI_MOVABLE_H
+#define KLOTSKI_MOVABLE_H
+
+#include "zone.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One move of a batch.  `result` says what became of it:
+ *   0            dst has contents and identity, src is blank and nobody's
+ *   -KL_EAGAIN   busy; nothing changed; may be tried again (bounded)
+ *   other < 0    permanent for this run; nothing changed
+ *   KL_PENDING   under way; kl_move_done will be called */
+struct kl_move {
+    kl_pfn dst;
+    kl_pfn src;
+    int result;
+    void *priv; /* the framework's own */
+};
+
+#define KL_PENDING 1
+
+struct kl_owner_ops {
+    size_t size;      /* sizeof(struct kl_owner_ops) */
+    const char *name; /* for statistics; must outlive the owner */
+
+    /* Called with the frame locked and a reference held.  false: not now. */
+    bool (*isolate)(void *ctx, kl_pfn frame, enum kl_mode mode);
+
+    /* Both frames locked.  As `result` above, but never KL_PENDING. */
+    int (*migrate)(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode);
+
+    /* The frame is locked. */
+    void (*putback)(void *ctx, kl_pfn frame);
+
+    /* Optional, instead of migrate: n moves at once, all frames locked.  Sets
+     * every result and returns how many of them it set to KL_PENDING (before
+     * anybody could finish them).  Those are finished by kl_move_done, from any
+     * thread; their frames stay locked, and the caller waits, until then. */
+    size_t (*migrate_batch)(void *ctx, struct kl_move *moves, size_t n, enum kl_mode mode);
+
+    /* Optional pair: before any of these frames is locked for its migration, and
+     * after the last one is unlocked.  The place to wait for a device.  A prepare
+     * that fails (negative) puts the frames back; finish is not called then. */
+    int (*prepare)(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode);
+    void (*finish)(void *ctx, const kl_pfn *frames, size_t n);
+};
+
+/* Registers an owner.  ops == NULL or without callbacks: its frames are
+ * unmovable.  ops is copied.  -KL_EINVAL: some but not all of isolate, putback
+ * and one of the two migrates.  -KL_ENOSPC: 255 owners are registered. */
+int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void *ctx,
+                      kl_owner_id *owner);
+
+/* -KL_EBUSY while a frame of it is allocated or isolated.  After 0 no callback
+ * runs and none will. */
+int kl_owner_unregister(struct kl_zone *zone, kl_owner_id owner);
+
+/* Reports a pending move done with 0 or a negative error.  Once per move. */
+void kl_move_done(struct kl_move *move, int result);
+
+/* The frame lock, for owners: whoever holds it keeps every callback off the
+ * frame.  trylock: false when somebody holds it, or the frame is not this
+ * owner's any more.  Never blocks. */
+bool kl_frame_trylock(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame);
+void kl_frame_unlock(struct kl_zone *zone, kl_pfn frame);
+
+/* A pin keeps the frame where it is.  Counted; call it under the owner's lock
+ * that its isolate takes too.  Pins are for an object of the owner, which knows
+ * where the object is now.
+ * pin: -KL_EBUSY when the frame is isolated (it may be moving: wait for the end
+ * of the migration in your own callback and pin what the object has then),
+ * -KL_EINVAL when it is not this owner's, -KL_ENOSPC after 4095 pins of one frame.
+ * A pin that comes right after your isolate, before the framework has marked the
+ * frame, succeeds: the frame is put back then.
+ * unpin: -KL_EINVAL when it is not pinned. */
+int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame);
+int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame);
+
+/* For migrate: copies the 2^order frames of src to those of dst. */
+void kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

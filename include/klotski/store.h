@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/store.h - numbered blocks, compressed (what zram is in the kernel).
+ *
+ * A store has blocks 0 to n-1 of one size, which read as zeroes until written.
+ * A block that is one 4-byte pattern repeated costs no memory; one that does not
+ * compress is kept raw.
+ *
+ * Thread safety: everything may run together, except create and destroy.  There
+ * are no locks: a write makes a new object and swaps it in; a reader that meets
+ * the swap reads again.  Two writers of one block end with one of the two, whole;
+ * a partial write is applied to the block as it is at one moment.
+ */
+#ifndef KLOTSKI_STORE_H
+#define KLOTSKI_STORE_H
+
+#include "zone.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kl_store;
+struct kl_zs;
+
+/* A compressor.  Contexts are created per CPU and used by one thread at a time.
+ * kl_linux_codec() (klotski/linux.h) has lz4 and zstd. */
+struct kl_codec {
+    size_t size; /* sizeof(struct kl_codec) */
+    const char *name;
+    int level;
+    void *(*context_create)(const struct kl_codec *codec); /* NULL: no memory */
+    void (*context_destroy)(const struct kl_codec *codec, void *context);
+    /* Bytes written to dst, or 0 when they are more than dst_bytes. */
+    size_t (*compress)(const struct kl_codec *codec, void *context, void *dst, size_t dst_bytes,
+                       const void *src, size_t src_bytes);
+    /* true: exactly dst_bytes came out. */
+    bool (*decompress)(const struct kl_codec *codec, void *context, void *dst, size_t dst_bytes,
+                       const void *src, size_t src_bytes);
+};
+
+struct kl_store_config {
+    size_t size;                  /* sizeof(struct kl_store_config) */
+    uint64_t blocks;              /* 1 to 2^28 */
+    uint32_t block_bytes;         /* power of two, 4 KiB to 64 KiB */
+    const struct kl_codec *codec; /* copied */
+    uint64_t limit_bytes;         /* of frames; 0: the zone's size is the limit */
+};
+
+/* -KL_EINVAL: a figure is out of range.  -KL_ENOMEM: no metadata. */
+int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
+                    struct kl_store **store);
+
+/* Discards everything. -KL_EBUSY as kl_zs_destroy. */
+int kl_store_destroy(struct kl_store *store);
+
+/* Reads or writes len bytes at offset of one block (offset + len <= block_bytes).
+ * -KL_ERANGE: outside.  -KL_ENOSPC: a write beyond the limit, or the zone is
+ * full: the block still has what it had.  -KL_EILSEQ: does not decompress. */
+int kl_store_read(struct kl_store *store, uint64_t block, uint32_t offset, void *buf, uint32_t len);
+int kl_store_write(struct kl_store *store, uint64_t block, uint32_t offset, const void *buf,
+                   uint32_t len);
+
+/* The block, or the part of it, reads as zeroes afterwards; a whole block costs
+ * nothing then.  Discarding a whole block cannot fail for lack of memory. */
+int kl_store_discard(struct kl_store *store, uint64_t block, uint32_t offset, uint32_t len);
+
+enum kl_store_kind {
+    KL_STORE_HOLE = 0,
+    KL_STORE_SAME = 1,
+    KL_STORE_COMPRESSED = 2,
+    KL_STORE_RAW = 3,
+};
+/* What a block is now.  -KL_ERANGE: outside. */
+int kl_store_kind(struct kl_store *store, uint64_t block);
+
+/* Object compaction, as kl_zs_compact. */
+int64_t kl_store_compact(struct kl_store *store, uint32_t budget);
+
+/* The pool behind it, for its statistics.  Do not free objects in it. */
+struct kl_zs *kl_store_zs(struct kl_store *store);
+
+struct kl_store_stats {
+    size_t size; /* sizeof(struct kl_store_stats), set by the caller */
+    uint64_t blocks;
+    uint32_t block_bytes;
+    uint64_t limit_bytes;
+    uint64_t compressed; /* blocks of each kind now */
+    uint64_t raw;
+    uint64_t same;
+    uint64_t payload_bytes;  /* sum of the compressed and raw sizes */
+    uint64_t frame_bytes;    /* frames that hold them */
+    uint64_t metadata_bytes; /* table, handles, descriptors, contexts */
+    uint64_t reads;
+    uint64_t writes;
+    uint64_t discards;
+    uint64_t refused; /* writes that ended with -KL_ENOSPC */
+};
+void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *stats);
+
+/* As kl_zs_check, for the store and the pool behind it. */
+int kl_store_check(struct kl_store *store, const char **what);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/zone.h - a zone and its frames.
+ *
+ * A zone owns frames, grouped in pageblocks.  A block is present (it has memory)
+ * or absent (its memory is the system's).  Each allocated frame has an owner
+ * (klotski/movable.h), movable or not; movable and unmovable frames are kept in
+ * different blocks while that is possible.
+ *
+ * A zone grows by itself: an allocation that finds no free frame populates an
+ * absent block, unless that many blocks were given back (klotski/contig.h).
+ *
+ * The allocator follows LLFree (USENIX ATC 2023): a bitmap and one atomic word a
+ * block; an allocation reserves in the word and then takes bits, without locks.
+ *
+ * Thread safety: every function here may be called from any thread, at the same
+ * time, except create and destroy of the same zone.
+ */
+#ifndef KLOTSKI_ZONE_H
+#define KLOTSKI_ZONE_H
+
+#include "base.h"
+#include "host.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kl_zone;
+
+enum kl_zone_flags {
+    KL_ZONE_POPULATE = 1u << 0,     /* get all memory at creation, or fail */
+    KL_ZONE_NO_MIGRATION = 1u << 1, /* start with migration off */
+};
+
+struct kl_zone_config {
+    size_t size;                      /* sizeof(struct kl_zone_config) */
+    const struct kl_host *host;       /* copied */
+    const struct kl_backing *backing; /* copied; its memory must outlive the zone */
+    unsigned flags;                   /* enum kl_zone_flags */
+};
+
+/* -KL_EINVAL: a figure of the config is impossible.  -KL_ENOMEM: no metadata.
+ * With KL_ZONE_POPULATE also what the backing's populate said. */
+int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **zone);
+
+/* Gives the memory of every block back.  -KL_EBUSY: frames are allocated or
+ * owners registered, or blocks are being emptied; the zone is as it was. */
+int kl_zone_destroy(struct kl_zone *zone);
+
+/* Shape.  None of these changes during the zone's life. */
+size_t kl_zone_frame_bytes(const struct kl_zone *zone);
+size_t kl_zone_block_bytes(const struct kl_zone *zone);
+uint32_t kl_zone_frames(const struct kl_zone *zone);
+uint32_t kl_zone_blocks(const struct kl_zone *zone);
+
+/* The host that the zone was created with, for code built on zones. */
+const struct kl_host *kl_zone_host(const struct kl_zone *zone);
+
+/* Turns migration off or on (on at first).  Off, nothing is moved and only
+ * blocks that are free anyhow can be given back: the control of an experiment. */
+void kl_zone_set_migration(struct kl_zone *zone, bool on);
+
+enum kl_alloc_flags {
+    KL_MOVABLE = 1u << 0, /* the owner's callbacks can move it */
+    KL_ZERO = 1u << 1,    /* its contents are zero */
+    KL_NOWAIT = 1u << 2,  /* do not wait for blocks that are being emptied; always
+                           * to be given within a callback or with a lock held */
+    KL_ATOMIC = 1u << 3,  /* nor populate a block: no system call at all */
+};
+
+/* Allocates 2^order frames, aligned to 2^order, of which *pfn is the first.
+ * Contents: undefined unless KL_ZERO.
+ * Without KL_NOWAIT it may wait (bounded) until a give-back ends.
+ * -KL_EINVAL: order over block_order, no such owner, KL_MOVABLE for an owner
+ * without callbacks.  -KL_ENOMEM: no such run of frames is free. */
+int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsigned flags,
+                   kl_pfn *pfn);
+
+/* Frees what kl_frame_alloc returned (the whole of it).  Never waits: while
+ * somebody else holds the frame's lock or a reference it is only marked dying,
+ * and the last one frees it.  An owner may free a frame that is isolated.
+ * -KL_EINVAL: not an allocation of this zone and owner, or freed already, or pinned. */
+int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn);
+
+/* Where the frame is mapped; NULL if it is not a frame of this zone.  Valid
+ * until the frame moves or is freed: the owner's own lock decides. */
+void *kl_frame_addr(const struct kl_zone *zone, kl_pfn pfn);
+
+/* Eight bytes that belong to the frame's owner, zero after an allocation. */
+void kl_frame_set_private(struct kl_zone *zone, kl_pfn pfn, uint64_t value);
+uint64_t kl_frame_private(const struct kl_zone *zone, kl_pfn pfn);
+
+/* The frame with number nr of this zone; all zero when nr is outside. */
+kl_pfn kl_zone_pfn(const struct kl_zone *zone, uint32_t nr);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/zsmalloc.h - objects of any size, packed densely, that can move.
+ *
+ * After the kernel's zsmalloc with page migration (2016 and after).  Objects of
+ * one size class lie packed in a zspage, a chain of single frames; an object may
+ * cross frames.  A handle names an object wherever it is: both objects (by
+ * kl_zs_compact) and frames (by migration) move under it.
+ *
+ * Handles carry a generation and the pool's tag in every build: a stale handle,
+ * a double free, a handle of another pool are -KL_ESTALE, and nothing is touched.
+ *
+ * Thread safety: everything may run together with everything, migration and
+ * compaction included, except create and destroy.  Two callers that write, or
+ * read and write, *one* object must order themselves; else its contents are a
+ * mixture, and nothing else is touched.  A free that meets a reader of the same
+ * object is completed by that reader.
+ *
+ *                 malloc  free  read  write  begin..end  compact  migration
+ *   same object     -      1     2      3        2          4         4
+ *   other object   yes    yes   yes    yes      yes        yes       yes
+ *     1 one of the two gets -KL_ESTALE
+ *     2 the reader sees the object whole, or gets -KL_ESTALE
+ *     3 the callers' business, as said
+ *     4 never moves what is being read or written; retries elsewhere or later
+ */
+#ifndef KLOTSKI_ZSMALLOC_H
+#define KLOTSKI_ZSMALLOC_H
+
+#include "zone.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct kl_zs;
+
+/* An object.  All zero names none.  Bits: 28 index, 16 generation, 16 tag. */
+typedef struct kl_handle {
+    uint64_t v;
+} kl_handle;
+
+#define KL_ZS_MAX_SIZE 65536u /* the largest object, in bytes */
+
+struct kl_zs_config {
+    size_t size;           /* sizeof(struct kl_zs_config) */
+    const char *name;      /* of the owner in statistics; must outlive the pool */
+    uint64_t limit_frames; /* the pool never has more frames; 0: no limit */
+};
+
+/* The pool is an owner in the zone.  config may be NULL.
+ * -KL_ENOMEM: no metadata.  -KL_ENOSPC: too many owners.
+ * -KL_EINVAL: frames larger than 64 KiB. */
+int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **pool);
+
+/* Frees the pool with all its objects.  Waits for migrations under way.
+ * -KL_EBUSY: an object is between begin and end; the pool is as it was. */
+int kl_zs_destroy(struct kl_zs *pool);
+
+/* flags: 0 or KL_NOWAIT.  Contents undefined.  -KL_EINVAL: size is 0 or over
+ * KL_ZS_MAX_SIZE.  -KL_ENOMEM: no frames, or no metadata.  -KL_ENOSPC: the limit. */
+int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle);
+
+/* -KL_ESTALE: no object of this pool. */
+int kl_zs_free(struct kl_zs *pool, kl_handle handle);
+
+/* Copies len bytes at offset out of or into the object.  -KL_ERANGE: beyond its
+ * class's size (kl_zs_object_size).  Never touches buf with a lock held. */
+int kl_zs_read(struct kl_zs *pool, kl_handle handle, size_t offset, void *buf, size_t len);
+int kl_zs_write(struct kl_zs *pool, kl_handle handle, size_t offset, const void *buf, size_t len);
+
+/* What the object can hold, its size rounded up to its class; 0 when stale. */
+size_t kl_zs_object_size(struct kl_zs *pool, kl_handle handle);
+
+/* A reader that looks in place.  begin pins the object's zspage (it does not
+ * move until end) and says where the object's runs are: within one frame bytes
+ * are contiguous.  Pins nest, 62 an object at most (then -KL_EAGAIN).
+ * Hold them briefly: a pin is in the way of giving memory back. */
+struct kl_zs_pin {
+    struct kl_zs *pool;
+    kl_handle handle;
+    uint64_t priv[2];
+    size_t bytes; /* the object's size */
+};
+int kl_zs_begin(struct kl_zs *pool, kl_handle handle, struct kl_zs_pin *pin);
+/* The run at offset: its address, and in *len how many bytes follow there.
+ * NULL at or beyond the end. */
+void *kl_zs_run(const struct kl_zs_pin *pin, size_t offset, size_t *len);
+void kl_zs_end(struct kl_zs_pin *pin);
+
+/* Object compaction: moves objects from sparse to dense zspages and frees those
+ * that become empty.  About budget objects are moved (0: no bound).  Returns the
+ * frames freed, or -KL_EAGAIN when another thread compacts this pool.  Also
+ * frees what had to be deferred. */
+int64_t kl_zs_compact(struct kl_zs *pool, uint32_t budget);
+
+struct kl_zs_stats {
+    size_t size;           /* sizeof(struct kl_zs_stats), set by the caller */
+    uint64_t objects;      /* live */
+    uint64_t object_bytes; /* live, in sizes of their classes */
+    uint64_t frames;       /* the pool's ("total pages") */
+    uint64_t zspages;
+    uint64_t freeable_frames; /* what object compaction could free */
+    uint64_t metadata_bytes;  /* taken from the host */
+    uint64_t objects_moved;
+    uint64_t frames_freed_by_compaction;
+    uint64_t frames_migrated;
+    uint64_t deferred; /* empty zspages waiting to be freed */
+    uint32_t classes;
+    uint32_t huge_class_size; /* objects above have a zspage of their own */
+};
+void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats);
+
+/* One row of the table of classes, in ascending sizes. */
+struct kl_zs_class_stats {
+    uint32_t object_size;
+    uint32_t frames_per_zspage;
+    uint32_t objects_per_zspage;
+    uint32_t zspages;
+    uint64_t objects;
+    uint64_t freeable_frames;
+    uint32_t fullness[12]; /* zspages: empty, ten deciles to 99 %, full */
+};
+/* -KL_ERANGE: index >= classes. */
+int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class_stats *stats);
+
+/* Recounts everything and changes nothing; 0, or -KL_EIO with the first broken
+ * invariant in *what (may be NULL).  Only while nothing else runs. */
+int kl_zs_check(struct kl_zs *pool, const char **what);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+/* report.c - replies that look and change nothing: stat, classes, map. */
+#include "internal.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A member of a statistics struct by its name in the header. */
+#define ADD(member) kli_reply_add(object, #member, stats.member)
+
+static struct json_object *zone_stats(struct kl_zone *zone)
+{
+    struct json_object *object = json_object_new_object();
+    struct kl_zone_stats stats = {.size = sizeof(stats)};
+
+    kl_zone_get_stats(zone, &stats);
+    ADD(frames);
+    ADD(blocks);
+    ADD(frame_bytes);
+    ADD(present_blocks);
+    ADD(given_blocks);
+    ADD(free_frames);
+    ADD(used_frames);
+    ADD(stuck_frames);
+    ADD(free_blocks);
+    ADD(fenced_blocks);
+    ADD(metadata_bytes);
+    ADD(scanned);
+    ADD(isolated);
+    ADD(migrated);
+    ADD(failed);
+    ADD(put_back);
+    ADD(freed_isolated);
+    ADD(stalls);
+    ADD(blocks_given);
+    ADD(blocks_populated);
+    ADD(mixed);
+    return object;
+}
+
+static struct json_object *zs_stats(struct kl_zs *pool)
+{
+    struct json_object *object = json_object_new_object();
+    struct kl_zs_stats stats = {.size = sizeof(stats)};
+
+    kl_zs_get_stats(pool, &stats);
+    ADD(objects);
+    ADD(object_bytes);
+    ADD(frames);
+    ADD(zspages);
+    ADD(freeable_frames);
+    ADD(metadata_bytes);
+    ADD(objects_moved);
+    ADD(frames_freed_by_compaction);
+    ADD(frames_migrated);
+    ADD(deferred);
+    ADD(classes);
+    ADD(huge_class_size);
+    return object;
+}
+
+static struct json_object *store_stats(struct kl_store *store)
+{
+    struct json_object *object = json_object_new_object();
+    struct kl_store_stats stats = {.size = sizeof(stats)};
+
+    kl_store_get_stats(store, &stats);
+    ADD(blocks);
+    ADD(block_bytes);
+    ADD(limit_bytes);
+    ADD(compressed);
+    ADD(raw);
+    ADD(same);
+    ADD(payload_bytes);
+    ADD(frame_bytes);
+    ADD(metadata_bytes);
+    ADD(reads);
+    ADD(writes);
+    ADD(discards);
+    ADD(refused);
+    return object;
+}
+
+static struct json_object *owners(struct kl_zone *zone)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (uint16_t id = 1; id <= 255; id++) {
+        struct kl_owner_stats stats = {.size = sizeof(stats)};
+        struct json_object *object;
+
+        if (kl_owner_get_stats(zone, (kl_owner_id){id}, &stats) != 0)
+            continue;
+        object = json_object_new_object();
+        json_object_object_add(object, "name", json_object_new_string(stats.name));
+        ADD(frames);
+        ADD(movable);
+        ADD(pinned);
+        ADD(isolated);
+        json_object_array_add(list, object);
+    }
+    return list;
+}
+
+static struct json_object *disk(const struct kli_control_config *config)
+{
+    struct json_object *object = json_object_new_object();
+    bool huge = kl_linux_backing_kind(config->backing) == KL_LINUX_HUGETLB;
+
+    kli_reply_add(object, "size", config->disk_bytes);
+    kli_reply_add(object, "block", config->block_bytes);
+    json_object_object_add(object, "compress", json_object_new_string(config->compress));
+    json_object_object_add(object, "level", json_object_new_int(config->level));
+    json_object_object_add(object, "backing", json_object_new_string(huge ? "hugetlb" : "memfd"));
+    kli_reply_add(object, "pid", (uint64_t)getpid());
+    return object;
+}
+
+static struct json_object *system_figures(const struct kl_linux_backing *backing)
+{
+    struct json_object *object = json_object_new_object();
+
+    kli_reply_add(object, "resident_bytes", kl_linux_backing_resident(backing));
+    json_object_object_add(object, "hugepages_free",
+                           json_object_new_int64(kl_linux_hugepages_free()));
+    json_object_object_add(object, "hugepages_total",
+                           json_object_new_int64(kl_linux_hugepages_total()));
+    return object;
+}
+
+static struct json_object *leases(const struct kli_control *control)
+{
+    uint64_t block_bytes = kl_zone_block_bytes(control->config.zone);
+    struct json_object *list = json_object_new_array();
+
+    for (const struct kli_lease *lease = control->leases; lease; lease = lease->next) {
+        struct json_object *object = json_object_new_object();
+
+        kli_reply_add(object, "id", lease->id);
+        kli_reply_add(object, "bytes", lease->blocks * block_bytes);
+        json_object_object_add(object, "held", json_object_new_boolean(lease->fd >= 0));
+        json_object_array_add(list, object);
+    }
+    return list;
+}
+
+struct json_object *kli_report_stat(struct kli_control *control)
+{
+    const struct kli_control_config *config = &control->config;
+    struct json_object *reply = kli_reply_ok();
+
+    json_object_object_add(reply, "disk", disk(config));
+    json_object_object_add(reply, "zone", zone_stats(config->zone));
+    json_object_object_add(reply, "zs", zs_stats(kl_store_zs(config->store)));
+    json_object_object_add(reply, "store", store_stats(config->store));
+    json_object_object_add(reply, "owners", owners(config->zone));
+    json_object_object_add(reply, "system", system_figures(config->backing));
+    json_object_object_add(reply, "leases", leases(control));
+    return reply;
+}
+
+static struct json_object *one_class(const struct kl_zs_class_stats *row)
+{
+    const struct kl_zs_class_stats stats = *row;
+    struct json_object *object = json_object_new_object();
+    struct json_object *fullness = json_object_new_array();
+
+    ADD(object_size);
+    ADD(frames_per_zspage);
+    ADD(objects_per_zspage);
+    ADD(zspages);
+    ADD(objects);
+    ADD(freeable_frames);
+    for (size_t i = 0; i < sizeof(stats.fullness) / sizeof(stats.fullness[0]); i++)
+        json_object_array_add(fullness, json_object_new_uint64(stats.fullness[i]));
+    json_object_object_add(object, "fullness", fullness);
+    return object;
+}
+
+struct json_object *kli_report_classes(struct kli_control *control)
+{
+    struct kl_zs *pool = kl_store_zs(control->config.store);
+    struct json_object *list = json_object_new_array();
+    struct json_object *reply = kli_reply_ok();
+    struct kl_zs_class_stats row;
+
+    for (uint32_t i = 0; kl_zs_get_class_stats(pool, i, &row) == 0; i++)
+        json_object_array_add(list, one_class(&row));
+    json_object_object_add(reply, "classes", list);
+    return reply;
+}
+
+static struct json_object *block_list(struct kl_zone *zone, uint32_t blocks)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (uint32_t i = 0; i < blocks; i++) {
+        struct kl_block_info info = {0};
+        struct json_object *object = json_object_new_object();
+
+        kl_zone_block_info(zone, (kl_block){i}, &info);
+        json_object_object_add(object, "present", json_object_new_boolean(info.present));
+        kli_reply_add(object, "free", info.free);
+        kli_reply_add(object, "used", info.used);
+        kli_reply_add(object, "stuck", info.stuck);
+        json_object_object_add(object, "fenced", json_object_new_boolean(info.fenced));
+        json_object_array_add(list, object);
+    }
+    return list;
+}
+
+/* One digit a frame, enum kl_frame_kind; NULL when there is no memory. */
+static struct json_object *frame_digits(struct kl_zone *zone, uint32_t frames)
+{
+    char *digits = malloc(frames);
+    struct json_object *string = NULL;
+
+    if (!digits)
+        return NULL;
+    if (kl_zone_map(zone, 0, frames, (uint8_t *)digits) == 0) {
+        for (uint32_t i = 0; i < frames; i++)
+            digits[i] = (char)('0' + digits[i]);
+        string = json_object_new_string_len(digits, (int)frames);
+    }
+    free(digits);
+    return string;
+}
+
+struct json_object *kli_report_map(struct kli_control *control)
+{
+    enum { BLOCK_TEXT = 96 }; /* bytes that one block takes at most */
+    struct kl_zone *zone = control->config.zone;
+    uint32_t frames = kl_zone_frames(zone);
+    uint32_t blocks = kl_zone_blocks(zone);
+    struct json_object *digits;
+    struct json_object *reply;
+
+    if (frames + (uint64_t)blocks * BLOCK_TEXT > KLI_WIRE_REPLY_MAX)
+        return kli_reply_error(-KL_ENOTSUP, "the zone is too large for a map in one reply");
+    digits = frame_digits(zone, frames);
+    if (!digits)
+        return kli_reply_error(-KL_ENOMEM, NULL);
+    reply = kli_reply_ok();
+    kli_reply_add(reply, "frames_per_block", frames / blocks);
+    kli_reply_add(reply, "frame_bytes", kl_zone_frame_bytes(zone));
+    json_object_object_add(reply, "blocks", block_list(zone, blocks));
+    json_object_object_add(reply, "frames", digits);
+    return reply;
+}

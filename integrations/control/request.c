@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+/* request.c - one request in, one reply out.
+ *
+ * A request is a JSON object with a string "op"; unknown members are ignored.
+ * It is checked completely before anything is done.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+struct json_object *kli_reply_error(int err, const char *what)
+{
+    struct json_object *reply = json_object_new_object();
+
+    json_object_object_add(reply, "ok", json_object_new_boolean(false));
+    json_object_object_add(reply, "error", json_object_new_string(kl_err_name(err)));
+    json_object_object_add(reply, "message",
+                           json_object_new_string(what ? what : kl_err_text(err)));
+    return reply;
+}
+
+struct json_object *kli_reply_ok(void)
+{
+    struct json_object *reply = json_object_new_object();
+
+    json_object_object_add(reply, "ok", json_object_new_boolean(true));
+    return reply;
+}
+
+void kli_reply_add(struct json_object *object, const char *name, uint64_t value)
+{
+    json_object_object_add(object, name, json_object_new_uint64(value));
+}
+
+/* A whole number from 0 on; false when it is missing or anything else. */
+static bool number(struct json_object *request, const char *name, uint64_t *value)
+{
+    struct json_object *member;
+    int64_t n;
+
+    if (!json_object_object_get_ex(request, name, &member) ||
+        !json_object_is_type(member, json_type_int))
+        return false;
+    n = json_object_get_int64(member); /* a larger one comes out as INT64_MAX */
+    if (n < 0)
+        return false;
+    *value = (uint64_t)n;
+    return true;
+}
+
+/* A boolean; a missing one is as *value says. */
+static bool boolean(struct json_object *request, const char *name, bool *value)
+{
+    struct json_object *member;
+
+    if (!json_object_object_get_ex(request, name, &member))
+        return true;
+    if (!json_object_is_type(member, json_type_boolean))
+        return false;
+    *value = json_object_get_boolean(member);
+    return true;
+}
+
+struct call {
+    struct kli_control *control;
+    struct kli_client *client;
+    struct json_object *request;
+    int *fd;
+};
+
+static struct json_object *op_stat(const struct call *call)
+{
+    return kli_report_stat(call->control);
+}
+
+static struct json_object *op_classes(const struct call *call)
+{
+    return kli_report_classes(call->control);
+}
+
+static struct json_object *op_map(const struct call *call)
+{
+    return kli_report_map(call->control);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+/* Object compaction; waits for one that the worker has under way. */
+static int64_t compact_objects(struct kl_store *store)
+{
+    enum { TRIES = 200 };
+    const struct timespec nap = {.tv_nsec = 5000000};
+    int64_t freed = kl_store_compact(store, 0);
+
+    for (int i = 0; freed == -KL_EAGAIN && i < TRIES; i++) {
+        nanosleep(&nap, NULL);
+        freed = kl_store_compact(store, 0);
+    }
+    return freed;
+}
+
+static struct json_object *op_compact(const struct call *call)
+{
+    const struct kli_control_config *config = &call->control->config;
+    struct kl_zs *pool = kl_store_zs(config->store);
+    struct kl_zs_stats before = {.size = sizeof(before)};
+    struct kl_zs_stats after = {.size = sizeof(after)};
+    struct kl_report report = {.size = sizeof(report)};
+    uint64_t start = now_ns();
+    struct json_object *reply;
+    int64_t freed;
+    int trimmed;
+    int err;
+
+    kl_zs_get_stats(pool, &before);
+    freed = compact_objects(config->store);
+    if (freed < 0)
+        return kli_reply_error((int)freed, NULL);
+    kl_zs_get_stats(pool, &after);
+    err = kl_zone_compact(config->zone, KL_SYNC, 0, &report);
+    if (err)
+        return kli_reply_error(err, NULL);
+    trimmed = kl_zone_trim(config->zone, 0);
+    if (trimmed < 0)
+        return kli_reply_error(trimmed, NULL);
+    reply = kli_reply_ok();
+    kli_reply_add(reply, "objects_moved", after.objects_moved - before.objects_moved);
+    kli_reply_add(reply, "zs_frames_freed", (uint64_t)freed);
+    kli_reply_add(reply, "migrated", report.migrated);
+    kli_reply_add(reply, "blocks_trimmed", (uint64_t)trimmed);
+    kli_reply_add(reply, "ns", now_ns() - start);
+    return reply;
+}
+
+static struct json_object *op_take(const struct call *call)
+{
+    uint64_t bytes;
+    bool with_fd = false;
+
+    if (!number(call->request, "bytes", &bytes))
+        return kli_reply_error(-KL_EINVAL, "bytes: a positive whole number is needed");
+    if (!boolean(call->request, "fd", &with_fd))
+        return kli_reply_error(-KL_EINVAL, "fd: true or false is needed");
+    return kli_lease_take(call->control, call->client, bytes, with_fd, call->fd);
+}
+
+static struct json_object *op_give(const struct call *call)
+{
+    uint64_t id;
+
+    if (!number(call->request, "id", &id))
+        return kli_reply_error(-KL_EINVAL, "id: a whole number is needed, 0 for all leases");
+    return kli_lease_give(call->control, id);
+}
+
+static struct json_object *op_migration(const struct call *call)
+{
+    struct json_object *member;
+    bool on = false;
+
+    if (!json_object_object_get_ex(call->request, "on", &member) ||
+        !boolean(call->request, "on", &on))
+        return kli_reply_error(-KL_EINVAL, "on: true or false is needed");
+    kl_zone_set_migration(call->control->config.zone, on);
+    return kli_reply_ok();
+}
+
+static const struct {
+    const char *name;
+    struct json_object *(*run)(const struct call *call);
+} ops[] = {
+    {"stat", op_stat},           {"classes", op_classes}, {"map", op_map},
+    {"take", op_take},           {"give", op_give},       {"compact", op_compact},
+    {"migration", op_migration},
+};
+
+static struct json_object *dispatch(const struct call *call)
+{
+    struct json_object *op;
+    const char *name;
+
+    if (!json_object_is_type(call->request, json_type_object) ||
+        !json_object_object_get_ex(call->request, "op", &op) ||
+        !json_object_is_type(op, json_type_string))
+        return kli_reply_error(-KL_EINVAL, "a request is an object with a string \"op\"");
+    name = json_object_get_string(op);
+    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+        if (strcmp(name, ops[i].name) == 0)
+            return ops[i].run(call);
+    }
+    return kli_reply_error(-KL_EINVAL, "no such op");
+}
+
+/* The whole line as JSON, or NULL. */
+static struct json_object *parse(const char *text, size_t len)
+{
+    enum { DEPTH = 8 };
+    struct json_tokener *tokener = json_tokener_new_ex(DEPTH);
+    struct json_object *request;
+
+    if (!tokener)
+        return NULL;
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    request = json_tokener_parse_ex(tokener, text, (int)len + 1); /* with its NUL */
+    if (request && json_tokener_get_parse_end(tokener) < len) {
+        json_object_put(request); /* something, a NUL for instance, came after it */
+        request = NULL;
+    }
+    json_tokener_free(tokener);
+    return request;
+}
+
+struct json_object *kli_control_answer(struct kli_control *control, struct kli_client *client,
+                                       const char *text, size_t len, int *fd, bool *last)
+{
+    struct json_object *request = parse(text, len);
+    struct call call = {.control = control, .client = client, .request = request, .fd = fd};
+    struct json_object *reply;
+
+    *fd = -1;
+    *last = !request;
+    if (!request)
+        return kli_reply_error(-KL_EINVAL, "a request is one line of JSON");
+    reply = dispatch(&call);
+    json_object_put(request);
+    return reply;
+}

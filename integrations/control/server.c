@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+/* server.c - the thread, its poll loop and its connections.
+ *
+ * States of a connection: free slot -> reading -> (request complete) ->
+ * writing -> (reply sent) reading, or free when the peer has gone, broke the
+ * framing, or sent what is no JSON.  Closing ends the connection's leases.
+ * See internal.h for the invariants.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+#include "listener.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void client_close(struct kli_control *control, struct kli_client *client)
+{
+    kli_lease_end(control, client);
+    close(client->sock);
+    kli_wire_line_free(&client->in);
+    free(client->out);
+    client->out = NULL;
+    client->sock = -1;
+}
+
+static void client_open(struct kli_client *client, int sock)
+{
+    *client = (struct kli_client){
+        .sock = sock,
+        .in = {.max = KLI_WIRE_REQUEST_MAX},
+        .out_fd = -1,
+    };
+}
+
+/* Sends what the socket takes.  false: the connection is of no use any more. */
+static bool client_send(struct kli_client *client)
+{
+    while (client->out) {
+        int64_t n = kli_wire_send(client->sock, client->out + client->out_sent,
+                                  client->out_len - client->out_sent, client->out_fd);
+
+        if (n == -KL_EAGAIN)
+            return true;
+        if (n < 0)
+            return false;
+        client->out_fd = -1;
+        client->out_sent += (size_t)n;
+        if (client->out_sent == client->out_len) {
+            free(client->out);
+            client->out = NULL;
+        }
+    }
+    return !client->last;
+}
+
+/* Makes the reply the connection's output.  Takes the reply. */
+static bool client_reply(struct kli_client *client, struct json_object *reply, int fd)
+{
+    size_t len = 0;
+    const char *text = NULL;
+
+    if (reply)
+        text = json_object_to_json_string_length(reply, JSON_C_TO_STRING_PLAIN, &len);
+    if (text)
+        client->out = malloc(len + 1);
+    if (client->out) {
+        memcpy(client->out, text, len);
+        client->out[len] = '\n';
+        client->out_len = len + 1;
+        client->out_sent = 0;
+        client->out_fd = fd;
+    }
+    json_object_put(reply);
+    return client->out != NULL;
+}
+
+/* Answers complete lines until a reply can't be sent at once. */
+static bool client_serve(struct kli_control *control, struct kli_client *client)
+{
+    while (!client->out) {
+        int64_t len = kli_wire_peek(&client->in);
+        struct json_object *reply;
+        int fd;
+
+        if (len < 0)
+            return true;
+        reply =
+            kli_control_answer(control, client, client->in.data, (size_t)len, &fd, &client->last);
+        kli_wire_pop(&client->in, (size_t)len);
+        if (!client_reply(client, reply, fd) || !client_send(client))
+            return false;
+    }
+    return true;
+}
+
+static bool client_read(struct kli_control *control, struct kli_client *client)
+{
+    int got = kli_wire_recv(client->sock, &client->in, NULL);
+
+    if (got == -KL_ERANGE) {
+        client->last = true;
+        return client_reply(client, kli_reply_error(-KL_EINVAL, "the request is too long"), -1) &&
+               client_send(client);
+    }
+    if (got < 0)
+        return got == -KL_EAGAIN;
+    return client_serve(control, client);
+}
+
+/* One event of a connection. */
+static void client_event(struct kli_control *control, struct kli_client *client, short events)
+{
+    bool alive;
+
+    if (client->out) {
+        alive = !(events & (POLLERR | POLLHUP)) && client_send(client);
+        if (alive)
+            alive = client_serve(control, client); /* the next request may be there already */
+    } else {
+        alive = client_read(control, client);
+    }
+    if (!alive)
+        client_close(control, client);
+}
+
+static struct kli_client *free_slot(struct kli_control *control)
+{
+    for (size_t i = 0; i < KLI_CLIENTS; i++) {
+        if (control->clients[i].sock < 0)
+            return &control->clients[i];
+    }
+    return NULL;
+}
+
+static void accept_one(struct kli_control *control, struct kli_client *client)
+{
+    int sock = accept4(control->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (sock < 0) {
+        poll(NULL, 0, 100); /* out of descriptors, perhaps: do not spin */
+        return;
+    }
+    client_open(client, sock);
+    if (kli_listener_peer_allowed(sock))
+        return;
+    client->last = true;
+    client_reply(client, kli_reply_error(-KL_EINVAL, "this disk belongs to another user"), -1);
+    client_send(client);
+    client_close(control, client);
+}
+
+static void serve(struct kli_control *control)
+{
+    struct pollfd fds[KLI_CLIENTS + 2];
+
+    for (;;) {
+        struct kli_client *slot = free_slot(control);
+
+        fds[0] = (struct pollfd){.fd = control->stop, .events = POLLIN};
+        fds[1] = (struct pollfd){.fd = slot ? control->listener : -1, .events = POLLIN};
+        for (size_t i = 0; i < KLI_CLIENTS; i++)
+            fds[i + 2] = (struct pollfd){
+                .fd = control->clients[i].sock,
+                .events = control->clients[i].out ? POLLOUT : POLLIN,
+            };
+        if (poll(fds, KLI_CLIENTS + 2, -1) < 0)
+            continue; /* interrupted, or short of memory: again */
+        if (fds[0].revents)
+            return;
+        for (size_t i = 0; i < KLI_CLIENTS; i++) {
+            if (fds[i + 2].revents)
+                client_event(control, &control->clients[i], fds[i + 2].revents);
+        }
+        if (fds[1].revents)
+            accept_one(control, slot);
+    }
+}
+
+static void *server_main(void *arg)
+{
+    serve(arg);
+    return NULL;
+}
+
+/* The thread takes no signals: they are the process's own business. */
+static int thread_start(struct kli_control *control)
+{
+    sigset_t all;
+    sigset_t old;
+    int err;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    err = pthread_create(&control->thread, NULL, server_main, control);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return err ? -KL_ENOMEM : 0;
+}
+
+static void control_free(struct kli_control *control)
+{
+    if (control->listener >= 0)
+        kli_listener_close(control->listener, control->path, control->dev, control->ino);
+    if (control->stop >= 0)
+        close(control->stop);
+    free(control->path);
+    free(control);
+}
+
+static struct kli_control *control_new(const struct kli_control_config *config)
+{
+    struct kli_control *control = calloc(1, sizeof(*control));
+
+    if (!control)
+        return NULL;
+    control->config = *config;
+    control->listener = -1;
+    for (size_t i = 0; i < KLI_CLIENTS; i++)
+        control->clients[i].sock = -1;
+    control->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    control->path = strdup(config->path);
+    if (control->stop < 0 || !control->path) {
+        control_free(control);
+        return NULL;
+    }
+    return control;
+}
+
+int kli_control_start(const struct kli_control_config *config, struct kli_control **out, char *why,
+                      size_t why_bytes)
+{
+    struct kli_control *control;
+    int err;
+
+    snprintf(why, why_bytes, "no memory, or no descriptor, is left");
+    control = control_new(config);
+    if (!control)
+        return -KL_ENOMEM;
+    control->listener =
+        kli_listener_open(control->path, &control->dev, &control->ino, why, why_bytes);
+    err = control->listener < 0 ? control->listener : thread_start(control);
+    if (err) {
+        control_free(control);
+        return err;
+    }
+    *out = control;
+    return 0;
+}
+
+void kli_control_stop(struct kli_control *control)
+{
+    const uint64_t one = 1;
+
+    if (!control)
+        return;
+    while (write(control->stop, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+    pthread_join(control->thread, NULL);
+    for (size_t i = 0; i < KLI_CLIENTS; i++) {
+        if (control->clients[i].sock >= 0)
+            client_close(control, &control->clients[i]);
+    }
+    kli_lease_end(control, NULL);
+    control_free(control);
+}

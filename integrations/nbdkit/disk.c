@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+/* disk.c - a disk's parts: memory, zone, store, worker, control server.
+ *
+ * Each part uses those before it, so they go in the opposite order: the control
+ * server first, which ends leases and lends their blocks again, then the worker,
+ * then what they worked on.
+ */
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "disk.h"
+
+#include "../control/server.h"
+#include "worker.h"
+
+static const char *backing_name(enum kl_linux_kind kind)
+{
+    return kind == KL_LINUX_HUGETLB ? "huge pages" : "ordinary memory";
+}
+
+static int backing_open(const struct kli_params *params, struct kl_linux_backing **backing)
+{
+    const struct kl_linux_backing_config config = {
+        .size = sizeof(config),
+        .kind = params->backing,
+        .bytes = params->memory,
+    };
+    int err = kl_linux_backing_create(&config, backing);
+
+    if (!err)
+        return 0;
+    if (err == -KL_ENOTSUP)
+        nbdkit_error("backing=hugetlb: this machine has no pool of 2 MiB huge pages for us");
+    else
+        nbdkit_error("cannot map %llu bytes of %s: %s", (unsigned long long)params->memory,
+                     backing_name(params->backing), kl_err_text(err));
+    return -1;
+}
+
+/* The smallest pool that hugetlb can be of use with is one huge page; with
+ * populate=true it has to have them all. */
+static int pool_check(const struct kli_params *params)
+{
+    const uint64_t page = (uint64_t)2 << 20;
+    uint64_t need = params->populate ? (params->memory + page - 1) / page : 1;
+    int64_t free = kl_linux_hugepages_free();
+
+    if (params->backing != KL_LINUX_HUGETLB || (free >= 0 && (uint64_t)free >= need))
+        return 0;
+    nbdkit_error("backing=hugetlb: %lld huge pages of 2 MiB are free, %llu are needed "
+                 "(/proc/sys/vm/nr_hugepages)",
+                 (long long)(free < 0 ? 0 : free), (unsigned long long)need);
+    return -1;
+}
+
+int kli_disk_probe(const struct kli_params *params)
+{
+    struct kl_linux_backing *backing;
+
+    if (backing_open(params, &backing) == -1)
+        return -1;
+    kl_linux_backing_destroy(backing);
+    return pool_check(params);
+}
+
+static int zone_open(struct kli_disk *disk, const struct kli_params *params)
+{
+    const struct kl_zone_config config = {
+        .size = sizeof(config),
+        .host = kl_linux_host(),
+        .backing = kl_linux_backing_get(disk->backing),
+        .flags = params->populate ? KL_ZONE_POPULATE : 0,
+    };
+    int err = kl_zone_create(&config, &disk->zone);
+
+    if (!err)
+        return 0;
+    nbdkit_error("cannot make a zone of %llu bytes of %s: %s", (unsigned long long)params->memory,
+                 backing_name(kl_linux_backing_kind(disk->backing)), kl_err_text(err));
+    return -1;
+}
+
+static int store_open(struct kli_disk *disk, const struct kli_params *params)
+{
+    const struct kl_store_config config = {
+        .size = sizeof(config),
+        .blocks = params->size / params->block + (params->size % params->block != 0),
+        .block_bytes = params->block,
+        .codec = &params->codec,
+        .limit_bytes = params->limit,
+    };
+    int err = kl_store_create(disk->zone, &config, &disk->store);
+
+    if (!err)
+        return 0;
+    nbdkit_error("cannot make a store of %llu blocks: %s", (unsigned long long)config.blocks,
+                 kl_err_text(err));
+    return -1;
+}
+
+static int worker_open(struct kli_disk *disk, const struct kli_params *params)
+{
+    if (!params->auto_compact || kli_worker_start(disk->zone, disk->store, &disk->worker) == 0)
+        return 0;
+    nbdkit_error("cannot start the thread for auto-compact");
+    return -1;
+}
+
+static int control_open(struct kli_disk *disk, const struct kli_params *params)
+{
+    const struct kli_control_config config = {
+        .zone = disk->zone,
+        .store = disk->store,
+        .backing = disk->backing,
+        .path = params->control,
+        .disk_bytes = params->size,
+        .block_bytes = params->block,
+        .compress = params->codec.name,
+        .level = params->codec.level,
+    };
+    char why[256];
+
+    if (!params->control || kli_control_start(&config, &disk->control, why, sizeof(why)) == 0)
+        return 0;
+    nbdkit_error("control: %s", why);
+    return -1;
+}
+
+int kli_disk_open(struct kli_disk *disk, const struct kli_params *params)
+{
+    *disk = (struct kli_disk){0};
+    if (backing_open(params, &disk->backing) == 0 && zone_open(disk, params) == 0 &&
+        store_open(disk, params) == 0 && worker_open(disk, params) == 0 &&
+        control_open(disk, params) == 0)
+        return 0;
+    kli_disk_close(disk);
+    return -1;
+}
+
+void kli_disk_close(struct kli_disk *disk)
+{
+    int err = 0;
+
+    kli_control_stop(disk->control);
+    kli_worker_stop(disk->worker);
+    if (disk->store)
+        err = kl_store_destroy(disk->store);
+    if (!err && disk->zone)
+        err = kl_zone_destroy(disk->zone);
+    if (err) /* the end of the process frees it */
+        nbdkit_error("the disk is still in use at its end: %s", kl_err_text(err));
+    else
+        kl_linux_backing_destroy(disk->backing);
+    *disk = (struct kli_disk){0};
+}

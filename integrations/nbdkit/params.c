@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+/* params.c - the plugin's parameters.
+ *
+ * Each error is said here, once, by nbdkit_error, and names the parameter.
+ */
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+
+#include "params.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_MIN     4096u
+#define BLOCK_MAX     65536u
+#define BLOCK_DEFAULT 4096u
+#define BLOCKS_MAX    ((uint64_t)1 << 28)
+#define MEMORY_MIN    ((uint64_t)2 << 20)
+#define MEMORY_MAX    ((uint64_t)1 << 44)
+
+static int set_size(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out)
+{
+    int64_t n = nbdkit_parse_size(value); /* says what is wrong */
+
+    if (n == -1)
+        return -1;
+    if ((uint64_t)n < min || (uint64_t)n > max) {
+        nbdkit_error("%s=%s is out of range: %llu to %llu bytes", key, value,
+                     (unsigned long long)min, (unsigned long long)max);
+        return -1;
+    }
+    *out = (uint64_t)n;
+    return 0;
+}
+
+static int set_bool(const char *value, bool *out)
+{
+    int b = nbdkit_parse_bool(value);
+
+    if (b == -1)
+        return -1;
+    *out = b != 0;
+    return 0;
+}
+
+static int set_block(const char *value, uint32_t *out)
+{
+    uint64_t block;
+
+    if (set_size("block", value, BLOCK_MIN, BLOCK_MAX, &block) == -1)
+        return -1;
+    if (block & (block - 1)) {
+        nbdkit_error("block=%s is not a power of two", value);
+        return -1;
+    }
+    *out = (uint32_t)block;
+    return 0;
+}
+
+static int set_backing(const char *value, enum kl_linux_kind *out)
+{
+    static const char *const names[] = {
+        [KL_LINUX_AUTO] = "auto", [KL_LINUX_HUGETLB] = "hugetlb", [KL_LINUX_MEMFD] = "memfd"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(value, names[i]) == 0) {
+            *out = (enum kl_linux_kind)i;
+            return 0;
+        }
+    }
+    nbdkit_error("backing=%s: it is one of auto, hugetlb, memfd", value);
+    return -1;
+}
+
+/* NAME or NAME:LEVEL */
+static int set_compress(const char *value, struct kl_codec *out)
+{
+    const char *colon = strchr(value, ':');
+    char name[8] = "";
+    size_t len = colon ? (size_t)(colon - value) : strlen(value);
+    int level = 0;
+
+    if (colon && nbdkit_parse_int("compress level", colon + 1, &level) == -1)
+        return -1;
+    if (len < sizeof(name))
+        memcpy(name, value, len);
+    if (kl_linux_codec(name, level, out) == 0)
+        return 0;
+    nbdkit_error("compress=%s: it is lz4 or lz4:ACCEL, zstd or zstd:LEVEL", value);
+    return -1;
+}
+
+static int set_control(const char *value, char **out)
+{
+    char *path = nbdkit_absolute_path(value); /* nbdkit changes the folder later */
+
+    if (!path)
+        return -1;
+    free(*out);
+    *out = path;
+    return 0;
+}
+
+int kli_params_set(struct kli_params *params, const char *key, const char *value)
+{
+    if (strcmp(key, "size") == 0)
+        return set_size(key, value, 1, INT64_MAX, &params->size);
+    if (strcmp(key, "memory") == 0)
+        return set_size(key, value, MEMORY_MIN, MEMORY_MAX, &params->memory);
+    if (strcmp(key, "limit") == 0)
+        return set_size(key, value, BLOCK_MIN, MEMORY_MAX, &params->limit);
+    if (strcmp(key, "block") == 0)
+        return set_block(value, &params->block);
+    if (strcmp(key, "backing") == 0)
+        return set_backing(value, &params->backing);
+    if (strcmp(key, "compress") == 0)
+        return set_compress(value, &params->codec);
+    if (strcmp(key, "control") == 0)
+        return set_control(value, &params->control);
+    if (strcmp(key, "auto-compact") == 0)
+        return set_bool(value, &params->auto_compact);
+    if (strcmp(key, "populate") == 0)
+        return set_bool(value, &params->populate);
+    nbdkit_error("unknown parameter '%s'", key);
+    return -1;
+}
+
+static int check(const struct kli_params *params)
+{
+    if (params->size > params->block * BLOCKS_MAX) {
+        nbdkit_error("size is too large: at most %llu blocks of %u bytes",
+                     (unsigned long long)BLOCKS_MAX, params->block);
+        return -1;
+    }
+    if (params->limit > params->memory) {
+        nbdkit_error("limit is larger than memory (%llu bytes)",
+                     (unsigned long long)params->memory);
+        return -1;
+    }
+    return 0;
+}
+
+int kli_params_complete(struct kli_params *params)
+{
+    if (params->size == 0) {
+        nbdkit_error("the size of the disk is missing: size=SIZE");
+        return -1;
+    }
+    if (params->memory == 0)
+        params->memory = params->size < MEMORY_MIN ? MEMORY_MIN : params->size;
+    if (params->memory > MEMORY_MAX) {
+        nbdkit_error("the disk is larger than a zone can be: give memory=SIZE too");
+        return -1;
+    }
+    if (params->block == 0)
+        params->block = BLOCK_DEFAULT;
+    if (!params->codec.name && set_compress("zstd", &params->codec) == -1)
+        return -1;
+    return check(params);
+}
+
+void kli_params_free(struct kli_params *params)
+{
+    free(params->control);
+    params->control = NULL;
+}

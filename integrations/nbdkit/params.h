@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/* params.h - the plugin's parameters, parsed and checked. */
+#ifndef KLI_PARAMS_H
+#define KLI_PARAMS_H
+
+#include <klotski/klotski.h>
+
+struct kli_params {
+    uint64_t size;   /* of the disk, bytes; 0: not given yet */
+    uint64_t memory; /* of the zone, bytes; 0: as size */
+    uint64_t limit;  /* of the store, bytes of frames; 0: none */
+    uint32_t block;  /* of the store, bytes */
+    enum kl_linux_kind backing;
+    struct kl_codec codec;
+    char *control; /* absolute path, or NULL */
+    bool auto_compact;
+    bool populate;
+};
+
+/* One key=value.  0, or -1 after nbdkit_error. */
+int kli_params_set(struct kli_params *params, const char *key, const char *value);
+
+/* Defaults for what was not given, then a look at all together. */
+int kli_params_complete(struct kli_params *params);
+
+void kli_params_free(struct kli_params *params);
+
+#define KLI_PARAMS_HELP                                                                            \
+    "size=<SIZE>              (required) Size of the disk.\n"                                      \
+    "memory=<SIZE>            Size of the memory zone, at most used (default: size).\n"            \
+    "backing=auto|hugetlb|memfd\n"                                                                 \
+    "                         Huge pages of 2 MiB, ordinary pages, or huge pages if\n"             \
+    "                         that many are free now (default: auto).\n"                           \
+    "block=<SIZE>             Unit of compression, 4K to 64K (default: 4K).\n"                     \
+    "compress=lz4[:ACCEL]|zstd[:LEVEL]\n"                                                          \
+    "                         Compressor (default: zstd).\n"                                       \
+    "limit=<SIZE>             Most memory for data; a write beyond it is ENOSPC\n"                 \
+    "                         (default: memory).\n"                                                \
+    "control=<PATH>           Socket for the klotski command (default: none).\n"                   \
+    "auto-compact=<BOOL>      Compact while idle memory can be gained (default: true).\n"          \
+    "populate=<BOOL>          Get all the memory at the start (default: false)."
+
+#endif

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Usage: deps.sh GROUP...   (build check demo lint ci)
+# Installs the Debian packages of these groups that are missing.  Runs no apt
+# when nothing is missing, asks nothing, and says what it installs.
+set -euo pipefail
+
+group_packages() {
+    case $1 in
+    build)
+        echo meson ninja-build pkg-config python3 gcc libc6-dev binutils \
+            nbdkit nbdkit-plugin-dev libnbd-dev libjson-c-dev \
+            liblz4-dev libzstd-dev libxxhash-dev libcmocka-dev
+        ;;
+    # Debian 12 has nbdkit's basic plugins and filters in the package nbdkit.
+    check) echo nbdkit libnbd-bin qemu-utils fio ;;
+    # qemu-system-x86 is used by the demo where it is, but is too large to ask for.
+    demo) echo nbdkit libnbd-bin fio libjemalloc2 ;;
+    lint) echo clang clang-format clang-tidy cppcheck shellcheck ;;
+    ci) echo clang libclang-rt-14-dev llvm g++ ;;
+    *)
+        echo "deps.sh: no such group: $1 (build, check, demo, lint, ci)" >&2
+        return 1
+        ;;
+    esac
+}
+
+installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+if [ $# -eq 0 ]; then
+    echo "usage: deps.sh GROUP... (build, check, demo, lint, ci)" >&2
+    exit 2
+fi
+
+wanted=()
+for group in "$@"; do
+    packages=$(group_packages "$group")
+    read -ra list <<<"$packages"
+    wanted+=("${list[@]}")
+done
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "deps.sh: this is not a Debian system; please install what these packages hold:" >&2
+    printf '  %s\n' "${wanted[@]}" >&2
+    exit 1
+fi
+
+missing=()
+for package in "${wanted[@]}"; do
+    installed "$package" || [[ " ${missing[*]} " == *" $package "* ]] || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+        echo "deps.sh: these packages are missing, and installing them needs root:" >&2
+        echo "  apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    as_root=(sudo -n)
+fi
+
+echo "Installing: ${missing[*]}"
+apt() {
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
+        -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null
+}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { apt update && apt install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    echo "deps.sh: apt-get failed" >&2
+    exit 1
+fi

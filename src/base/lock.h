@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A sleeping lock of one word, and the order in which locks are taken.
+ *
+ * Lock order, outermost first.  In debug builds a thread that takes a lock whose
+ * rank is not above all those it holds is stopped (L1); a try-lock may be taken
+ * in any order, since it never waits.
+ *
+ *   frame lock    a bit of the frame's state word (frame/state.h); framework and
+ *                 owners only try it, or wait bounded with nothing else held
+ *   entry         a bit of a handle's word (zs/entry.h); tried only
+ *   ZS_CLASS      one size class of a pool
+ *   ZS_HANDLES    free handles of a pool
+ *   ZS_ARENA      descriptors of a pool
+ *   ZS_DEFERRED   empty zspages that wait
+ *   STORE_CONTEXT compressor contexts
+ *   ZONE_OWNERS   registration of owners
+ */
+#ifndef KLI_BASE_LOCK_H
+#define KLI_BASE_LOCK_H
+
+#include "base/check.h"
+
+#include <stdatomic.h>
+
+enum kli_rank {
+    KLI_RANK_ZS_CLASS = 1,
+    KLI_RANK_ZS_HANDLES,
+    KLI_RANK_ZS_ARENA,
+    KLI_RANK_ZS_DEFERRED,
+    KLI_RANK_STORE_CONTEXT,
+    KLI_RANK_ZONE_OWNERS,
+};
+
+struct kli_lock {
+    _Atomic uint32_t word; /* 0 free, 1 held, 2 held and somebody may sleep */
+    uint32_t rank;
+};
+
+void kli_lock_init(struct kli_lock *lock, enum kli_rank rank);
+void kli_lock_take(const struct kl_host *host, struct kli_lock *lock);
+bool kli_lock_try(const struct kl_host *host, struct kli_lock *lock);
+void kli_lock_drop(const struct kl_host *host, struct kli_lock *lock);
+
+/* Somebody waits for a lock that this thread holds. */
+static inline bool kli_lock_contended(struct kli_lock *lock)
+{
+    return atomic_load_explicit(&lock->word, memory_order_relaxed) == 2;
+}
+
+#endif

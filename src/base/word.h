@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Packed states: a word changes only by an edge, a pure function of the word.
+ *
+ * An edge says what the word becomes, or that it may not be taken now.  The one
+ * compare-and-swap helper applies it.  A model checker can run the same edges.
+ */
+#ifndef KLI_BASE_WORD_H
+#define KLI_BASE_WORD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef _Atomic uint64_t kli_word;
+
+struct kli_step {
+    uint64_t next;
+    bool ok;
+};
+
+typedef struct kli_step kli_edge(uint64_t word, uint64_t arg);
+
+#define KLI_REFUSED    ((struct kli_step){0, false})
+#define KLI_STEP(word) ((struct kli_step){(word), true})
+
+/* Applies the edge; false when it was refused.  *seen (may be NULL) is the word
+ * before the step, or the one that refused it. */
+static inline bool kli_apply(kli_word *word, kli_edge *edge, uint64_t arg, uint64_t *seen)
+{
+    uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+    struct kli_step step;
+
+    do {
+        step = edge(old, arg);
+        if (!step.ok)
+            break;
+    } while (!atomic_compare_exchange_weak_explicit(word, &old, step.next, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    if (seen)
+        *seen = old;
+    return step.ok;
+}
+
+static inline uint64_t kli_field(uint64_t word, unsigned shift, unsigned bits)
+{
+    return (word >> shift) & ((UINT64_C(1) << bits) - 1);
+}
+
+#endif

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The frame allocator.
+ *
+ * An allocation reserves in a block's word (one compare-and-swap) and then takes
+ * bits; who can't find an aligned run gives the reservation back.  A free clears
+ * bits and then raises the word (block.h, B1).  No locks.
+ *
+ * Where it looks, in this order: the block that this CPU used last; blocks of its
+ * kind in use; a whole free block, which takes its kind; an absent block, for
+ * which memory is got; a block of the other kind (mixing, counted).
+ * When all that fails while blocks are being emptied, it waits for the end of
+ * that (fences hide free frames), unless told not to.
+ */
+#include "frame/zone.h"
+
+struct ask {
+    unsigned order;
+    unsigned owner;
+    uint64_t flags; /* of the state word */
+    bool unmovable;
+};
+
+static void give_back_reservation(struct kl_zone *zone, uint32_t block, uint32_t n, bool unmovable)
+{
+    kli_apply(&zone->block[block], kli_b_put, n | (unmovable ? n * KLI_B_STUCK : 0), NULL);
+}
+
+bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
+                  uint64_t flags, enum kli_want want, uint32_t *nr)
+{
+    bool unmovable = !(flags & KLI_F_KIND);
+    uint64_t ask = kli_b_ask(1u << order, unmovable, want, zone->block_frames);
+
+    if (!kli_apply(&zone->block[block], kli_b_reserve, ask, NULL))
+        return false;
+    if (!kli_bits_take(zone, block, order, nr)) {
+        give_back_reservation(zone, block, 1u << order, unmovable);
+        return false;
+    }
+    atomic_store_explicit(&zone->frame[*nr].priv, 0, memory_order_relaxed);
+    atomic_store_explicit(&zone->frame[*nr].state, kli_f_make(order, owner, flags),
+                          memory_order_release);
+    return true;
+}
+
+void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last)
+{
+    uint32_t n = 1u << kli_f_order(last);
+
+    kli_bits_clear(zone, nr, n);
+    give_back_reservation(zone, kli_block_of(zone, nr), n, !(last & KLI_F_KIND));
+}
+
+bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg)
+{
+    uint64_t seen;
+
+    if (!kli_apply(&zone->frame[nr].state, edge, arg, &seen))
+        return false;
+    if (edge(seen, arg).next == 0)
+        kli_frame_gone(zone, nr, seen); /* F5 */
+    return true;
+}
+
+static bool try_block(struct kl_zone *zone, uint32_t block, const struct ask *ask,
+                      enum kli_want want, uint32_t *nr)
+{
+    return kli_alloc_in(zone, block, ask->order, ask->owner, ask->flags, want, nr);
+}
+
+/* Goes round once from the hint; remembers where it found something. */
+static bool search(struct kl_zone *zone, const struct ask *ask, enum kli_want want, uint32_t *nr)
+{
+    _Atomic uint32_t *hint = &zone->hint[kli_cpu(zone)].block[ask->unmovable];
+    uint32_t start = atomic_load_explicit(hint, memory_order_relaxed);
+
+    for (uint32_t i = 0; i < zone->blocks; i++) {
+        uint32_t block = start + i < zone->blocks ? start + i : start + i - zone->blocks;
+
+        if (try_block(zone, block, ask, want, nr)) {
+            if (i != 0)
+                atomic_store_explicit(hint, block, memory_order_relaxed);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool populate_and_search(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+{
+    uint32_t block;
+
+    while (kli_populate_one(zone, &block)) {
+        if (try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr) ||
+            search(zone, ask, KLI_WANT_WHOLE_FREE, nr))
+            return true;
+    }
+    return false;
+}
+
+static bool alloc_once(struct kl_zone *zone, const struct ask *ask, unsigned flags, uint32_t *nr)
+{
+    if (search(zone, ask, KLI_WANT_OWN_KIND, nr) || search(zone, ask, KLI_WANT_WHOLE_FREE, nr))
+        return true;
+    if (!(flags & KL_ATOMIC) && populate_and_search(zone, ask, nr))
+        return true;
+    if (!search(zone, ask, KLI_WANT_ANY, nr))
+        return false;
+    kli_count(zone, KLI_C_MIXED, 1);
+    return true;
+}
+
+/* Waits until a run that holds fences ends; false when there is none. */
+static bool wait_for_fences(struct kl_zone *zone, uint32_t ends)
+{
+    enum { BOUND_NS = 50 * 1000 * 1000 };
+
+    if (atomic_load(&zone->fences) == 0)
+        return atomic_load(&zone->fence_ends) != ends; /* one ended meanwhile */
+    kli_count(zone, KLI_C_STALLS, 1);
+    zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->fence_ends, ends, BOUND_NS);
+    return true;
+}
+
+static bool alloc_waiting(struct kl_zone *zone, const struct ask *ask, unsigned flags, uint32_t *nr)
+{
+    enum { MAX_WAITS = 40 };
+
+    for (int i = 0;; i++) {
+        uint32_t ends = atomic_load(&zone->fence_ends);
+
+        if (alloc_once(zone, ask, flags, nr))
+            return true;
+        if ((flags & (KL_NOWAIT | KL_ATOMIC)) || i == MAX_WAITS || !wait_for_fences(zone, ends))
+            return false;
+    }
+}
+
+int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsigned flags,
+                   kl_pfn *pfn)
+{
+    bool movable = flags & KL_MOVABLE;
+    struct ask ask = {order, owner.v, movable ? KLI_F_KIND | KLI_F_MOVABLE : 0, !movable};
+    uint32_t nr;
+
+    if (flags & ~(unsigned)(KL_MOVABLE | KL_ZERO | KL_NOWAIT | KL_ATOMIC))
+        return -KL_EINVAL;
+    if (order > zone->block_order || !kli_owner_is(zone, owner.v) ||
+        (movable && !kli_owner(zone, owner.v)->movable))
+        return -KL_EINVAL;
+    if (movable && (flags & KL_ZERO)) /* nobody may move it before it is zeroed */
+        ask.flags = KLI_F_KIND | KLI_F_LOCKED;
+    if (!alloc_waiting(zone, &ask, flags, &nr))
+        return -KL_ENOMEM;
+    if (flags & KL_ZERO) {
+        memset(kli_addr(zone, nr), 0, (size_t)1 << (zone->frame_shift + order));
+        if (movable)
+            kli_settle(zone, nr, kli_f_publish, 0);
+    }
+    *pfn = kli_pfn(zone, nr);
+    return 0;
+}
+
+int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn)
+{
+    if (!kli_pfn_ok(zone, pfn))
+        return -KL_EINVAL;
+    return kli_settle(zone, kl_pfn_nr(pfn), kli_f_free, owner.v) ? 0 : -KL_EINVAL;
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The bitmap: one bit a frame, set while it is allocated.
+ *
+ * A taker owns the bits that it set, whatever the counts say.  Every change is a
+ * compare-and-swap (or a fetch-and) on one word; a run over several words is
+ * taken word by word and rolled back when one is not free.
+ */
+#include "frame/zone.h"
+
+/* The bits of word `index` that lie in [nr, nr + n). */
+static uint64_t word_mask(uint32_t index, uint32_t nr, uint32_t n)
+{
+    uint64_t from = kli_max(nr, (uint64_t)index * 64);
+    uint64_t to = kli_min((uint64_t)nr + n, (uint64_t)index * 64 + 64);
+
+    return kli_mask((unsigned)(to - from), (unsigned)(from % 64));
+}
+
+/* Positions at which an aligned run of 2^order clear bits begins (order < 6). */
+static uint64_t run_starts(uint64_t used, unsigned order)
+{
+    static const uint64_t aligned[6] = {
+        ~UINT64_C(0),
+        UINT64_C(0x5555555555555555),
+        UINT64_C(0x1111111111111111),
+        UINT64_C(0x0101010101010101),
+        UINT64_C(0x0001000100010001),
+        UINT64_C(0x0000000100000001),
+    };
+    uint64_t clear = ~used;
+
+    for (unsigned o = 0; o < order; o++)
+        clear &= clear >> (1u << o);
+    return clear & aligned[order];
+}
+
+static bool take_in_word(struct kl_zone *zone, uint32_t index, uint64_t within, unsigned order,
+                         uint32_t *nr)
+{
+    uint64_t used = atomic_load_explicit(&zone->bits[index], memory_order_relaxed);
+
+    for (;;) {
+        uint64_t starts = run_starts(used | ~within, order);
+        unsigned at;
+
+        if (starts == 0)
+            return false;
+        at = kli_lowest(starts);
+        if (atomic_compare_exchange_weak_explicit(&zone->bits[index], &used,
+                                                  used | kli_mask(1u << order, at),
+                                                  memory_order_acq_rel, memory_order_relaxed)) {
+            *nr = index * 64 + at;
+            return true;
+        }
+    }
+}
+
+/* Sets exactly the bits [nr, nr + n), which must all be clear. */
+bool kli_bits_take_at(struct kl_zone *zone, uint32_t nr, uint32_t n)
+{
+    uint32_t first = nr / 64, last = (nr + n - 1) / 64;
+
+    for (uint32_t i = first; i <= last; i++) {
+        uint64_t mask = word_mask(i, nr, n);
+        uint64_t used = atomic_load_explicit(&zone->bits[i], memory_order_relaxed);
+
+        do {
+            if (used & mask) {
+                if (i > first)
+                    kli_bits_clear(zone, nr, i * 64 - nr);
+                return false;
+            }
+        } while (!atomic_compare_exchange_weak_explicit(
+            &zone->bits[i], &used, used | mask, memory_order_acq_rel, memory_order_relaxed));
+    }
+    return true;
+}
+
+/* Takes an aligned run of 2^order bits anywhere in the block. */
+bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr)
+{
+    uint32_t first = block << zone->block_order, n = zone->block_frames;
+
+    if (order >= 6) {
+        for (uint32_t at = first; at < first + n; at += 1u << order) {
+            if (kli_bits_take_at(zone, at, 1u << order)) {
+                *nr = at;
+                return true;
+            }
+        }
+        return false;
+    }
+    for (uint32_t i = first / 64; i <= (first + n - 1) / 64; i++) {
+        if (take_in_word(zone, i, word_mask(i, first, n), order, nr))
+            return true;
+    }
+    return false;
+}
+
+void kli_bits_clear(struct kl_zone *zone, uint32_t nr, uint32_t n)
+{
+    for (uint32_t i = nr / 64; i <= (nr + n - 1) / 64; i++)
+        atomic_fetch_and_explicit(&zone->bits[i], ~word_mask(i, nr, n), memory_order_acq_rel);
+}
+
+uint32_t kli_bits_used(const struct kl_zone *zone, uint32_t nr, uint32_t n)
+{
+    uint32_t used = 0;
+
+    for (uint32_t i = nr / 64; i <= (nr + n - 1) / 64; i++)
+        used += kli_popcount(atomic_load_explicit(&zone->bits[i], memory_order_relaxed) &
+                             word_mask(i, nr, n));
+    return used;
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The word of a pageblock: how much of it is free, and who may come in.
+ *
+ *   bits  0-19  free   frames that may still be reserved
+ *   bits 20-39  stuck  frames that can't move: unmovable or pinned
+ *   bit  40 UNMOVABLE  kind of the block; what it is meant for
+ *   bit  41 FENCED     being emptied: no allocation enters
+ *   bit  42 ABSENT     its memory is the system's
+ *
+ *             fence                  vacate (free == all)
+ *   present ---------> fenced ---------------------------> absent, fenced
+ *      ^   <---------    |  ^                                |        |
+ *      |     unfence     '--' put, claim                     | settle | settle
+ *      |                                                     v (ok)   v (failed)
+ *      '----------------- absent, fenced <--- summon ---- absent    present
+ *            settle
+ *
+ * Invariants
+ * (B1) free <= bits that are clear in the block's bitmap: an allocation first
+ *      lowers free and then sets bits, a free clears bits and then raises it.
+ * (B2) hence free == all means: no allocation, and none on its way.
+ * (B3) FENCED or ABSENT: free does not fall, but by the one who fenced it.
+ * (B4) ABSENT: free is 0 and all bits are clear.
+ */
+#ifndef KLI_FRAME_BLOCK_H
+#define KLI_FRAME_BLOCK_H
+
+#include "base/word.h"
+
+#define KLI_B_STUCK     (UINT64_C(1) << 20)
+#define KLI_B_UNMOVABLE (UINT64_C(1) << 40)
+#define KLI_B_FENCED    (UINT64_C(1) << 41)
+#define KLI_B_ABSENT    (UINT64_C(1) << 42)
+
+static inline uint32_t kli_b_free(uint64_t w)
+{
+    return (uint32_t)kli_field(w, 0, 20);
+}
+
+static inline uint32_t kli_b_stuck(uint64_t w)
+{
+    return (uint32_t)kli_field(w, 20, 20);
+}
+
+static inline bool kli_b_open(uint64_t w)
+{
+    return !(w & (KLI_B_FENCED | KLI_B_ABSENT));
+}
+
+/* What an allocation asks of a block. */
+enum kli_want {
+    KLI_WANT_OWN_KIND = 0,   /* a block of its kind, in use */
+    KLI_WANT_WHOLE_FREE = 1, /* a free block of any kind, which takes its kind */
+    KLI_WANT_ANY = 2,        /* whatever has room: mixing */
+};
+
+/* The argument of kli_b_reserve. */
+static inline uint64_t kli_b_ask(uint32_t n, bool unmovable, enum kli_want want, uint32_t all)
+{
+    return n | ((uint64_t)all << 20) | (unmovable ? KLI_B_UNMOVABLE : 0) | ((uint64_t)want << 60);
+}
+
+static inline struct kli_step kli_b_reserve(uint64_t w, uint64_t ask)
+{
+    uint32_t n = (uint32_t)kli_field(ask, 0, 20), all = (uint32_t)kli_field(ask, 20, 20);
+    enum kli_want want = (enum kli_want)(ask >> 60);
+    bool same_kind = ((w ^ ask) & KLI_B_UNMOVABLE) == 0;
+
+    if (!kli_b_open(w) || kli_b_free(w) < n)
+        return KLI_REFUSED;
+    if (want == KLI_WANT_OWN_KIND && (!same_kind || kli_b_free(w) == all))
+        return KLI_REFUSED;
+    if (want == KLI_WANT_WHOLE_FREE && kli_b_free(w) != all)
+        return KLI_REFUSED;
+    if (want == KLI_WANT_WHOLE_FREE)
+        w = (w & ~KLI_B_UNMOVABLE) | (ask & KLI_B_UNMOVABLE);
+    w -= n;
+    return KLI_STEP((ask & KLI_B_UNMOVABLE) ? w + n * KLI_B_STUCK : w);
+}
+
+/* Changes of the two counters; arg: free + (stuck << 20), added or subtracted. */
+static inline struct kli_step kli_b_put(uint64_t w, uint64_t arg)
+{
+    return KLI_STEP(w + kli_field(arg, 0, 20) - (arg & ~UINT64_C(0xfffff)));
+}
+
+static inline struct kli_step kli_b_stick(uint64_t w, uint64_t arg)
+{
+    return KLI_STEP(w + arg);
+}
+
+static inline struct kli_step kli_b_unstick(uint64_t w, uint64_t arg)
+{
+    return KLI_STEP(w - arg);
+}
+
+static inline struct kli_step kli_b_fence(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    return kli_b_open(w) ? KLI_STEP(w | KLI_B_FENCED) : KLI_REFUSED;
+}
+
+static inline struct kli_step kli_b_unfence(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    return (w & KLI_B_FENCED) ? KLI_STEP(w & ~KLI_B_FENCED) : KLI_REFUSED;
+}
+
+/* The one who fenced it reserves n frames, which stay unmovable. */
+static inline struct kli_step kli_b_claim(uint64_t w, uint64_t n)
+{
+    if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || kli_b_free(w) < n)
+        return KLI_REFUSED;
+    return KLI_STEP(w - n + n * KLI_B_STUCK);
+}
+
+/* An empty fenced block (all: its frames) loses its memory. (B2) */
+static inline struct kli_step kli_b_vacate(uint64_t w, uint64_t all)
+{
+    if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || kli_b_free(w) != all)
+        return KLI_REFUSED;
+    return KLI_STEP(KLI_B_FENCED | KLI_B_ABSENT);
+}
+
+/* Somebody goes to get memory for an absent block. */
+static inline struct kli_step kli_b_summon(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    return w == KLI_B_ABSENT ? KLI_STEP(w | KLI_B_FENCED) : KLI_REFUSED;
+}
+
+/* The end of vacate or summon: all frames are there (arg = all) or none (0). */
+static inline struct kli_step kli_b_settle(uint64_t w, uint64_t all)
+{
+    if (w != (KLI_B_FENCED | KLI_B_ABSENT))
+        return KLI_REFUSED;
+    return KLI_STEP(all ? all : KLI_B_ABSENT);
+}
+
+#endif

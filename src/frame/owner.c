@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Registration of owners, and what an owner may do with its frames besides
+ * allocating and freeing them: lock, pin, copy.
+ *
+ * (O1) An owner's slot is not reused while a state word names it: unregister
+ *      walks all words.  So whoever holds a lock or a reference on a frame may
+ *      use its owner's callbacks without further ado.
+ */
+#include "frame/zone.h"
+
+enum { FREE = 0, REGISTERED = 1, LEAVING = 2 };
+
+static bool has_all(const struct kl_owner_ops *ops)
+{
+    return ops->isolate && ops->putback && (ops->migrate || ops->migrate_batch);
+}
+
+static bool has_none(const struct kl_owner_ops *ops)
+{
+    return !ops->isolate && !ops->putback && !ops->migrate && !ops->migrate_batch;
+}
+
+static bool ops_ok(const struct kl_owner_ops *ops)
+{
+    return ops->size == sizeof(*ops) && ops->name && (has_all(ops) || has_none(ops)) &&
+           !ops->prepare == !ops->finish;
+}
+
+static unsigned free_slot(const struct kl_zone *zone)
+{
+    for (unsigned id = 1; id < KLI_MAX_OWNERS; id++) {
+        if (atomic_load(&zone->owner[id].used) == FREE)
+            return id;
+    }
+    return 0;
+}
+
+int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void *ctx,
+                      kl_owner_id *owner)
+{
+    static const struct kl_owner_ops nameless = {.size = sizeof(nameless), .name = "unnamed"};
+    unsigned id;
+
+    if (!ops)
+        ops = &nameless;
+    if (!ops_ok(ops))
+        return -KL_EINVAL;
+    kli_lock_take(&zone->host, &zone->owners_lock);
+    id = free_slot(zone);
+    if (id) {
+        zone->owner[id].ops = *ops;
+        zone->owner[id].ctx = ctx;
+        zone->owner[id].movable = has_all(ops);
+        atomic_store(&zone->owner[id].used, REGISTERED);
+    }
+    kli_lock_drop(&zone->host, &zone->owners_lock);
+    *owner = (kl_owner_id){(uint16_t)id};
+    return id ? 0 : -KL_ENOSPC;
+}
+
+bool kli_owner_is(const struct kl_zone *zone, unsigned id)
+{
+    return id > 0 && id < KLI_MAX_OWNERS &&
+           atomic_load_explicit(&zone->owner[id].used, memory_order_acquire) == REGISTERED;
+}
+
+static bool has_frames(const struct kl_zone *zone, unsigned id)
+{
+    for (uint32_t nr = 0; nr < zone->frames; nr++) {
+        uint64_t word = kli_state(zone, nr);
+
+        if ((word & KLI_F_HEAD) && kli_f_owner(word) == id)
+            return true;
+    }
+    return false;
+}
+
+int kl_owner_unregister(struct kl_zone *zone, kl_owner_id owner)
+{
+    uint32_t registered = REGISTERED;
+    bool busy;
+
+    if (owner.v == 0 || owner.v >= KLI_MAX_OWNERS ||
+        !atomic_compare_exchange_strong(&zone->owner[owner.v].used, &registered, LEAVING))
+        return -KL_EINVAL;
+    busy = has_frames(zone, owner.v); /* O1 */
+    atomic_store(&zone->owner[owner.v].used, busy ? REGISTERED : FREE);
+    return busy ? -KL_EBUSY : 0;
+}
+
+bool kl_frame_trylock(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
+{
+    return kli_pfn_ok(zone, frame) && owner.v != 0 &&
+           kli_apply(&zone->frame[kl_pfn_nr(frame)].state, kli_f_trylock, owner.v, NULL);
+}
+
+void kl_frame_unlock(struct kl_zone *zone, kl_pfn frame)
+{
+    KLI_REQUIRE(&zone->host, kli_pfn_ok(zone, frame));
+    KLI_REQUIRE(&zone->host, kli_settle(zone, kl_pfn_nr(frame), kli_f_unlock, 0));
+}
+
+/* A frame becomes stuck with its first pin, and free to move with the last unpin. */
+static void count_stuck(struct kl_zone *zone, uint32_t nr, uint64_t word, kli_edge *edge)
+{
+    uint64_t n = UINT64_C(1) << kli_f_order(word);
+
+    if (word & KLI_F_KIND)
+        kli_apply(&zone->block[kli_block_of(zone, nr)], edge, n * KLI_B_STUCK, NULL);
+}
+
+int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
+{
+    uint32_t nr = kl_pfn_nr(frame);
+    uint64_t seen;
+
+    if (!kli_pfn_ok(zone, frame))
+        return -KL_EINVAL;
+    if (!kli_apply(&zone->frame[nr].state, kli_f_pin, owner.v, &seen)) {
+        if (!(seen & KLI_F_HEAD) || (seen & KLI_F_DYING) || kli_f_owner(seen) != owner.v)
+            return -KL_EINVAL;
+        return (seen & KLI_F_ISOLATED) ? -KL_EBUSY : -KL_ENOSPC;
+    }
+    if (kli_f_pins(seen) == 0)
+        count_stuck(zone, nr, seen, kli_b_stick);
+    return 0;
+}
+
+int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
+{
+    uint32_t nr = kl_pfn_nr(frame);
+    uint64_t seen;
+
+    if (!kli_pfn_ok(zone, frame) || !kli_apply(&zone->frame[nr].state, kli_f_unpin, owner.v, &seen))
+        return -KL_EINVAL;
+    if (kli_f_pins(seen) == 1)
+        count_stuck(zone, nr, seen, kli_b_unstick);
+    return 0;
+}
+
+void kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src)
+{
+    uint64_t word = kli_state(zone, kl_pfn_nr(src));
+
+    KLI_REQUIRE(&zone->host, kli_pfn_ok(zone, dst) && kli_pfn_ok(zone, src));
+    memcpy(kli_addr(zone, kl_pfn_nr(dst)), kli_addr(zone, kl_pfn_nr(src)),
+           (size_t)1 << (zone->frame_shift + kli_f_order(word)));
+}

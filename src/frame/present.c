@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Blocks that come and go: memory is got from and given back to the system.
+ *
+ * zone->budget packs two counts, so that they change together:
+ * (P1) present + given <= blocks: what was given back is not populated again
+ *      until it is lent.
+ */
+#include "frame/zone.h"
+
+static uint32_t present_of(uint64_t budget)
+{
+    return (uint32_t)budget;
+}
+
+static uint32_t given_of(uint64_t budget)
+{
+    return (uint32_t)(budget >> 32);
+}
+
+#define GIVEN_ONE (UINT64_C(1) << 32)
+
+/* arg: the zone's blocks. (P1) */
+static struct kli_step edge_enter(uint64_t budget, uint64_t arg)
+{
+    if (present_of(budget) + given_of(budget) >= arg)
+        return KLI_REFUSED;
+    return KLI_STEP(budget + 1);
+}
+
+static struct kli_step edge_leave(uint64_t budget, uint64_t given)
+{
+    return KLI_STEP(budget - 1 + given * GIVEN_ONE);
+}
+
+static struct kli_step edge_lend(uint64_t budget, uint64_t n)
+{
+    return given_of(budget) < n ? KLI_REFUSED : KLI_STEP(budget - n * GIVEN_ONE);
+}
+
+/* arg: n << 32 | the zone's blocks; gives as many as are neither. */
+static struct kli_step edge_give(uint64_t budget, uint64_t arg)
+{
+    uint64_t idle = (uint32_t)arg - present_of(budget) - given_of(budget);
+
+    return KLI_STEP(budget + kli_min(arg >> 32, idle) * GIVEN_ONE);
+}
+
+static int backing_call(struct kl_zone *zone, uint32_t block,
+                        int (*call)(void *ctx, uint64_t offset, uint64_t bytes))
+{
+    uint64_t bytes = (uint64_t)zone->block_frames << zone->frame_shift;
+
+    return call ? call(zone->backing.ctx, block * bytes, bytes) : 0;
+}
+
+/* Gets memory for this block, or says why not (-KL_EAGAIN: it is not absent). */
+int kli_populate(struct kl_zone *zone, uint32_t block)
+{
+    int err;
+
+    if (!kli_apply(&zone->budget, edge_enter, zone->blocks, NULL))
+        return -KL_ENOMEM;
+    if (kli_apply(&zone->block[block], kli_b_summon, 0, NULL)) {
+        err = backing_call(zone, block, zone->backing.populate);
+        kli_apply(&zone->block[block], kli_b_settle, err ? 0 : zone->block_frames, NULL);
+    } else {
+        err = -KL_EAGAIN;
+    }
+    if (err)
+        kli_apply(&zone->budget, edge_leave, 0, NULL);
+    else
+        kli_count(zone, KLI_C_POPULATED, 1);
+    return err;
+}
+
+/* Gets memory for some absent block; false: none may or can be had. */
+bool kli_populate_one(struct kl_zone *zone, uint32_t *block)
+{
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        int err;
+
+        if (kli_block_word(zone, b) != KLI_B_ABSENT)
+            continue;
+        err = kli_populate(zone, b);
+        if (err == 0)
+            *block = b;
+        if (err != -KL_EAGAIN)
+            return err == 0;
+    }
+    return false;
+}
+
+/* Blocks that may still be populated. */
+uint32_t kli_populatable(struct kl_zone *zone)
+{
+    uint64_t budget = atomic_load(&zone->budget);
+
+    return zone->blocks - present_of(budget) - given_of(budget);
+}
+
+/* Gives the memory of a fenced, empty block to the system; ends the fence.
+ * On failure the block stays fenced and present. */
+int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
+{
+    uint64_t all = zone->block_frames;
+    int err;
+
+    if (!kli_apply(&zone->block[block], kli_b_vacate, all, NULL))
+        return -KL_EBUSY;
+    err = backing_call(zone, block, zone->backing.release);
+    kli_apply(&zone->block[block], kli_b_settle, err ? all : 0, NULL);
+    if (err) {
+        kli_apply(&zone->block[block], kli_b_fence, 0, NULL);
+        return err;
+    }
+    kli_apply(&zone->budget, edge_leave, given, NULL);
+    kli_count(zone, KLI_C_GIVEN, 1);
+    return 0;
+}
+
+/* Counts up to n blocks that have no memory as given; returns how many. */
+uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n)
+{
+    uint64_t seen, arg = ((uint64_t)n << 32) | zone->blocks;
+
+    kli_apply(&zone->budget, edge_give, arg, &seen);
+    return given_of(edge_give(seen, arg).next) - given_of(seen);
+}
+
+int kli_lend(struct kl_zone *zone, uint32_t n)
+{
+    return kli_apply(&zone->budget, edge_lend, n, NULL) ? 0 : -KL_EINVAL;
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The state word of a frame: its fields, its states, and every edge.
+ *
+ *   bit  0 LOCKED    the frame lock
+ *   bit  1 MOVABLE   may be isolated; cleared for good when it is freed or moved
+ *   bit  2 ISOLATED  promised to a migration
+ *   bit  3 DYING     freed by its owner, waits for the last reference or unlock
+ *   bit  4 HEAD      first frame of an allocation; set as long as it is one
+ *   bit  5 KIND      was allocated movable (decides how its block counts it)
+ *   bits  6-10       order
+ *   bits 12-23       pins
+ *   bits 24-31       owner
+ *   bits 32-47       references; the owner's own is one
+ *
+ * A free frame and the tail of an allocation have a zero word.
+ *
+ *             alloc                  lock, isolate                 lock
+ *   (zero) ----------> allocated -----------------> isolated -------------.
+ *      ^    (movable    |  ^  ^                      |   |                |
+ *      |    or not,     |  |  '----------------------'   | free           | migrate
+ *      |    pinned      |  |     putback: release        | (owner)        | succeeds:
+ *      |    or not)     |  |                             v                | moved
+ *      |                |  |                      dying, isolated         |
+ *      |                |  '- publish (dst)              | release        |
+ *      |                | free                           v                |
+ *      |                '---------------------------> dying <-------------'
+ *      '-------------------------------------------------'
+ *               last put or unlock: the word becomes zero
+ *
+ * Invariants
+ * (F1) DYING excludes MOVABLE.
+ * (F2) ISOLATED is set and cleared under LOCKED only.
+ * (F3) pins > 0 excludes ISOLATED.
+ * (F4) references are 0 only while LOCKED and DYING.
+ * (F5) whoever makes the word zero, and nobody else, frees the bits.
+ */
+#ifndef KLI_FRAME_STATE_H
+#define KLI_FRAME_STATE_H
+
+#include "base/word.h"
+
+#define KLI_F_LOCKED   UINT64_C(0x01)
+#define KLI_F_MOVABLE  UINT64_C(0x02)
+#define KLI_F_ISOLATED UINT64_C(0x04)
+#define KLI_F_DYING    UINT64_C(0x08)
+#define KLI_F_HEAD     UINT64_C(0x10)
+#define KLI_F_KIND     UINT64_C(0x20)
+
+#define KLI_F_PIN (UINT64_C(1) << 12)
+#define KLI_F_REF (UINT64_C(1) << 32)
+
+enum { KLI_F_MAX_PINS = 4095, KLI_F_MAX_REFS = 65535, KLI_MAX_OWNERS = 256 };
+
+static inline unsigned kli_f_order(uint64_t w)
+{
+    return (unsigned)kli_field(w, 6, 5);
+}
+
+static inline unsigned kli_f_pins(uint64_t w)
+{
+    return (unsigned)kli_field(w, 12, 12);
+}
+
+static inline unsigned kli_f_owner(uint64_t w)
+{
+    return (unsigned)kli_field(w, 24, 8);
+}
+
+static inline unsigned kli_f_refs(uint64_t w)
+{
+    return (unsigned)kli_field(w, 32, 16);
+}
+
+/* The word of a new allocation. */
+static inline uint64_t kli_f_make(unsigned order, unsigned owner, uint64_t flags)
+{
+    return KLI_F_HEAD | KLI_F_REF | flags | ((uint64_t)order << 6) | ((uint64_t)owner << 24);
+}
+
+/* In its block, a frame that can't move counts as stuck. */
+static inline bool kli_f_stuck(uint64_t w)
+{
+    return (w & KLI_F_HEAD) && (!(w & KLI_F_KIND) || kli_f_pins(w) > 0);
+}
+
+/* A word that nobody holds any more becomes zero. (F4, F5) */
+static inline struct kli_step kli_f_settle(uint64_t w)
+{
+    bool dead = kli_f_refs(w) == 0 && !(w & KLI_F_LOCKED);
+
+    return KLI_STEP(dead ? 0 : w);
+}
+
+/* The framework takes a reference, unless there is none. */
+static inline struct kli_step kli_f_get(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    if (!(w & KLI_F_HEAD) || (w & KLI_F_DYING) || kli_f_refs(w) == KLI_F_MAX_REFS)
+        return KLI_REFUSED;
+    return KLI_STEP(w + KLI_F_REF);
+}
+
+static inline struct kli_step kli_f_put(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    if (kli_f_refs(w) == 0)
+        return KLI_REFUSED;
+    return kli_f_settle(w - KLI_F_REF);
+}
+
+/* arg: the owner that must still have it, or 0. */
+static inline struct kli_step kli_f_trylock(uint64_t w, uint64_t arg)
+{
+    if (!(w & KLI_F_HEAD) || (w & KLI_F_LOCKED))
+        return KLI_REFUSED;
+    if (arg != 0 && (kli_f_owner(w) != arg || (w & KLI_F_DYING)))
+        return KLI_REFUSED;
+    return KLI_STEP(w | KLI_F_LOCKED);
+}
+
+static inline struct kli_step kli_f_unlock(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    if (!(w & KLI_F_LOCKED))
+        return KLI_REFUSED;
+    return kli_f_settle(w & ~KLI_F_LOCKED);
+}
+
+static inline struct kli_step kli_f_isolate(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    if (!(w & KLI_F_LOCKED) || !(w & KLI_F_MOVABLE) || (w & KLI_F_ISOLATED) || kli_f_pins(w) > 0)
+        return KLI_REFUSED; /* F2, F3 */
+    return KLI_STEP(w | KLI_F_ISOLATED);
+}
+
+/* The end of an isolation, whatever became of the frame. */
+static inline struct kli_step kli_f_release(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    if (!(w & KLI_F_LOCKED) || !(w & KLI_F_ISOLATED))
+        return KLI_REFUSED;
+    return KLI_STEP(w & ~KLI_F_ISOLATED);
+}
+
+/* The source of a successful migration: the owner's reference went to dst. */
+static inline struct kli_step kli_f_moved(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    if (!(w & KLI_F_LOCKED) || !(w & KLI_F_ISOLATED) || (w & KLI_F_DYING))
+        return KLI_REFUSED;
+    return KLI_STEP(((w & ~(KLI_F_ISOLATED | KLI_F_MOVABLE)) | KLI_F_DYING) - KLI_F_REF);
+}
+
+/* The destination becomes an ordinary movable frame, unlocked; unless its new
+ * owner has freed it already, which it may as soon as its migrate is done. */
+static inline struct kli_step kli_f_publish(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    if (!(w & KLI_F_LOCKED) || (w & KLI_F_MOVABLE))
+        return KLI_REFUSED;
+    if (w & KLI_F_DYING)
+        return kli_f_settle(w & ~KLI_F_LOCKED);
+    return KLI_STEP((w & ~KLI_F_LOCKED) | KLI_F_MOVABLE);
+}
+
+/* The owner (arg) frees it. (F1) */
+static inline struct kli_step kli_f_free(uint64_t w, uint64_t arg)
+{
+    if (!(w & KLI_F_HEAD) || (w & KLI_F_DYING) || kli_f_owner(w) != arg || kli_f_pins(w) > 0)
+        return KLI_REFUSED;
+    return kli_f_settle(((w & ~KLI_F_MOVABLE) | KLI_F_DYING) - KLI_F_REF);
+}
+
+static inline struct kli_step kli_f_pin(uint64_t w, uint64_t arg)
+{
+    if (!(w & KLI_F_HEAD) || (w & (KLI_F_DYING | KLI_F_ISOLATED)) || kli_f_owner(w) != arg ||
+        kli_f_pins(w) == KLI_F_MAX_PINS)
+        return KLI_REFUSED; /* F3 */
+    return KLI_STEP(w + KLI_F_PIN);
+}
+
+static inline struct kli_step kli_f_unpin(uint64_t w, uint64_t arg)
+{
+    if (!(w & KLI_F_HEAD) || kli_f_owner(w) != arg || kli_f_pins(w) == 0)
+        return KLI_REFUSED;
+    return KLI_STEP(w - KLI_F_PIN);
+}
+
+#endif

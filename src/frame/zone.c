@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Creation and destruction of a zone, and the looks at one frame. */
+#include "frame/zone.h"
+
+static bool host_ok(const struct kl_host *h)
+{
+    return h && h->size == sizeof(*h) && h->ncpus > 0 && h->meta_alloc && h->meta_free && h->cpu &&
+           h->now_ns && h->wait && h->wake && h->relax && h->fatal;
+}
+
+static bool backing_ok(const struct kl_backing *b)
+{
+    uint64_t block_bytes;
+
+    if (!b || b->size != sizeof(*b) || !b->base || b->frame_shift < 12 || b->frame_shift > 21 ||
+        b->block_order > 18)
+        return false;
+    block_bytes = UINT64_C(1) << (b->frame_shift + b->block_order);
+    return b->bytes > 0 && b->bytes % block_bytes == 0 && b->bytes >> b->frame_shift < UINT32_MAX &&
+           (uintptr_t)b->base % (UINT64_C(1) << b->frame_shift) == 0 && !b->populate == !b->release;
+}
+
+/* Carves the arrays out of one piece of metadata; with base NULL only counts. */
+static size_t lay_out(struct kl_zone *zone, char *base)
+{
+    size_t at = 0;
+
+#define CARVE(field, count)                                                                        \
+    do {                                                                                           \
+        if (base)                                                                                  \
+            zone->field = (void *)(base + at);                                                     \
+        at += kli_align_up((size_t)(count) * sizeof(*zone->field), 64);                            \
+    } while (0)
+    CARVE(frame, zone->frames);
+    CARVE(bits, kli_div_up(zone->frames, 64));
+    CARVE(block, zone->blocks);
+    CARVE(hint, zone->host.ncpus);
+#undef CARVE
+    return at;
+}
+
+static void set_shape(struct kl_zone *zone)
+{
+    static _Atomic uint32_t zones; /* tags differ between the zones of a process */
+    uint64_t tag = atomic_fetch_add_explicit(&zones, 1, memory_order_relaxed) + 1;
+
+    zone->frame_shift = zone->backing.frame_shift;
+    zone->block_order = zone->backing.block_order;
+    zone->frames = (uint32_t)(zone->backing.bytes >> zone->frame_shift);
+    zone->block_frames = 1u << zone->block_order;
+    zone->blocks = zone->frames >> zone->block_order;
+    zone->tag = tag << 32;
+}
+
+/* CPUs begin far from each other. */
+static void spread_hints(struct kl_zone *zone)
+{
+    for (unsigned cpu = 0; cpu < zone->host.ncpus; cpu++) {
+        uint32_t start = (uint32_t)((uint64_t)zone->blocks * cpu / zone->host.ncpus);
+
+        atomic_init(&zone->hint[cpu].block[0], start);
+        atomic_init(&zone->hint[cpu].block[1], start);
+    }
+}
+
+static int populate_all(struct kl_zone *zone)
+{
+    uint32_t block;
+
+    for (uint32_t i = 0; i < zone->blocks; i++) {
+        if (!kli_populate_one(zone, &block))
+            return -KL_ENOMEM;
+    }
+    return 0;
+}
+
+/* Memory of all blocks goes back; the zone is not used any more. */
+static void release_all(struct kl_zone *zone)
+{
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        if (kli_apply(&zone->block[b], kli_b_fence, 0, NULL))
+            kli_release_block(zone, b, false);
+    }
+}
+
+static void free_metadata(struct kl_zone *zone)
+{
+    struct kl_host host = zone->host;
+    size_t arrays = lay_out(zone, NULL);
+
+    host.meta_free(host.ctx, zone->frame, arrays);
+    host.meta_free(host.ctx, zone, sizeof(*zone));
+}
+
+static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
+{
+    const struct kl_host *host = config->host;
+    struct kl_zone *zone = host->meta_alloc(host->ctx, sizeof(*zone));
+    size_t arrays;
+    char *mem;
+
+    if (!zone)
+        return NULL;
+    zone->host = *host;
+    zone->backing = *config->backing;
+    set_shape(zone);
+    arrays = lay_out(zone, NULL);
+    mem = host->meta_alloc(host->ctx, arrays);
+    if (!mem) {
+        host->meta_free(host->ctx, zone, sizeof(*zone));
+        return NULL;
+    }
+    lay_out(zone, mem);
+    zone->metadata_bytes = sizeof(*zone) + arrays;
+    return zone;
+}
+
+int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
+{
+    struct kl_zone *zone;
+    int err = 0;
+
+    if (!config || !out || config->size != sizeof(*config) || !host_ok(config->host) ||
+        !backing_ok(config->backing) ||
+        (config->flags & ~(unsigned)(KL_ZONE_POPULATE | KL_ZONE_NO_MIGRATION)))
+        return -KL_EINVAL;
+    zone = alloc_metadata(config);
+    if (!zone)
+        return -KL_ENOMEM;
+    kli_lock_init(&zone->owners_lock, KLI_RANK_ZONE_OWNERS);
+    atomic_init(&zone->migration_off, (config->flags & KL_ZONE_NO_MIGRATION) != 0);
+    for (uint32_t b = 0; b < zone->blocks; b++)
+        atomic_init(&zone->block[b], KLI_B_ABSENT);
+    spread_hints(zone);
+    if ((config->flags & KL_ZONE_POPULATE) || !zone->backing.populate)
+        err = populate_all(zone);
+    if (err) {
+        release_all(zone);
+        free_metadata(zone);
+        return err;
+    }
+    *out = zone;
+    return 0;
+}
+
+static bool in_use(const struct kl_zone *zone)
+{
+    for (unsigned id = 1; id < KLI_MAX_OWNERS; id++) {
+        if (atomic_load(&zone->owner[id].used))
+            return true;
+    }
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        uint64_t word = kli_block_word(zone, b);
+
+        if ((word & KLI_B_FENCED) ||
+            (!(word & KLI_B_ABSENT) && kli_b_free(word) != zone->block_frames))
+            return true;
+    }
+    return false;
+}
+
+int kl_zone_destroy(struct kl_zone *zone)
+{
+    if (!zone)
+        return 0;
+    if (in_use(zone))
+        return -KL_EBUSY;
+    release_all(zone);
+    free_metadata(zone);
+    return 0;
+}
+
+size_t kl_zone_frame_bytes(const struct kl_zone *zone)
+{
+    return (size_t)1 << zone->frame_shift;
+}
+
+size_t kl_zone_block_bytes(const struct kl_zone *zone)
+{
+    return (size_t)1 << (zone->frame_shift + zone->block_order);
+}
+
+uint32_t kl_zone_frames(const struct kl_zone *zone)
+{
+    return zone->frames;
+}
+
+uint32_t kl_zone_blocks(const struct kl_zone *zone)
+{
+    return zone->blocks;
+}
+
+const struct kl_host *kl_zone_host(const struct kl_zone *zone)
+{
+    return &zone->host;
+}
+
+void kl_zone_set_migration(struct kl_zone *zone, bool on)
+{
+    atomic_store(&zone->migration_off, !on);
+}
+
+kl_pfn kl_zone_pfn(const struct kl_zone *zone, uint32_t nr)
+{
+    return nr < zone->frames ? kli_pfn(zone, nr) : (kl_pfn){0};
+}
+
+void *kl_frame_addr(const struct kl_zone *zone, kl_pfn pfn)
+{
+    return kli_pfn_ok(zone, pfn) ? kli_addr(zone, kl_pfn_nr(pfn)) : NULL;
+}
+
+void kl_frame_set_private(struct kl_zone *zone, kl_pfn pfn, uint64_t value)
+{
+    if (kli_pfn_ok(zone, pfn))
+        atomic_store_explicit(&zone->frame[kl_pfn_nr(pfn)].priv, value, memory_order_release);
+}
+
+uint64_t kl_frame_private(const struct kl_zone *zone, kl_pfn pfn)
+{
+    if (!kli_pfn_ok(zone, pfn))
+        return 0;
+    return atomic_load_explicit(&zone->frame[kl_pfn_nr(pfn)].priv, memory_order_acquire);
+}

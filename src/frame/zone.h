@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The zone's private shape, for src/frame and the floors above it.
+ *
+ * Everything that changes is atomic; the zone has one lock, for registration of
+ * owners.  Fields marked (c) are constant from creation on.
+ */
+#ifndef KLI_FRAME_ZONE_H
+#define KLI_FRAME_ZONE_H
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/lock.h"
+#include "base/mem.h"
+#include "frame/block.h"
+#include "frame/state.h"
+#include "klotski/movable.h"
+
+struct kli_frame {
+    kli_word state;
+    kli_word priv; /* the owner's */
+};
+
+enum kli_counter {
+    KLI_C_SCANNED,
+    KLI_C_ISOLATED,
+    KLI_C_MIGRATED,
+    KLI_C_FAILED,
+    KLI_C_PUT_BACK,
+    KLI_C_FREED,
+    KLI_C_STALLS,
+    KLI_C_GIVEN,
+    KLI_C_POPULATED,
+    KLI_C_MIXED,
+    KLI_COUNTERS
+};
+
+struct kli_owner {
+    _Atomic uint32_t used; /* 0 free, 1 registered, 2 leaving */
+    bool movable;
+    struct kl_owner_ops ops;
+    void *ctx;
+};
+
+/* Where this CPU allocated last, by kind; a line of its own. */
+struct kli_cpu_hint {
+    _Alignas(64) _Atomic uint32_t block[2];
+};
+
+struct kl_zone {
+    struct kl_host host;       /* (c) */
+    struct kl_backing backing; /* (c) */
+    uint32_t frames;           /* (c) */
+    uint32_t blocks;           /* (c) */
+    uint32_t block_frames;     /* (c) */
+    unsigned frame_shift;      /* (c) */
+    unsigned block_order;      /* (c) */
+    uint64_t tag;              /* (c) in the high half of every kl_pfn */
+    size_t metadata_bytes;     /* (c) */
+
+    struct kli_frame *frame;     /* one a frame */
+    kli_word *bits;              /* one bit a frame, set = allocated */
+    kli_word *block;             /* one word a block */
+    struct kli_cpu_hint *hint;   /* one a CPU */
+    kli_word budget;             /* present blocks, given blocks << 32 */
+    _Atomic uint32_t fences;     /* runs that hold fences now */
+    _Atomic uint32_t fence_ends; /* changes when such a run ends; waited on */
+    atomic_bool migration_off;
+    _Atomic uint64_t counter[KLI_COUNTERS];
+
+    struct kli_lock owners_lock;
+    struct kli_owner owner[KLI_MAX_OWNERS]; /* 0 is nobody */
+};
+
+static inline void kli_count(struct kl_zone *zone, enum kli_counter counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(&zone->counter[counter], n, memory_order_relaxed);
+}
+
+static inline kl_pfn kli_pfn(const struct kl_zone *zone, uint32_t nr)
+{
+    return (kl_pfn){zone->tag | nr};
+}
+
+/* Is it a frame of this zone? */
+static inline bool kli_pfn_ok(const struct kl_zone *zone, kl_pfn pfn)
+{
+    return (pfn.v & ~UINT64_C(0xffffffff)) == zone->tag && kl_pfn_nr(pfn) < zone->frames;
+}
+
+static inline uint32_t kli_block_of(const struct kl_zone *zone, uint32_t nr)
+{
+    return nr >> zone->block_order;
+}
+
+static inline void *kli_addr(const struct kl_zone *zone, uint32_t nr)
+{
+    return (char *)zone->backing.base + ((size_t)nr << zone->frame_shift);
+}
+
+static inline uint64_t kli_state(const struct kl_zone *zone, uint32_t nr)
+{
+    return atomic_load_explicit(&zone->frame[nr].state, memory_order_acquire);
+}
+
+static inline uint64_t kli_block_word(const struct kl_zone *zone, uint32_t block)
+{
+    return atomic_load_explicit(&zone->block[block], memory_order_acquire);
+}
+
+static inline unsigned kli_cpu(const struct kl_zone *zone)
+{
+    unsigned cpu = zone->host.cpu(zone->host.ctx);
+
+    return cpu < zone->host.ncpus ? cpu : 0;
+}
+
+/* bitmap.c: runs of bits in one block. */
+bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr);
+bool kli_bits_take_at(struct kl_zone *zone, uint32_t nr, uint32_t n);
+void kli_bits_clear(struct kl_zone *zone, uint32_t nr, uint32_t n);
+uint32_t kli_bits_used(const struct kl_zone *zone, uint32_t nr, uint32_t n);
+
+/* alloc.c: allocation in one given block; flags: state bits of the new word. */
+bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
+                  uint64_t flags, enum kli_want want, uint32_t *nr);
+/* The word of frame nr became zero from `last`: gives its bits back. (F5) */
+void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last);
+/* Applies an edge that may be the last one, and frees the frame if it was. */
+bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg);
+
+/* present.c: blocks that come and go. */
+int kli_populate(struct kl_zone *zone, uint32_t block);
+bool kli_populate_one(struct kl_zone *zone, uint32_t *block);
+uint32_t kli_populatable(struct kl_zone *zone);
+int kli_release_block(struct kl_zone *zone, uint32_t block, bool given);
+uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n);
+int kli_lend(struct kl_zone *zone, uint32_t n);
+
+/* owner.c: the owner's callbacks, while a frame of it is held. */
+static inline const struct kli_owner *kli_owner(const struct kl_zone *zone, unsigned id)
+{
+    return &zone->owner[id];
+}
+bool kli_owner_is(const struct kl_zone *zone, unsigned id);
+
+#endif

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Recounts a zone that nobody uses just now: bits against words against states. */
+#include "frame/zone.h"
+#include "klotski/inspect.h"
+
+struct tally {
+    uint32_t used;
+    uint32_t stuck;
+    const char *broken;
+};
+
+static void expect(struct tally *t, bool ok, const char *what)
+{
+    if (!ok && !t->broken)
+        t->broken = what;
+}
+
+/* One allocation, from its head. */
+static uint32_t check_unit(const struct kl_zone *zone, uint32_t nr, uint64_t word, struct tally *t)
+{
+    uint32_t n = 1u << kli_f_order(word);
+
+    expect(t, nr % n == 0, "an allocation is not aligned to its order");
+    expect(t, !(word & (KLI_F_LOCKED | KLI_F_ISOLATED | KLI_F_DYING)),
+           "a frame is locked, isolated or dying at rest");
+    expect(t, kli_f_refs(word) == 1, "a reference was not put");
+    expect(t, !(word & KLI_F_KIND) == !(word & KLI_F_MOVABLE), "MOVABLE does not fit KIND");
+    expect(t, kli_owner_is(zone, kli_f_owner(word)), "a frame belongs to nobody");
+    for (uint32_t i = 1; i < n; i++)
+        expect(t, kli_state(zone, nr + i) == 0, "a tail has a state");
+    t->used += n;
+    t->stuck += kli_f_stuck(word) ? n : 0;
+    return n;
+}
+
+static void check_block(const struct kl_zone *zone, uint32_t b, struct tally *all)
+{
+    struct tally t = {0};
+    uint64_t word = kli_block_word(zone, b);
+    uint32_t first = b << zone->block_order, bits = kli_bits_used(zone, first, zone->block_frames);
+
+    for (uint32_t nr = first; nr < first + zone->block_frames;) {
+        uint64_t state = kli_state(zone, nr);
+
+        nr += (state & KLI_F_HEAD) ? check_unit(zone, nr, state, &t) : 1;
+        expect(&t, state == 0 || (state & KLI_F_HEAD), "a state without HEAD");
+    }
+    expect(&t, !(word & KLI_B_FENCED), "a block is fenced at rest");
+    expect(&t, bits == t.used, "bits and allocations differ");
+    if (word & KLI_B_ABSENT)
+        expect(&t, kli_b_free(word) == 0 && bits == 0, "an absent block is not empty"); /* B4 */
+    else
+        expect(&t, kli_b_free(word) + bits == zone->block_frames, "a block's free count is wrong");
+    expect(&t, kli_b_stuck(word) == t.stuck, "a block's stuck count is wrong");
+    all->used += !(word & KLI_B_ABSENT); /* here: blocks that are present */
+    expect(all, !t.broken, t.broken);
+}
+
+int kl_zone_check(struct kl_zone *zone, const char **what)
+{
+    struct tally all = {0};
+    uint64_t budget = atomic_load(&zone->budget);
+
+    for (uint32_t b = 0; b < zone->blocks && !all.broken; b++)
+        check_block(zone, b, &all);
+    expect(&all, all.broken || (uint32_t)budget == all.used, "present blocks are miscounted");
+    expect(&all, (uint32_t)budget + (budget >> 32) <= zone->blocks, "P1 is broken");
+    expect(&all, atomic_load(&zone->fences) == 0, "a run did not end");
+    if (what)
+        *what = all.broken;
+    return all.broken ? -KL_EIO : 0;
+}

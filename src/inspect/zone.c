@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Figures of a zone and of its owners; nothing here changes anything. */
+#include "frame/zone.h"
+#include "klotski/inspect.h"
+
+static uint64_t counter(const struct kl_zone *zone, enum kli_counter which)
+{
+    return atomic_load_explicit(&zone->counter[which], memory_order_relaxed);
+}
+
+static void count_blocks(const struct kl_zone *zone, struct kl_zone_stats *s)
+{
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        uint64_t word = kli_block_word(zone, b);
+
+        s->fenced_blocks += (word & KLI_B_FENCED) != 0;
+        if (word & KLI_B_ABSENT)
+            continue;
+        s->present_blocks++;
+        s->free_frames += kli_b_free(word);
+        s->stuck_frames += kli_b_stuck(word);
+        s->free_blocks += kli_b_free(word) == zone->block_frames;
+    }
+    s->used_frames = s->present_blocks * zone->block_frames - s->free_frames;
+}
+
+void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
+{
+    *s = (struct kl_zone_stats){
+        .size = sizeof(*s),
+        .frames = zone->frames,
+        .blocks = zone->blocks,
+        .frame_bytes = 1u << zone->frame_shift,
+        .given_blocks = (uint32_t)(atomic_load(&zone->budget) >> 32),
+        .metadata_bytes = zone->metadata_bytes,
+        .scanned = counter(zone, KLI_C_SCANNED),
+        .isolated = counter(zone, KLI_C_ISOLATED),
+        .migrated = counter(zone, KLI_C_MIGRATED),
+        .failed = counter(zone, KLI_C_FAILED),
+        .put_back = counter(zone, KLI_C_PUT_BACK),
+        .freed_isolated = counter(zone, KLI_C_FREED),
+        .stalls = counter(zone, KLI_C_STALLS),
+        .blocks_given = counter(zone, KLI_C_GIVEN),
+        .blocks_populated = counter(zone, KLI_C_POPULATED),
+        .mixed = counter(zone, KLI_C_MIXED),
+    };
+    count_blocks(zone, s);
+}
+
+int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_stats *s)
+{
+    if (!kli_owner_is(zone, owner.v))
+        return -KL_ENOENT;
+    *s = (struct kl_owner_stats){.size = sizeof(*s)};
+    for (size_t i = 0; i + 1 < sizeof(s->name) && zone->owner[owner.v].ops.name[i]; i++)
+        s->name[i] = zone->owner[owner.v].ops.name[i];
+    for (uint32_t nr = 0; nr < zone->frames; nr++) {
+        uint64_t word = kli_state(zone, nr);
+        uint64_t n = UINT64_C(1) << kli_f_order(word);
+
+        if (!(word & KLI_F_HEAD) || kli_f_owner(word) != owner.v)
+            continue;
+        s->frames += n;
+        s->movable += (word & KLI_F_KIND) ? n : 0;
+        s->pinned += kli_f_pins(word) ? n : 0;
+        s->isolated += (word & KLI_F_ISOLATED) ? n : 0;
+    }
+    return 0;
+}
+
+int kl_zone_block_info(struct kl_zone *zone, kl_block block, struct kl_block_info *info)
+{
+    uint64_t word;
+
+    if (block.v >= zone->blocks)
+        return -KL_ERANGE;
+    word = kli_block_word(zone, block.v);
+    *info = (struct kl_block_info){
+        .free = kli_b_free(word),
+        .stuck = kli_b_stuck(word),
+        .present = !(word & KLI_B_ABSENT),
+        .fenced = (word & KLI_B_FENCED) != 0,
+        .unmovable = (word & KLI_B_UNMOVABLE) != 0,
+    };
+    info->used = info->present ? zone->block_frames - info->free : 0;
+    return 0;
+}
+
+static uint8_t kind_of(uint64_t word)
+{
+    if (word & KLI_F_ISOLATED)
+        return KL_FRAME_ISOLATED;
+    if (kli_f_pins(word))
+        return KL_FRAME_PINNED;
+    return (word & KLI_F_KIND) ? KL_FRAME_MOVABLE : KL_FRAME_UNMOVABLE;
+}
+
+/* The head of the allocation that covers frame nr of its block, or nr. */
+static uint32_t covering(const struct kl_zone *zone, uint32_t nr)
+{
+    for (unsigned order = 1; order <= zone->block_order; order++) {
+        uint32_t head = nr & ~((1u << order) - 1);
+        uint64_t word = kli_state(zone, head);
+
+        if ((word & KLI_F_HEAD) && kli_f_order(word) >= order)
+            return head;
+    }
+    return nr;
+}
+
+int kl_zone_map(struct kl_zone *zone, uint32_t first, uint32_t n, uint8_t *map)
+{
+    if (first > zone->frames || n > zone->frames - first)
+        return -KL_ERANGE;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t nr = first + i;
+        uint64_t word = kli_state(zone, nr);
+
+        if (kli_block_word(zone, kli_block_of(zone, nr)) & KLI_B_ABSENT) {
+            map[i] = KL_FRAME_ABSENT;
+            continue;
+        }
+        if (!(word & KLI_F_HEAD))
+            word = kli_state(zone, covering(zone, nr));
+        map[i] = (word & KLI_F_HEAD) ? kind_of(word) : KL_FRAME_FREE;
+    }
+    return 0;
+}

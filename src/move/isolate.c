@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Isolation of one allocation, step by step as the kernel does it:
+ *
+ *   get a reference unless there is none -> look at the kind without the lock ->
+ *   reserve a destination -> lock (try, or wait within a bound) -> look again ->
+ *   the owner's isolate -> mark isolated -> unlock, reference kept.
+ *
+ * Whatever fails undoes what came before it, in reverse.
+ */
+#include "move/run.h"
+
+bool kli_lock_frame(struct kl_zone *zone, uint32_t nr, enum kl_mode mode)
+{
+    static const unsigned rounds[] = {[KL_ASYNC] = 1, [KL_SYNC_LIGHT] = 8, [KL_SYNC] = 32};
+
+    for (unsigned i = 0; i < rounds[mode]; i++) {
+        if (kli_apply(&zone->frame[nr].state, kli_f_trylock, 0, NULL))
+            return true;
+        if (i + 1 < rounds[mode])
+            zone->host.relax(zone->host.ctx, i);
+    }
+    return false;
+}
+
+/* Frees a destination that was not used; it is locked and nobody knows it. */
+void kli_drop_target(struct kl_zone *zone, kl_pfn dst)
+{
+    uint32_t nr = kl_pfn_nr(dst);
+
+    kli_settle(zone, nr, kli_f_free, kli_f_owner(kli_state(zone, nr)));
+    kli_settle(zone, nr, kli_f_unlock, 0);
+}
+
+static enum kli_found look(uint64_t word)
+{
+    if (!(word & KLI_F_KIND) || kli_f_pins(word) > 0)
+        return KLI_STUCK;
+    if (!(word & KLI_F_MOVABLE) || (word & KLI_F_ISOLATED))
+        return KLI_BUSY;
+    return KLI_ISOLATED;
+}
+
+/* The owner's turn, with the frame locked; ends with the mark or without a trace. */
+static enum kli_found ask_owner(struct kli_run *run, uint32_t nr)
+{
+    struct kl_zone *zone = run->zone;
+    const struct kli_owner *owner = kli_owner(zone, kli_f_owner(kli_state(zone, nr)));
+    kl_pfn pfn = kli_pfn(zone, nr);
+    enum kli_found found = look(kli_state(zone, nr));
+
+    if (found != KLI_ISOLATED)
+        return found;
+    if (!owner->ops.isolate(owner->ctx, pfn, run->mode))
+        return KLI_BUSY;
+    if (kli_apply(&zone->frame[nr].state, kli_f_isolate, 0, NULL))
+        return KLI_ISOLATED;
+    if (kli_state(zone, nr) & KLI_F_MOVABLE)
+        owner->ops.putback(owner->ctx, pfn); /* pinned in between */
+    return KLI_BUSY;
+}
+
+/* With a reference held: everything up to the mark. */
+static enum kli_found isolate_held(struct kli_run *run, uint32_t nr, struct kl_move *move)
+{
+    struct kl_zone *zone = run->zone;
+    uint64_t word = kli_state(zone, nr);
+    enum kli_found found = look(word);
+    uint32_t dst;
+
+    if (found != KLI_ISOLATED)
+        return found;
+    if (!kli_target(run, kli_f_order(word), kli_f_owner(word), &dst))
+        return KLI_NO_ROOM;
+    *move = (struct kl_move){.dst = kli_pfn(zone, dst), .src = kli_pfn(zone, nr)};
+    found = KLI_BUSY;
+    if (kli_lock_frame(zone, nr, run->mode)) {
+        found = ask_owner(run, nr);
+        kli_settle(zone, nr, kli_f_unlock, 0);
+    }
+    if (found != KLI_ISOLATED)
+        kli_drop_target(zone, move->dst);
+    return found;
+}
+
+enum kli_found kli_isolate(struct kli_run *run, uint32_t nr, struct kl_move *move)
+{
+    struct kl_zone *zone = run->zone;
+    enum kli_found found;
+    uint64_t seen;
+
+    run->report.scanned++;
+    if (!kli_apply(&zone->frame[nr].state, kli_f_get, 0, &seen))
+        return (seen & KLI_F_HEAD) ? KLI_BUSY : KLI_NOTHING;
+    found = isolate_held(run, nr, move);
+    if (found == KLI_ISOLATED) {
+        run->report.isolated++;
+        return found; /* the reference is kept */
+    }
+    if (found == KLI_STUCK)
+        kli_blame(run, nr, seen);
+    kli_settle(zone, nr, kli_f_put, 0);
+    return found;
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Migration of isolated frames: every isolation ends here, as exactly one of
+ * migrated, put back, freed.
+ *
+ * Source and destination are locked while the owner's migrate runs: the source by
+ * us, now; the destination since it was reserved.  Frames of one owner go
+ * together, so that its prepare and migrate_batch see all of them.
+ */
+#include "move/run.h"
+
+/* What kl_move.priv points to while the owner has the moves. */
+struct landing {
+    _Atomic uint32_t done;
+};
+
+void kl_move_done(struct kl_move *move, int result)
+{
+    struct landing *landing = move->priv;
+
+    move->result = result;
+    atomic_fetch_add_explicit(&landing->done, 1, memory_order_release);
+}
+
+static void wait_landed(struct kl_zone *zone, struct landing *landing, size_t pending)
+{
+    for (unsigned i = 0; atomic_load_explicit(&landing->done, memory_order_acquire) < pending; i++)
+        zone->host.relax(zone->host.ctx, i);
+}
+
+static const struct kli_owner *owner_of(struct kl_zone *zone, kl_pfn pfn)
+{
+    return kli_owner(zone, kli_f_owner(kli_state(zone, kl_pfn_nr(pfn))));
+}
+
+/* The end of an isolation: the source is locked, and unlocked and put here. */
+static void end_isolation(struct kl_zone *zone, uint32_t src, kli_edge *edge)
+{
+    KLI_REQUIRE(&zone->host, kli_apply(&zone->frame[src].state, edge, 0, NULL));
+    kli_settle(zone, src, kli_f_unlock, 0);
+    kli_settle(zone, src, kli_f_put, 0);
+}
+
+/* Not moved: the owner gets it back, unless it freed it. */
+static void put_back_locked(struct kli_run *run, const struct kl_move *move)
+{
+    struct kl_zone *zone = run->zone;
+    uint32_t src = kl_pfn_nr(move->src);
+    const struct kli_owner *owner = owner_of(zone, move->src);
+
+    if (kli_state(zone, src) & KLI_F_MOVABLE) {
+        owner->ops.putback(owner->ctx, move->src);
+        run->report.put_back++;
+    } else {
+        run->report.freed++;
+    }
+    kli_drop_target(zone, move->dst);
+    end_isolation(zone, src, kli_f_release);
+}
+
+/* Owners hold a frame's lock for moments only, so this wait ends. */
+static void put_back(struct kli_run *run, const struct kl_move *move)
+{
+    struct kl_zone *zone = run->zone;
+    uint32_t src = kl_pfn_nr(move->src);
+
+    for (unsigned i = 0; !kli_apply(&zone->frame[src].state, kli_f_trylock, 0, NULL); i++)
+        zone->host.relax(zone->host.ctx, i);
+    put_back_locked(run, move);
+}
+
+/* Contents and identity are in dst: it goes on as the owner's frame. */
+static void commit(struct kli_run *run, const struct kl_move *move)
+{
+    struct kl_zone *zone = run->zone;
+    uint32_t src = kl_pfn_nr(move->src), dst = kl_pfn_nr(move->dst);
+
+    atomic_store_explicit(&zone->frame[src].priv, 0, memory_order_relaxed);
+    KLI_REQUIRE(&zone->host, kli_settle(zone, dst, kli_f_publish, 0));
+    end_isolation(zone, src, kli_f_moved);
+    run->report.migrated++;
+}
+
+static enum kli_found conclude(struct kli_run *run, const struct kl_move *move)
+{
+    uint32_t src = kl_pfn_nr(move->src);
+    uint64_t word = kli_state(run->zone, src);
+    bool freed = !(word & KLI_F_MOVABLE), again = move->result == -KL_EAGAIN;
+
+    if (move->result == 0 && !freed) {
+        commit(run, move);
+        return KLI_ISOLATED;
+    }
+    if (!freed && !again) {
+        run->report.failed++;
+        kli_blame(run, src, word);
+    }
+    put_back_locked(run, move);
+    return freed || again ? KLI_BUSY : KLI_STUCK;
+}
+
+static void call_migrate(struct kli_run *run, const struct kli_owner *owner, struct kl_move *moves,
+                         size_t n)
+{
+    struct landing landing = {0};
+
+    if (!owner->ops.migrate_batch) {
+        for (size_t i = 0; i < n; i++)
+            moves[i].result = owner->ops.migrate(owner->ctx, moves[i].dst, moves[i].src, run->mode);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        moves[i].priv = &landing;
+        moves[i].result = -KL_EIO; /* if the owner forgets one */
+    }
+    wait_landed(run->zone, &landing, owner->ops.migrate_batch(owner->ctx, moves, n, run->mode));
+}
+
+/* Locks the sources; those that are freed or stay locked end here.  Returns how
+ * many are left, at the front. */
+static size_t lock_sources(struct kli_run *run, struct kl_move *moves, size_t n)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct kl_move move = moves[i];
+
+        if (!kli_lock_frame(run->zone, kl_pfn_nr(move.src), run->mode))
+            put_back(run, &move);
+        else if (!(kli_state(run->zone, kl_pfn_nr(move.src)) & KLI_F_MOVABLE))
+            put_back_locked(run, &move);
+        else
+            moves[left++] = move;
+    }
+    return left;
+}
+
+static enum kli_found worse(enum kli_found a, enum kli_found b)
+{
+    return a > b ? a : b;
+}
+
+static enum kli_found migrate_prepared(struct kli_run *run, const struct kli_owner *owner,
+                                       struct kl_move *moves, size_t n)
+{
+    enum kli_found found = KLI_ISOLATED;
+    size_t left = lock_sources(run, moves, n);
+
+    if (left < n)
+        found = KLI_BUSY;
+    if (left > 0)
+        call_migrate(run, owner, moves, left);
+    for (size_t i = 0; i < left; i++)
+        found = worse(found, conclude(run, &moves[i]));
+    return found;
+}
+
+/* The frames of one owner. */
+static enum kli_found migrate_group(struct kli_run *run, struct kl_move *moves, size_t n)
+{
+    const struct kli_owner *owner = owner_of(run->zone, moves[0].dst);
+    kl_pfn frames[KLI_BATCH];
+    enum kli_found found;
+
+    if (!owner->ops.prepare)
+        return migrate_prepared(run, owner, moves, n);
+    for (size_t i = 0; i < n; i++)
+        frames[i] = moves[i].src;
+    if (owner->ops.prepare(owner->ctx, frames, n, run->mode) < 0) {
+        for (size_t i = 0; i < n; i++)
+            put_back(run, &moves[i]);
+        return KLI_BUSY;
+    }
+    found = migrate_prepared(run, owner, moves, n);
+    owner->ops.finish(owner->ctx, frames, n);
+    return found;
+}
+
+enum kli_found kli_migrate(struct kli_run *run, struct kl_move *moves, size_t n)
+{
+    enum kli_found found = KLI_ISOLATED;
+    size_t end;
+
+    for (size_t at = 0; at < n; at = end) {
+        const struct kli_owner *owner = owner_of(run->zone, moves[at].dst);
+
+        for (end = at + 1; end < n && owner_of(run->zone, moves[end].dst) == owner;)
+            end++;
+        found = worse(found, migrate_group(run, moves + at, end - at));
+    }
+    return found;
+}

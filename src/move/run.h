@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One run of moving frames: what compaction, giving back and contiguous ranges
+ * have in common.
+ *
+ * A run fences blocks, empties them into target blocks, and lifts the fences.
+ * It belongs to one thread; any number of runs may be under way in a zone.
+ *
+ * (R1) Between kli_run_begin and kli_run_end zone->fences counts the run, so that
+ *      an allocation about to fail waits for it.
+ * (R2) Every fence that a run sets, it lifts (or turns into an absent block).
+ * (R3) No lock is held over a callback but the locks of the frames it names.
+ */
+#ifndef KLI_MOVE_RUN_H
+#define KLI_MOVE_RUN_H
+
+#include "frame/zone.h"
+#include "klotski/contig.h"
+
+/* The open blocks of a zone, sparse ones first. */
+struct kli_plan {
+    uint32_t *block;
+    uint32_t n;
+    size_t bytes;  /* of the array */
+    uint64_t free; /* frames free in all of them */
+};
+
+struct kli_run {
+    struct kl_zone *zone;
+    enum kl_mode mode;
+    enum kli_want want; /* what a target block may be */
+    bool may_populate;  /* targets may be blocks that are absent now */
+    struct kl_report report;
+    struct kli_plan plan;
+    uint32_t target; /* targets are taken from the plan's end; those >= are used up */
+    uint32_t lowest; /* first target */
+};
+
+/* run.c */
+int kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode);
+void kli_run_end(struct kli_run *run, struct kl_report *report);
+void kli_blame(struct kli_run *run, uint32_t nr, uint64_t word);
+void kli_blame_block(struct kli_run *run, uint32_t block);
+bool kli_fence(struct kli_run *run, uint32_t block);
+void kli_unfence(struct kli_run *run, uint32_t block);
+
+/* plan.c */
+int kli_plan_build(struct kl_zone *zone, struct kli_plan *plan);
+void kli_plan_free(struct kl_zone *zone, struct kli_plan *plan);
+/* A locked frame of the owner's, not yet movable, in the densest block that has
+ * room; false: there is none. */
+bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr);
+
+/* isolate.c */
+enum kli_found { KLI_ISOLATED, KLI_BUSY, KLI_STUCK, KLI_NO_ROOM, KLI_NOTHING };
+enum kli_found kli_isolate(struct kli_run *run, uint32_t nr, struct kl_move *move);
+bool kli_lock_frame(struct kl_zone *zone, uint32_t nr, enum kl_mode mode);
+void kli_drop_target(struct kl_zone *zone, kl_pfn dst);
+
+/* migrate.c */
+enum { KLI_BATCH = 32 };
+/* Ends the isolation of n frames, one way or the other.  What they could not
+ * move is KLI_BUSY (may be tried again) or KLI_STUCK; else KLI_ISOLATED. */
+enum kli_found kli_migrate(struct kli_run *run, struct kl_move *moves, size_t n);
+
+/* evacuate.c: empties n frames from nr on, whose blocks are fenced by the run.
+ * 0: no allocation was there at one moment.  -KL_EBUSY, -KL_ENOMEM. */
+int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n);
+/* Empties one block that this fences; on failure the fence is lifted again. */
+int kli_evacuate_block(struct kli_run *run, uint32_t block);
+
+#endif

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The store's public face: create, destroy, read, write, discard. */
+#include "store/store.h"
+#include "store/entry.h"
+#include "zs/zs.h"
+
+enum { MIN_BLOCK = 4096, MAX_BLOCK = 65536 };
+
+static bool codec_ok(const struct kl_codec *codec)
+{
+    return codec && codec->size == sizeof(*codec) && codec->name && codec->context_create &&
+           codec->context_destroy && codec->compress && codec->decompress;
+}
+
+static bool config_ok(const struct kl_store_config *c)
+{
+    return c && c->size == sizeof(*c) && c->blocks > 0 && c->blocks <= (UINT64_C(1) << 28) &&
+           kli_is_pow2(c->block_bytes) && c->block_bytes >= MIN_BLOCK &&
+           c->block_bytes <= MAX_BLOCK && codec_ok(c->codec);
+}
+
+static void free_store(struct kl_store *store)
+{
+    struct kl_host host = store->host;
+
+    store_contexts_free(store);
+    if (store->table)
+        host.meta_free(host.ctx, store->table, store->blocks * sizeof(kli_word));
+    host.meta_free(host.ctx, store, sizeof(*store));
+}
+
+static int create_parts(struct kl_store *store)
+{
+    size_t frame_bytes = kl_zone_frame_bytes(store->zone);
+    struct kl_zs_config zs = {.size = sizeof(zs), .name = "store"};
+    int err = store_contexts_create(store);
+
+    if (err)
+        return err;
+    store->table = store->host.meta_alloc(store->host.ctx, store->blocks * sizeof(kli_word));
+    if (!store->table)
+        return -KL_ENOMEM;
+    store->metadata_bytes += sizeof(*store) + store->blocks * sizeof(kli_word);
+    if (store->limit_bytes)
+        zs.limit_frames = kli_max(1, store->limit_bytes / frame_bytes);
+    err = kl_zs_create(store->zone, &zs, &store->zs);
+    if (err == 0)
+        store->tag = store->zs->tag;
+    return err;
+}
+
+int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
+                    struct kl_store **out)
+{
+    const struct kl_host *host = kl_zone_host(zone);
+    struct kl_store *store;
+    int err;
+
+    if (!config_ok(config))
+        return -KL_EINVAL;
+    store = host->meta_alloc(host->ctx, sizeof(*store));
+    if (!store)
+        return -KL_ENOMEM;
+    store->zone = zone;
+    store->host = *host;
+    store->codec = *config->codec;
+    store->blocks = config->blocks;
+    store->block_bytes = config->block_bytes;
+    store->limit_bytes = config->limit_bytes;
+    err = create_parts(store);
+    if (err) {
+        free_store(store);
+        return err;
+    }
+    *out = store;
+    return 0;
+}
+
+int kl_store_destroy(struct kl_store *store)
+{
+    int err;
+
+    if (!store)
+        return 0;
+    err = kl_zs_destroy(store->zs);
+    if (err == 0)
+        free_store(store);
+    return err;
+}
+
+static bool range_ok(const struct kl_store *store, uint64_t block, uint32_t offset, uint32_t len)
+{
+    return block < store->blocks && offset <= store->block_bytes &&
+           len <= store->block_bytes - offset;
+}
+
+static void tick(struct kl_store *store, enum store_counter which)
+{
+    atomic_fetch_add_explicit(&store->counter[which], 1, memory_order_relaxed);
+}
+
+/* The block as it is at one moment; *seen is its word then. */
+static int load_now(struct kl_store *store, uint64_t block, struct store_context *context,
+                    void *plain, uint64_t *seen)
+{
+    int err;
+
+    do {
+        *seen = atomic_load_explicit(&store->table[block], memory_order_acquire);
+        err = store_load(store, *seen, context, plain);
+    } while (err == -KL_ESTALE);
+    return err;
+}
+
+int kl_store_read(struct kl_store *store, uint64_t block, uint32_t offset, void *buf, uint32_t len)
+{
+    struct store_context *context;
+    uint64_t seen;
+    int err;
+
+    if (!range_ok(store, block, offset, len))
+        return -KL_ERANGE;
+    tick(store, STORE_READS);
+    context = store_context_get(store);
+    if (!context)
+        return -KL_ENOMEM;
+    if (len == store->block_bytes) {
+        err = load_now(store, block, context, buf, &seen);
+    } else {
+        err = load_now(store, block, context, context->plain, &seen);
+        if (err == 0)
+            memcpy(buf, context->plain + offset, len);
+    }
+    store_context_put(context);
+    return err;
+}
+
+/* The word `old` is out, `word` is in. */
+static void swapped(struct kl_store *store, uint64_t old, uint64_t word)
+{
+    store_count(store, word, 1);
+    store_count(store, old, -1);
+    store_drop(store, old);
+}
+
+static int write_whole(struct kl_store *store, struct store_context *context, uint64_t block,
+                       const void *buf)
+{
+    uint64_t word, old;
+    int err = store_make(store, context, buf, &word);
+
+    if (err)
+        return err;
+    old = atomic_exchange_explicit(&store->table[block], word, memory_order_acq_rel);
+    swapped(store, old, word);
+    return 0;
+}
+
+/* buf NULL: zeroes. */
+static int write_part(struct kl_store *store, struct store_context *context, uint64_t block,
+                      uint32_t offset, const void *buf, uint32_t len)
+{
+    for (;;) {
+        uint64_t word, old;
+        int err = load_now(store, block, context, context->plain, &old);
+
+        if (err)
+            return err;
+        if (buf)
+            memcpy(context->plain + offset, buf, len);
+        else
+            memset(context->plain + offset, 0, len);
+        err = store_make(store, context, context->plain, &word);
+        if (err)
+            return err;
+        if (atomic_compare_exchange_strong_explicit(&store->table[block], &old, word,
+                                                    memory_order_acq_rel, memory_order_relaxed)) {
+            swapped(store, old, word);
+            return 0;
+        }
+        store_drop(store, word); /* somebody wrote it meanwhile: on top of that */
+    }
+}
+
+static int write_any(struct kl_store *store, uint64_t block, uint32_t offset, const void *buf,
+                     uint32_t len)
+{
+    struct store_context *context = store_context_get(store);
+    int err;
+
+    if (!context)
+        return -KL_ENOMEM;
+    if (buf && len == store->block_bytes)
+        err = write_whole(store, context, block, buf);
+    else
+        err = write_part(store, context, block, offset, buf, len);
+    store_context_put(context);
+    if (err == -KL_ENOSPC)
+        tick(store, STORE_REFUSED);
+    return err;
+}
+
+int kl_store_write(struct kl_store *store, uint64_t block, uint32_t offset, const void *buf,
+                   uint32_t len)
+{
+    if (!range_ok(store, block, offset, len))
+        return -KL_ERANGE;
+    if (!buf && len > 0)
+        return -KL_EINVAL;
+    tick(store, STORE_WRITES);
+    return len == 0 ? 0 : write_any(store, block, offset, buf, len);
+}
+
+int kl_store_discard(struct kl_store *store, uint64_t block, uint32_t offset, uint32_t len)
+{
+    uint64_t old;
+
+    if (!range_ok(store, block, offset, len))
+        return -KL_ERANGE;
+    tick(store, STORE_DISCARDS);
+    if (len == 0)
+        return 0;
+    if (len < store->block_bytes)
+        return write_any(store, block, offset, NULL, len);
+    old = atomic_exchange_explicit(&store->table[block], 0, memory_order_acq_rel);
+    swapped(store, old, 0);
+    return 0;
+}
+
+int kl_store_kind(struct kl_store *store, uint64_t block)
+{
+    if (block >= store->blocks)
+        return -KL_ERANGE;
+    return (int)store_kind(atomic_load_explicit(&store->table[block], memory_order_relaxed));
+}
+
+int64_t kl_store_compact(struct kl_store *store, uint32_t budget)
+{
+    return kl_zs_compact(store->zs, budget);
+}
+
+struct kl_zs *kl_store_zs(struct kl_store *store)
+{
+    return store->zs;
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The word of a handle's entry: where its object is, and who uses it.
+ *
+ *   bits  0-28  id of the zspage; while free: the next free entry + 1
+ *   bits 29-40  index of the object
+ *   bits 41-46  pins: 0-61 readers and writers; 62 free; 63 claimed by one thread
+ *   bit  47     DYING: freed, the last unpin or the claimer completes it
+ *   bits 48-63  generation, raised with every free
+ *
+ *            place            pin, unpin
+ *   claimed -------> resting <----------> pinned
+ *     ^ ^              |                    |
+ *     | '--------------'  claim (free,      | free: DYING
+ *     |                   compaction)       v
+ *     |                             pinned and DYING
+ *     |  new                                | last unpin
+ *   free <----------- claimed, DYING <------'
+ *          retire
+ *
+ * (E1) Only the claimer changes the place.  (E2) A free entry belongs to the
+ * handles lock.  (E3) A handle is valid while its generation is the entry's and
+ * the entry is neither free nor DYING.
+ */
+#ifndef KLI_ZS_ENTRY_H
+#define KLI_ZS_ENTRY_H
+
+#include "base/word.h"
+
+#define ZS_E_PIN        (UINT64_C(1) << 41)
+#define ZS_E_PINS       (UINT64_C(63) << 41)
+#define ZS_E_DYING      (UINT64_C(1) << 47)
+#define ZS_E_GENERATION (UINT64_C(0xffff) << 48)
+
+enum { ZS_PINS_MAX = 61, ZS_PINS_FREE = 62, ZS_PINS_CLAIMED = 63 };
+
+static inline uint32_t zs_e_page(uint64_t e)
+{
+    return (uint32_t)kli_field(e, 0, 29);
+}
+
+static inline uint32_t zs_e_slot(uint64_t e)
+{
+    return (uint32_t)kli_field(e, 29, 12);
+}
+
+static inline unsigned zs_e_pins(uint64_t e)
+{
+    return (unsigned)kli_field(e, 41, 6);
+}
+
+static inline uint64_t zs_e_generation(uint64_t e)
+{
+    return e >> 48;
+}
+
+static inline uint64_t zs_e_with_pins(uint64_t e, uint64_t pins)
+{
+    return (e & ~ZS_E_PINS) | pins * ZS_E_PIN;
+}
+
+/* Is a handle of this generation valid? (E3) */
+static inline bool zs_e_valid(uint64_t e, uint64_t generation)
+{
+    return zs_e_generation(e) == generation && !(e & ZS_E_DYING) && zs_e_pins(e) != ZS_PINS_FREE;
+}
+
+static inline struct kli_step zs_e_pin(uint64_t e, uint64_t generation)
+{
+    if (!zs_e_valid(e, generation) || zs_e_pins(e) >= ZS_PINS_MAX)
+        return KLI_REFUSED;
+    return KLI_STEP(e + ZS_E_PIN);
+}
+
+/* The last unpin of a dying object claims it. */
+static inline struct kli_step zs_e_unpin(uint64_t e, uint64_t arg)
+{
+    (void)arg;
+    if (zs_e_pins(e) == 0 || zs_e_pins(e) > ZS_PINS_MAX)
+        return KLI_REFUSED;
+    e -= ZS_E_PIN;
+    if (zs_e_pins(e) == 0 && (e & ZS_E_DYING))
+        e = zs_e_with_pins(e, ZS_PINS_CLAIMED);
+    return KLI_STEP(e);
+}
+
+/* The user's free: claims a resting object; else leaves it to its users. */
+static inline struct kli_step zs_e_free(uint64_t e, uint64_t generation)
+{
+    if (!zs_e_valid(e, generation))
+        return KLI_REFUSED;
+    if (zs_e_pins(e) == 0)
+        e = zs_e_with_pins(e, ZS_PINS_CLAIMED);
+    return KLI_STEP(e | ZS_E_DYING);
+}
+
+/* Object compaction claims a resting object. */
+static inline struct kli_step zs_e_claim(uint64_t e, uint64_t arg)
+{
+    (void)arg;
+    if (zs_e_pins(e) != 0 || (e & ZS_E_DYING))
+        return KLI_REFUSED;
+    return KLI_STEP(zs_e_with_pins(e, ZS_PINS_CLAIMED));
+}
+
+/* arg: page | slot << 29.  The claimer says where the object is, and lets go of
+ * it, unless it was freed meanwhile: then it stays claimed, and DYING. */
+static inline struct kli_step zs_e_place(uint64_t e, uint64_t place)
+{
+    if (zs_e_pins(e) != ZS_PINS_CLAIMED)
+        return KLI_REFUSED;
+    e = (e & (ZS_E_GENERATION | ZS_E_DYING | ZS_E_PINS)) | place;
+    return KLI_STEP((e & ZS_E_DYING) ? e : zs_e_with_pins(e, 0));
+}
+
+/* The claimer of a dying object, or of one never placed, gives the entry up. */
+static inline struct kli_step zs_e_retire(uint64_t e, uint64_t arg)
+{
+    (void)arg;
+    if (zs_e_pins(e) != ZS_PINS_CLAIMED)
+        return KLI_REFUSED;
+    return KLI_STEP(zs_e_with_pins((e & ZS_E_GENERATION) + (UINT64_C(1) << 48), ZS_PINS_FREE));
+}
+
+/* (E2) arg: the next free entry + 1. */
+static inline struct kli_step zs_e_chain(uint64_t e, uint64_t next)
+{
+    if (zs_e_pins(e) != ZS_PINS_FREE)
+        return KLI_REFUSED;
+    return KLI_STEP((e & (ZS_E_GENERATION | ZS_E_PINS)) | next);
+}
+
+static inline struct kli_step zs_e_new(uint64_t e, uint64_t arg)
+{
+    (void)arg;
+    if (zs_e_pins(e) != ZS_PINS_FREE)
+        return KLI_REFUSED;
+    return KLI_STEP(zs_e_with_pins(e & ZS_E_GENERATION, ZS_PINS_CLAIMED));
+}
+
+#endif

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The pool as an owner: its frames are isolated, migrated and put back.
+ *
+ * The frame is locked by the framework in all three, and movable: its private word
+ * names a descriptor that is in use (Z2).  With readers inside a migration gives
+ * way; async mode never waits, not even for the class lock.
+ */
+#include "zs/zs.h"
+
+static struct zspage *page_of(struct kl_zs *pool, kl_pfn frame, uint32_t *place)
+{
+    uint64_t priv = kl_frame_private(pool->zone, frame);
+
+    *place = (uint32_t)(priv & 0xff);
+    return priv ? zs_page(pool, (uint32_t)(priv >> 8)) : NULL;
+}
+
+static bool lock_class(struct kl_zs *pool, struct zs_class *class, enum kl_mode mode)
+{
+    if (mode == KL_ASYNC)
+        return kli_lock_try(&pool->host, &class->lock);
+    kli_lock_take(&pool->host, &class->lock);
+    return true;
+}
+
+/* The first isolated frame takes the zspage off its list; the others count. */
+static bool zs_isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
+{
+    struct kl_zs *pool = ctx;
+    uint32_t place;
+    struct zspage *page = page_of(pool, frame, &place);
+    struct zs_class *class;
+    bool ok;
+
+    if (!page || atomic_load(&pool->dying))
+        return false; /* not part of a zspage yet, or no more */
+    class = zs_class_of(pool, page);
+    if (!lock_class(pool, class, mode))
+        return false;
+    ok = !(page->flags & ZS_COMPACTING);
+    if (ok) {
+        if (page->isolated == 0 && !(page->flags & ZS_EMPTY))
+            zs_page_unlist(pool, class, page);
+        page->isolated++;
+    }
+    kli_lock_drop(&pool->host, &class->lock);
+    return ok;
+}
+
+/* The last one files the zspage by its fullness now, if there is anything in it. */
+static void end_isolation(struct kl_zs *pool, struct zspage *page)
+{
+    struct zs_class *class = zs_class_of(pool, page);
+
+    kli_lock_take(&pool->host, &class->lock);
+    KLI_REQUIRE(&pool->host, page->isolated > 0);
+    page->isolated--;
+    if (page->isolated == 0 && !(page->flags & ZS_EMPTY))
+        zs_page_list(pool, class, page);
+    kli_lock_drop(&pool->host, &class->lock);
+}
+
+static bool keep_readers_out(struct kl_zs *pool, struct zspage *page, enum kl_mode mode)
+{
+    static const unsigned rounds[] = {[KL_ASYNC] = 1, [KL_SYNC_LIGHT] = 8, [KL_SYNC] = 16};
+
+    for (unsigned i = 0; i < rounds[mode]; i++) {
+        if (zs_writer_try(page))
+            return true;
+        if (i + 1 < rounds[mode])
+            pool->host.relax(pool->host.ctx, i);
+    }
+    return false;
+}
+
+static int zs_migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
+{
+    struct kl_zs *pool = ctx;
+    uint32_t place;
+    struct zspage *page = page_of(pool, src, &place);
+
+    if (!keep_readers_out(pool, page, mode))
+        return -KL_EAGAIN;
+    kl_frame_copy(pool->zone, dst, src);
+    kl_frame_set_private(pool->zone, dst, kl_frame_private(pool->zone, src));
+    atomic_store_explicit(&page->frame[place], kl_pfn_nr(dst), memory_order_relaxed);
+    zs_writer_drop(page);
+    end_isolation(pool, page);
+    atomic_fetch_add_explicit(&pool->frames_migrated, 1, memory_order_relaxed);
+    return 0;
+}
+
+static void zs_putback(void *ctx, kl_pfn frame)
+{
+    struct kl_zs *pool = ctx;
+    uint32_t place;
+
+    end_isolation(pool, page_of(pool, frame, &place));
+}
+
+const struct kl_owner_ops zs_owner_ops = {
+    .size = sizeof(zs_owner_ops),
+    .name = "zsmalloc",
+    .isolate = zs_isolate,
+    .migrate = zs_migrate,
+    .putback = zs_putback,
+};

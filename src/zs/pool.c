@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The pool's public face: create, destroy, malloc, free, read, write, pins. */
+#include "zs/entry.h"
+#include "zs/zs.h"
+
+/* A handle: index << 32 | generation << 16 | tag. */
+static kl_handle handle_make(const struct kl_zs *pool, uint32_t index, uint64_t generation)
+{
+    return (kl_handle){((uint64_t)index << 32) | (generation << 16) | pool->tag};
+}
+
+static uint32_t handle_index(kl_handle handle)
+{
+    return (uint32_t)(handle.v >> 32);
+}
+
+static uint64_t handle_generation(kl_handle handle)
+{
+    return (handle.v >> 16) & 0xffff;
+}
+
+/* NULL: not a handle of this pool. */
+static kli_word *entry_of(const struct kl_zs *pool, kl_handle handle)
+{
+    if ((handle.v & 0xffff) != pool->tag || handle_index(handle) >> 28)
+        return NULL;
+    return zs_table_at(&pool->handles, handle_index(handle));
+}
+
+static void free_pool(struct kl_zs *pool)
+{
+    struct kl_host host = pool->host;
+
+    zs_classes_free(pool);
+    zs_table_free(pool, &pool->handles);
+    zs_table_free(pool, &pool->arena);
+    host.meta_free(host.ctx, pool, sizeof(*pool));
+}
+
+static void init_pool(struct kl_zs *pool, struct kl_zone *zone, const struct kl_host *host)
+{
+    static _Atomic uint32_t pools;
+    size_t frame_bytes = kl_zone_frame_bytes(zone);
+
+    pool->zone = zone;
+    pool->host = *host;
+    pool->frame_shift = kli_lowest(frame_bytes);
+    pool->tag = 1 + (atomic_fetch_add(&pools, 1) % 0xffff);
+    pool->handles.element_bytes = sizeof(kli_word);
+    pool->arena.element_bytes = 64;
+    pool->arena.used = 1; /* id 0 is none */
+    pool->metadata_bytes = sizeof(*pool);
+    kli_lock_init(&pool->handles_lock, KLI_RANK_ZS_HANDLES);
+    kli_lock_init(&pool->arena_lock, KLI_RANK_ZS_ARENA);
+    kli_lock_init(&pool->deferred_lock, KLI_RANK_ZS_DEFERRED);
+}
+
+int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **out)
+{
+    const struct kl_host *host = kl_zone_host(zone);
+    struct kl_owner_ops ops = zs_owner_ops;
+    struct kl_zs *pool;
+    int err;
+
+    if ((config && config->size != sizeof(*config)) || kl_zone_frame_bytes(zone) > KL_ZS_MAX_SIZE)
+        return -KL_EINVAL;
+    if (config && config->name)
+        ops.name = config->name;
+    pool = host->meta_alloc(host->ctx, sizeof(*pool));
+    if (!pool)
+        return -KL_ENOMEM;
+    init_pool(pool, zone, host);
+    pool->limit_frames = config && config->limit_frames ? config->limit_frames : UINT64_MAX;
+    err = zs_classes_create(pool);
+    if (!err)
+        err = kl_owner_register(zone, &ops, pool, &pool->owner);
+    if (err) {
+        free_pool(pool);
+        return err;
+    }
+    *out = pool;
+    return 0;
+}
+
+static bool anything_pinned(const struct kl_zs *pool)
+{
+    for (uint32_t i = 0; i < pool->handles.used; i++) {
+        kli_word *entry = zs_table_at(&pool->handles, i);
+        unsigned pins = entry ? zs_e_pins(atomic_load(entry)) : 0;
+
+        if (pins > 0 && pins <= ZS_PINS_MAX)
+            return true;
+    }
+    return false;
+}
+
+/* Buries whatever is filed; what is isolated comes back and is buried later. */
+static uint32_t bury_class(struct kl_zs *pool, struct zs_class *class)
+{
+    uint32_t left;
+
+    for (unsigned group = 0; group < ZS_GROUPS; group++) {
+        for (;;) {
+            struct zspage *page = NULL;
+
+            kli_lock_take(&pool->host, &class->lock);
+            if (class->list[group]) {
+                page = zs_page(pool, class->list[group]);
+                zs_page_unlist(pool, class, page);
+                page->flags |= ZS_EMPTY;
+            }
+            kli_lock_drop(&pool->host, &class->lock);
+            if (!page)
+                break;
+            zs_page_bury(pool, page);
+        }
+    }
+    kli_lock_take(&pool->host, &class->lock);
+    left = class->zspages;
+    kli_lock_drop(&pool->host, &class->lock);
+    return left;
+}
+
+int kl_zs_destroy(struct kl_zs *pool)
+{
+    uint32_t left = 1;
+
+    if (!pool)
+        return 0;
+    if (anything_pinned(pool))
+        return -KL_EBUSY;
+    atomic_store(&pool->dying, true); /* nothing is isolated from now on */
+    for (unsigned round = 0; left > 0; round++) {
+        left = 0;
+        zs_drain_deferred(pool);
+        for (uint32_t i = 0; i < pool->nclasses; i++)
+            left += bury_class(pool, &pool->classes[i]);
+        if (left > 0)
+            pool->host.relax(pool->host.ctx, round);
+    }
+    for (unsigned round = 0; kl_owner_unregister(pool->zone, pool->owner) == -KL_EBUSY; round++)
+        pool->host.relax(pool->host.ctx, round); /* the framework still has frames */
+    free_pool(pool);
+    return 0;
+}
+
+/* A slot in the fullest page that has one; its id, or 0. */
+static uint32_t take_slot(struct kl_zs *pool, struct zs_class *class, uint32_t index,
+                          uint32_t *slot)
+{
+    struct zspage *page = NULL;
+
+    kli_lock_take(&pool->host, &class->lock);
+    for (int group = ZS_FULL - 1; group >= 0 && !page; group--) {
+        if (class->list[group])
+            page = zs_page(pool, class->list[group]);
+    }
+    if (page) {
+        *slot = zs_slot_take(class, page, index);
+        zs_page_refile(pool, class, page);
+    }
+    kli_lock_drop(&pool->host, &class->lock);
+    return page ? page->id : 0;
+}
+
+int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle)
+{
+    struct zs_class *class;
+    uint32_t index, slot, id;
+    kli_word *entry;
+    int err;
+
+    if (size == 0 || size > KL_ZS_MAX_SIZE || (flags & ~(unsigned)KL_NOWAIT))
+        return -KL_EINVAL;
+    class = &pool->classes[pool->class_of[(size - 1) / ZS_ALIGN]];
+    err = zs_handle_new(pool, &index);
+    if (err)
+        return err;
+    while ((id = take_slot(pool, class, index, &slot)) == 0) {
+        zs_drain_deferred(pool);
+        err = zs_page_create(pool, class, flags);
+        if (err) {
+            zs_handle_release(pool, index);
+            return err;
+        }
+    }
+    entry = zs_table_at(&pool->handles, index);
+    *handle = handle_make(pool, index, zs_e_generation(atomic_load(entry)));
+    kli_apply(entry, zs_e_place, id | ((uint64_t)slot << 29), NULL);
+    return 0;
+}
+
+int kl_zs_free(struct kl_zs *pool, kl_handle handle)
+{
+    kli_word *entry = entry_of(pool, handle);
+    uint64_t seen;
+
+    if (!entry || !kli_apply(entry, zs_e_free, handle_generation(handle), &seen))
+        return -KL_ESTALE;
+    if (zs_e_pins(seen) == 0)
+        zs_object_gone(pool, handle_index(handle));
+    zs_drain_deferred(pool);
+    return 0;
+}
+
+/* Pins the object and its zspage; *e is the entry's word. */
+static int pin(struct kl_zs *pool, kl_handle handle, uint64_t *e)
+{
+    kli_word *entry = entry_of(pool, handle);
+    struct zspage *page;
+
+    if (!entry)
+        return -KL_ESTALE;
+    for (unsigned round = 0; !kli_apply(entry, zs_e_pin, handle_generation(handle), e); round++) {
+        if (!zs_e_valid(*e, handle_generation(handle)))
+            return -KL_ESTALE;
+        if (zs_e_pins(*e) == ZS_PINS_MAX)
+            return -KL_EAGAIN;
+        pool->host.relax(pool->host.ctx, round); /* being moved */
+    }
+    page = zs_page(pool, zs_e_page(*e));
+    for (unsigned round = 0; !zs_users_try(page); round++)
+        pool->host.relax(pool->host.ctx, round); /* a frame of it is being moved */
+    return 0;
+}
+
+static void unpin(struct kl_zs *pool, uint32_t index, uint64_t e)
+{
+    kli_word *entry = zs_table_at(&pool->handles, index);
+    uint64_t seen;
+
+    zs_users_drop(zs_page(pool, zs_e_page(e)));
+    KLI_REQUIRE(&pool->host, kli_apply(entry, zs_e_unpin, 0, &seen));
+    if ((seen & ZS_E_DYING) && zs_e_pins(seen) == 1)
+        zs_object_gone(pool, index);
+}
+
+/* Reads and writes retry a full pin count: it is somebody's moment. */
+static int pin_patiently(struct kl_zs *pool, kl_handle handle, uint64_t *e)
+{
+    int err;
+
+    for (unsigned round = 0; (err = pin(pool, handle, e)) == -KL_EAGAIN; round++)
+        pool->host.relax(pool->host.ctx, round);
+    return err;
+}
+
+static int transfer(struct kl_zs *pool, kl_handle handle, size_t offset, void *out, const void *in,
+                    size_t len)
+{
+    struct zspage *page;
+    size_t size, at;
+    uint64_t e;
+    int err = pin_patiently(pool, handle, &e);
+
+    if (err)
+        return err;
+    page = zs_page(pool, zs_e_page(e));
+    size = zs_class_of(pool, page)->size;
+    at = size * zs_e_slot(e) + offset;
+    if (offset > size || len > size - offset)
+        err = -KL_ERANGE;
+    for (size_t done = 0, n; !err && done < len; done += n) {
+        char *run = zs_object_run(pool, page, at + done, &n);
+
+        n = kli_min(n, len - done);
+        if (out)
+            memcpy((char *)out + done, run, n);
+        else
+            memcpy(run, (const char *)in + done, n);
+    }
+    unpin(pool, handle_index(handle), e);
+    return err;
+}
+
+int kl_zs_read(struct kl_zs *pool, kl_handle handle, size_t offset, void *buf, size_t len)
+{
+    return transfer(pool, handle, offset, buf, NULL, len);
+}
+
+int kl_zs_write(struct kl_zs *pool, kl_handle handle, size_t offset, const void *buf, size_t len)
+{
+    return transfer(pool, handle, offset, NULL, buf, len);
+}
+
+size_t kl_zs_object_size(struct kl_zs *pool, kl_handle handle)
+{
+    struct kl_zs_pin p;
+    size_t size;
+
+    if (kl_zs_begin(pool, handle, &p))
+        return 0;
+    size = p.bytes;
+    kl_zs_end(&p);
+    return size;
+}
+
+int kl_zs_begin(struct kl_zs *pool, kl_handle handle, struct kl_zs_pin *p)
+{
+    uint64_t e;
+    int err = pin(pool, handle, &e);
+
+    if (err)
+        return err;
+    *p = (struct kl_zs_pin){.pool = pool, .handle = handle, .priv = {e, 0}};
+    p->bytes = zs_class_of(pool, zs_page(pool, zs_e_page(e)))->size;
+    return 0;
+}
+
+void *kl_zs_run(const struct kl_zs_pin *p, size_t offset, size_t *len)
+{
+    struct zspage *page = zs_page(p->pool, zs_e_page(p->priv[0]));
+    void *run;
+
+    if (offset >= p->bytes) {
+        *len = 0;
+        return NULL;
+    }
+    run = zs_object_run(p->pool, page, p->bytes * zs_e_slot(p->priv[0]) + offset, len);
+    *len = kli_min(*len, p->bytes - offset);
+    return run;
+}
+
+void kl_zs_end(struct kl_zs_pin *p)
+{
+    unpin(p->pool, handle_index(p->handle), p->priv[0]);
+}

@@ -1,0 +1,217 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The klotski command as a user meets it: starting and ending disks by name, what
+# it says when something is wrong, its exit codes, and what programs read from it.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/../disk/lib.sh"
+need_cli
+klotski=$KLOTSKI_CLI
+
+# expect STATUS TEXT ARGUMENTS...: the exit code, and what stdout or stderr says.
+expect() {
+    local wanted=$1 text=$2 status=0
+    shift 2
+    "$klotski" "$@" >"$work/out" 2>&1 || status=$?
+    [ "$status" = "$wanted" ] || fail "klotski $*: status $status, not $wanted: $(cat "$work/out")"
+    grep -q -e "$text" "$work/out" || fail "klotski $* does not say '$text': $(cat "$work/out")"
+}
+
+left_behind() {
+    find "$KLOTSKI_RUNDIR" -mindepth 1 ! -name lock
+}
+
+usage() {
+    local command
+    expect 2 'usage' # nothing at all
+    expect 0 'Exit status' --help
+    expect 0 '^klotski [0-9]' --version
+    expect 2 "no command 'nothing'" nothing
+    for command in disk stop list stat map take give compact classes migration; do
+        expect 0 "usage: klotski $command" "$command" --help
+        expect 2 'unknown option' "$command" --nonsense
+    done
+    expect 2 'how much' take
+    expect 2 'not a size' take 0
+    expect 2 'not a size' take 12X
+    expect 2 'after --' take 2M ls
+    expect 2 'no command follows' take 2M --
+    expect 2 'which one' give
+    expect 2 'not an ID' give 0
+    expect 2 'on or off' migration
+    expect 2 'on or off' migration maybe
+    expect 2 'width' map --width 5
+    expect 2 'goes with --frames' map --blocks 3
+    expect 2 'not a block' map --frames --blocks 7-3
+    expect 2 'not a size' disk --size 12Q
+    expect 2 'auto, hugetlb or memfd' disk --backing tape
+    expect 2 'not a name' disk --name ../x
+    [ -z "$(left_behind)" ] || fail "wrong usage has left: $(left_behind)"
+}
+
+no_disk() {
+    local command
+    for command in stop stat map compact classes; do
+        expect 3 'no disk is running' "$command"
+        expect 3 "no disk 'nobody' is running" "$command" nobody
+    done
+    expect 3 'no disk' take 2M
+    expect 3 'no disk' give 1
+    KLOTSKI_RUNDIR=$work/nowhere expect 3 'no disk' stat x
+    [ ! -e "$work/nowhere" ] || fail "asking has made a folder"
+}
+
+# What cannot start says why, and leaves nothing.
+bad_start() {
+    expect 1 'block=3072' disk --block 3K
+    expect 1 'unknown parameter' disk -- nonsense=1
+    NBDKIT=$work/nothing expect 1 'cannot run' disk
+    KLOTSKI_PLUGIN=$work/nothing.so expect 1 'cannot open plugin' disk
+    expect 1 'block=3072' disk --foreground --block 3K
+    [ -z "$(left_behind)" ] || fail "a failed start has left: $(left_behind)"
+    ln -s "$work" "$work/link"
+    KLOTSKI_RUNDIR=$work/link expect 1 'not a folder of this user alone' disk
+    mkdir -m 777 "$work/open"
+    chmod 777 "$work/open"
+    KLOTSKI_RUNDIR=$work/open expect 1 'not a folder of this user alone' disk
+    [ -z "$(ls -A "$work/open")" ] || fail "something was left in a folder of others"
+}
+
+pid_of() {
+    "$klotski" stat "$1" --get disk.pid
+}
+
+two_disks() {
+    local pid
+    expect 0 "disk 'a' is ready" disk --name a --size 64M --backing memfd
+    children+=("$(pid_of a)")
+    expect 1 'is running' disk --name a
+    expect 0 '"name":"b"' disk --name b --size 64M --backing memfd --json
+    children+=("$(pid_of b)")
+    [ "$("$klotski" list | xargs)" = "a b" ] || fail "list: $("$klotski" list)"
+    expect 0 '^\["a","b"\]$' list --json
+    expect 3 'name one of them' stat
+    expect 0 "disk 'b'" stat b
+    expect 0 "disk 'b'" stat --name b
+    pid=$(pid_of b)
+    expect 0 'has ended' stop b
+    if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = nbdkit ] &&
+        ! grep -q '^State:.Z' "/proc/$pid/status"; then
+        fail "disk b still runs"
+    fi
+    expect 0 "disk 'a'" stat # the only one is meant
+}
+
+# A killed disk leaves its files; they are no disk, and not in the way.
+leftovers() {
+    local pid
+    pid=$(pid_of a)
+    kill -KILL "$pid"
+    wait_for 20 nobody_answers || fail "a killed disk answers"
+    [ -e "$KLOTSKI_RUNDIR/a.ctl" ] || fail "this test has tested nothing"
+    expect 3 'no disk is running' stat
+    expect 3 'nobody answers' stop a
+    expect 0 "disk 'a' is ready" disk --name a --size 64M --memory 32M --backing memfd
+    children+=("$(pid_of a)")
+}
+
+nobody_answers() {
+    ! "$klotski" stat a >/dev/null 2>&1
+}
+
+figures() {
+    expect 0 'zone of 32 MiB (memfd)' stat
+    expect 0 '^67108864$' stat --get disk.size
+    expect 0 '^16$' stat --get zone.blocks
+    expect 1 "no 'zone.nonsense'" stat --get zone.nonsense
+    expect 0 '"ok":true' stat --json
+    expect 0 '"frames_per_block":512' map --json
+    expect 0 '"classes":\[' classes --json
+    expect 0 '"objects_moved":' compact --json
+    expect 0 'in all: 0 objects' classes
+    expect 0 '^    0 \.\{16\}$' map --ascii
+    expect 0 '16 blocks of 2 MiB: 0 present' map
+    expect 0 '^    3 absent$' map --frames --blocks 2-3
+}
+
+pictures() {
+    nbdcopy "$work/noise" "nbd+unix:///?socket=$KLOTSKI_RUNDIR/a.nbd"
+    expect 0 '^    0 9' map --ascii
+    expect 0 '^    0 █' map --utf8
+    expect 0 '^    0 8888' map --ascii --frames --blocks 0
+    "$klotski" map | grep -q $'\e' && fail "colour although it is no terminal"
+    NO_COLOR=1 "$klotski" map --frames | grep -q $'\e' && fail "colour although NO_COLOR"
+    "$klotski" map --colour | grep -q $'\e' || fail "no colour although --colour"
+    if "$klotski" map --frames --utf8 | LC_ALL=C.UTF-8 awk 'length > 80 { bad = 1 }
+        END { exit !bad }'; then fail "lines of more than 80 columns"; fi
+}
+
+# Taking, with all the ways in which it ends.
+taking() {
+    local status=0 id
+    expect 0 '^taken: 4 MiB (2 blocks)' take 4M
+    expect 0 'until `klotski give`' stat
+    id=$("$klotski" take 2M --json | sed 's/.*"id":\([0-9]*\).*/\1/')
+    expect 0 '2 MiB lent' give "$id"
+    expect 1 'ENOENT' give "$id"
+    expect 0 '4 MiB lent' give --all
+    expect 1 'EINVAL' take 1G
+    expect 1 '"ok":false' take 1G --json
+    "$klotski" take 2M -- sh -c 'exit 7' 2>/dev/null || status=$?
+    [ $status = 7 ] || fail "the exit code of the command is 7, not $status"
+    status=0
+    # shellcheck disable=SC2016
+    "$klotski" take 2M -- sh -c 'kill -TERM $$' 2>/dev/null || status=$?
+    [ $status = 143 ] || fail "the command's end by TERM is 143, not $status"
+    expect 127 'cannot run' take 2M -- "$work/nothing"
+    expect 0 '^0$' stat --get zone.given_blocks
+}
+
+# The command is killed while it holds memory: the disk gets it back.
+vanishing() {
+    local holder
+    "$klotski" take 2M -- sleep 1000 2>/dev/null 8<&- &
+    holder=$!
+    children+=("$holder")
+    wait_for 20 given 1 || fail "nothing was taken"
+    expect 0 'by a program' stat
+    pkill -P "$holder" -f 'sleep 1000' # what it ran, which would outlive it
+    wait_for 20 given 0 || fail "the memory of a command that is gone is still taken"
+}
+
+given() {
+    [ "$("$klotski" stat --get zone.given_blocks)" = "$1" ]
+}
+
+# In the foreground, TERM ends both, and nothing stays.
+foreground() {
+    local pid status=0
+    "$klotski" disk --foreground --name f --size 64M --backing memfd >/dev/null 8<&- &
+    pid=$!
+    children+=("$pid")
+    wait_for 20 answers f || fail "the disk in the foreground does not come up"
+    kill -TERM "$pid"
+    wait "$pid" || status=$?
+    [ $status = 0 ] || fail "the disk in the foreground ended with $status"
+    if answers f; then fail "the disk in the foreground outlives its command"; fi
+}
+
+answers() {
+    "$klotski" stat "$1" >/dev/null 2>&1
+}
+
+unset NO_COLOR
+noise $((4 << 20)) "$work/noise"
+usage
+no_disk
+bad_start
+two_disks
+leftovers
+figures
+need nbdcopy
+pictures
+taking
+vanishing
+foreground
+expect 0 'has ended' stop a
+[ -z "$(left_behind)" ] || fail "left: $(left_behind)"
+say "ok"

@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The demo, interrupted at some points by what a user or a system sends: it ends at
+# once, and leaves no process, no file, no cgroup and no huge page behind.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/../disk/lib.sh"
+need fio tar flock
+need_cli
+[ -x "${NBDWORK:-}" ] || skip "no nbdwork"
+fio --enghelp 2>/dev/null | grep -qw nbd || skip "this fio has no nbd engine"
+demo=$(dirname "$0")/../../demo/demo.sh
+export TMPDIR=$work
+
+said() {
+    grep -q -e "$1" "$work/demo.out" || ! alive "$demo_pid"
+}
+
+processes() {
+    pgrep -f "$work/klotski-lab" || true
+}
+
+# interrupt SIGNAL STATUS TEXT: once the demo has said TEXT.
+interrupt() {
+    local signal=$1 wanted=$2 text=$3 status=0 before=0
+    [ ! -r $pool/nr_hugepages ] || before=$(huge_total)
+    setsid "$demo" >"$work/demo.out" 2>&1 8<&- &
+    demo_pid=$!
+    children+=("$demo_pid")
+    wait_for 120 said "$text" || fail "the demo does not say '$text'"
+    alive "$demo_pid" || fail "the demo ended too early: $(cat "$work/demo.out")"
+    kill "-$signal" "$demo_pid"
+    wait "$demo_pid" || status=$?
+    [ "$status" = "$wanted" ] || fail "$signal: status $status, not $wanted"
+    [ -z "$(processes)" ] || fail "$signal at '$text' leaves processes: $(processes | xargs ps -fp)"
+    [ -z "$(find "$work" -maxdepth 1 -name 'klotski-lab*')" ] || fail "$signal leaves files"
+    [ -z "$(find /sys/fs/cgroup -maxdepth 2 -name "klotski-$demo_pid-*" 2>/dev/null)" ] ||
+        fail "$signal leaves a cgroup"
+    [ ! -r $pool/nr_hugepages ] || [ "$(huge_total)" = "$before" ] ||
+        fail "$signal at '$text': $(huge_total) huge pages, $before before"
+    say "ok: $signal at '$text'"
+}
+
+interrupt TERM 143 'Huge pages'
+interrupt TERM 143 'is ready'
+interrupt HUP 129 'tar of /usr'

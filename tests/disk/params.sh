@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Parameters out of range: each one a clear error that names it, a status that
+# is not 0, and nothing left behind.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+
+run_with() {
+    timeout 20 nbdkit -U - "$KLOTSKI_PLUGIN" "$@" --run 'exit 0' >"$work/log" 2>&1
+}
+
+refused() { # REGEX PARAMETERS...
+    local regex=$1 status=0
+    shift
+    run_with "$@" || status=$?
+    [ $status -ne 0 ] || fail "accepted: $*"
+    [ $status -lt 124 ] || fail "ended by a signal or not at all ($status): $*"
+    grep -qE "error: .*($regex)" "$work/log" || fail "$*: the error does not say '$regex'"
+    [ ! -e "$control" ] || fail "$*: a control socket is left behind"
+    count=$((count + 1))
+}
+
+accepted() {
+    run_with "$@" || fail "refused: $*"
+    count=$((count + 1))
+}
+
+count=0
+refused 'size' memory=64M
+refused 'size=0' size=0
+refused 'size|parse' size=-1
+refused 'size|parse' size=12Q
+refused 'size|parse' size=
+refused 'size is too large' size=2E memory=64M
+refused 'larger than a zone' size=32T block=64K block=64K
+refused 'memory=1M' size=64M memory=1M
+refused 'memory=0' size=64M memory=0
+refused 'memory=17T' size=64M memory=17T
+refused 'memory|parse' size=64M memory=x
+refused 'block=2K' size=64M block=2K
+refused 'block=128K' size=64M block=128K
+refused 'block=5000' size=64M block=5000
+refused 'block=0' size=64M block=0
+refused 'backing=disk' size=64M backing=disk
+refused 'backing=' size=64M backing=
+refused 'compress=gzip' size=64M compress=gzip
+refused 'compress=' size=64M compress=
+refused 'compress=zstd:99' size=64M compress=zstd:99
+refused 'compress' size=64M compress=zstd:
+refused 'compress' size=64M compress=zstd:x
+refused 'compress=lz4:-1' size=64M compress=lz4:-1
+refused 'compress=a-very-long-name' size=64M compress=a-very-long-name
+refused 'limit=1K' size=64M limit=1K
+refused 'limit is larger' size=64M limit=65M
+refused 'limit is larger' size=64M memory=32M limit=33M
+refused 'bool|auto-compact|decipher' size=64M auto-compact=perhaps
+refused 'bool|populate|decipher' size=64M populate=2
+refused "unknown parameter 'colour'" size=64M colour=red
+refused 'control' size=64M control=/nonexistent/t.ctl
+refused 'too long' size=64M control="/tmp/$(printf 'x%.0s' {1..120})"
+touch "$work/file"
+refused 'no socket' size=64M control="$work/file"
+[ -f "$work/file" ] || fail "a file that is no socket was unlinked"
+
+# More huge pages than there are, asked for in both ways.
+if [ -r $pool/free_hugepages ]; then
+    many=$((($(huge_free) + 64) * 2))M
+    refused 'huge pages' size=$many backing=hugetlb populate=true
+    accepted size=$many backing=auto
+fi
+
+for good in size=1 size=511 size=64M 64M; do
+    accepted $good backing=memfd
+done
+accepted size=1T memory=2M block=64K compress=zstd:19 limit=4K auto-compact=off
+accepted size=10M compress=zstd:-7 backing=memfd populate=true control="$control"
+[ ! -e "$control" ] || fail "the control socket is left behind"
+
+# A server that answers on the control socket keeps it.
+disk_start size=4M
+if timeout 20 nbdkit -U - "$KLOTSKI_PLUGIN" 4M control="$control" --run true 2>"$work/second"; then
+    fail "two servers on one control socket"
+fi
+grep -q 'using this socket' "$work/second" || fail "not clear: $(cat "$work/second")"
+[ -S "$control" ] || fail "the first server's socket was unlinked"
+disk_stop
+say "ok: $count sets of parameters"

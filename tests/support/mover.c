@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The frame's private word is its item's number + 1.  One lock for all items; the
+ * callbacks take it, as an owner's would. */
+#include "support/mover.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static void breach(struct mover *m, const char *what)
+{
+    if (!m->broken)
+        m->broken = what;
+}
+
+static bool dice(struct mover *m, atomic_int *percent)
+{
+    return (int)rng_below(&m->rng, 100) < atomic_load(percent);
+}
+
+/* The item that lives in the frame; NULL when it was freed a moment ago. */
+static struct item *item_of(struct mover *m, kl_pfn pfn)
+{
+    uint64_t priv = kl_frame_private(m->zone, pfn);
+
+    if (priv > MOVER_ITEMS)
+        breach(m, "a frame with another owner's private word");
+    if (priv == 0 || priv > MOVER_ITEMS || m->item[priv - 1].pfn.v != pfn.v)
+        return NULL;
+    return &m->item[priv - 1];
+}
+
+static bool isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
+{
+    struct mover *m = ctx;
+    struct item *item;
+    bool ok;
+
+    (void)mode;
+    pthread_mutex_lock(&m->lock);
+    item = item_of(m, frame);
+    if (item && item->isolated)
+        breach(m, "isolated twice");
+    ok = item && !item->pinned && !dice(m, &m->refuse);
+    if (ok) {
+        item->isolated = true;
+        m->isolated++;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return ok;
+}
+
+static int migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
+{
+    struct mover *m = ctx;
+    struct item *item;
+    int err = 0;
+
+    (void)mode;
+    pthread_mutex_lock(&m->lock);
+    item = item_of(m, src);
+    if (item && !item->isolated)
+        breach(m, "migrated without isolation");
+    if (!item || dice(m, &m->fail))
+        err = -KL_EBUSY;
+    else if (dice(m, &m->busy))
+        err = -KL_EAGAIN;
+    if (!err) {
+        kl_frame_copy(m->zone, dst, src);
+        memset(kl_frame_addr(m->zone, src), 0xdd, 64);
+        kl_frame_set_private(m->zone, dst, kl_frame_private(m->zone, src));
+        item->pfn = dst;
+        item->isolated = false;
+        m->migrated++;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return err;
+}
+
+static size_t migrate_batch(void *ctx, struct kl_move *moves, size_t n, enum kl_mode mode)
+{
+    for (size_t i = 0; i < n; i++)
+        moves[i].result = migrate(ctx, moves[i].dst, moves[i].src, mode);
+    return 0;
+}
+
+/* A copy engine: a thread that finishes every other move some time later. */
+struct engine_job {
+    struct mover *m;
+    struct kl_move *moves[64];
+    size_t n;
+};
+
+static void *engine(void *arg)
+{
+    struct engine_job *job = arg;
+
+    usleep(200);
+    for (size_t i = 0; i < job->n; i++) {
+        struct kl_move *move = job->moves[i];
+
+        kl_move_done(move, migrate(job->m, move->dst, move->src, KL_ASYNC));
+    }
+    free(job);
+    return NULL;
+}
+
+static size_t migrate_async(void *ctx, struct kl_move *moves, size_t n, enum kl_mode mode)
+{
+    struct engine_job *job = calloc(1, sizeof(*job));
+    size_t pending;
+    pthread_t thread;
+
+    job->m = ctx;
+    for (size_t i = 0; i < n; i++) {
+        if (i % 2 == 0) {
+            moves[i].result = migrate(ctx, moves[i].dst, moves[i].src, mode);
+            continue;
+        }
+        moves[i].result = KL_PENDING;
+        job->moves[job->n++] = &moves[i];
+    }
+    pending = job->n;
+    pthread_create(&thread, NULL, engine, job);
+    pthread_detach(thread);
+    return pending;
+}
+
+static void putback(void *ctx, kl_pfn frame)
+{
+    struct mover *m = ctx;
+    struct item *item;
+
+    pthread_mutex_lock(&m->lock);
+    item = item_of(m, frame);
+    if (item && !item->isolated)
+        breach(m, "put back without isolation");
+    if (item) {
+        item->isolated = false;
+        m->put_back++;
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
+static int prepare(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode)
+{
+    struct mover *m = ctx;
+    bool fails;
+
+    (void)frames, (void)n, (void)mode;
+    pthread_mutex_lock(&m->lock);
+    fails = dice(m, &m->fail_prepare);
+    pthread_mutex_unlock(&m->lock);
+    return fails ? -KL_EBUSY : 0;
+}
+
+static void finish(void *ctx, const kl_pfn *frames, size_t n)
+{
+    (void)ctx, (void)frames, (void)n;
+}
+
+void mover_open(struct mover *m, struct kl_zone *zone, enum mover_kind kind)
+{
+    struct kl_owner_ops ops = {.size = sizeof(ops),
+                               .name = "mover",
+                               .isolate = isolate,
+                               .migrate = migrate,
+                               .putback = putback};
+
+    if (kind == MOVER_BATCH)
+        ops.migrate_batch = migrate_batch;
+    if (kind == MOVER_ASYNC)
+        ops.migrate_batch = migrate_async;
+    if (kind != MOVER_SINGLE) {
+        ops.prepare = prepare;
+        ops.finish = finish;
+    }
+    memset(m, 0, sizeof(*m));
+    m->zone = zone;
+    m->rng = rng_new(4711);
+    pthread_mutex_init(&m->lock, NULL);
+    assert_int_equal(kl_owner_register(zone, &ops, m, &m->owner), 0);
+}
+
+void mover_close(struct mover *m)
+{
+    for (unsigned i = 0; i < MOVER_ITEMS; i++) {
+        if (m->item[i].pinned)
+            mover_unpin(m, i);
+        if (m->item[i].here)
+            assert_true(mover_free(m, i));
+    }
+    assert_int_equal(kl_owner_unregister(m->zone, m->owner), 0);
+    if (m->broken)
+        fail_msg("contract: %s", m->broken);
+    assert_int_equal(m->isolated, m->migrated + m->put_back + m->freed);
+    pthread_mutex_destroy(&m->lock);
+}
+
+static size_t bytes_of(const struct mover *m, const struct item *item)
+{
+    return kl_zone_frame_bytes(m->zone) << item->order;
+}
+
+int mover_alloc(struct mover *m, unsigned i, unsigned order, unsigned flags)
+{
+    struct item *item = &m->item[i];
+    kl_pfn pfn;
+    int err = kl_frame_alloc(m->zone, order, m->owner, flags, &pfn);
+
+    if (err)
+        return err;
+    pthread_mutex_lock(&m->lock);
+    *item = (struct item){.pfn = pfn, .order = order, .seed = ++m->seeds, .here = true};
+    fill_bytes(kl_frame_addr(m->zone, pfn), bytes_of(m, item), item->seed);
+    kl_frame_set_private(m->zone, pfn, i + 1); /* from now on it may be isolated */
+    pthread_mutex_unlock(&m->lock);
+    return 0;
+}
+
+bool mover_right(struct mover *m, unsigned i)
+{
+    struct item *item = &m->item[i];
+    bool right;
+
+    pthread_mutex_lock(&m->lock);
+    right =
+        item->pfn.v && bytes_are(kl_frame_addr(m->zone, item->pfn), bytes_of(m, item), item->seed);
+    pthread_mutex_unlock(&m->lock);
+    return right;
+}
+
+bool mover_free(struct mover *m, unsigned i)
+{
+    struct item *item = &m->item[i];
+    bool right = mover_right(m, i);
+
+    pthread_mutex_lock(&m->lock);
+    if (kl_frame_free(m->zone, m->owner, item->pfn) != 0)
+        breach(m, "a free was refused");
+    m->freed += item->isolated;
+    item->isolated = false;
+    item->pfn = (kl_pfn){0};
+    item->here = false;
+    pthread_mutex_unlock(&m->lock);
+    return right;
+}
+
+int mover_pin(struct mover *m, unsigned i)
+{
+    int err;
+
+    pthread_mutex_lock(&m->lock);
+    err = kl_frame_pin(m->zone, m->owner, m->item[i].pfn);
+    m->item[i].pinned |= err == 0;
+    pthread_mutex_unlock(&m->lock);
+    return err;
+}
+
+void mover_unpin(struct mover *m, unsigned i)
+{
+    pthread_mutex_lock(&m->lock);
+    if (kl_frame_unpin(m->zone, m->owner, m->item[i].pfn) != 0)
+        breach(m, "an unpin was refused");
+    m->item[i].pinned = false;
+    pthread_mutex_unlock(&m->lock);
+}

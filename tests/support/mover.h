@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A test owner, held apart from the library's own ones: items, each of which is
+ * one allocation with known contents.  It checks from its side of the contract
+ * that exactly one of {migrated, put back, freed} follows each isolation. */
+#ifndef TESTS_MOVER_H
+#define TESTS_MOVER_H
+
+#include "support/fixture.h"
+
+#include <pthread.h>
+
+enum { MOVER_ITEMS = 4096 };
+
+struct item {
+    kl_pfn pfn; /* all zero: there is none; changes as it moves */
+    unsigned order;
+    uint64_t seed;
+    bool here; /* for the thread that allocates and frees it: there is one */
+    bool isolated;
+    bool pinned;
+};
+
+struct mover {
+    struct kl_zone *zone;
+    kl_owner_id owner;
+    pthread_mutex_t lock;
+    struct item item[MOVER_ITEMS];
+    uint64_t seeds;
+    /* Behaviour, in per cent of the calls. */
+    atomic_int refuse, busy, fail, fail_prepare;
+    /* Outcomes, from the callbacks' side. */
+    uint64_t isolated, migrated, put_back, freed;
+    const char *broken; /* the first breach of the contract */
+    struct rng rng;
+};
+
+enum mover_kind { MOVER_SINGLE, MOVER_BATCH, MOVER_ASYNC };
+
+void mover_open(struct mover *m, struct kl_zone *zone, enum mover_kind kind);
+/* Frees all items, unregisters, and asserts the contract. */
+void mover_close(struct mover *m);
+
+int mover_alloc(struct mover *m, unsigned i, unsigned order, unsigned flags);
+/* true: it was there, and its contents were right. */
+bool mover_free(struct mover *m, unsigned i);
+bool mover_right(struct mover *m, unsigned i);
+int mover_pin(struct mover *m, unsigned i);
+void mover_unpin(struct mover *m, unsigned i);
+
+#endif

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Everything at once in one zone, for KLOTSKI_TORTURE_SECONDS (default 5):
+ *
+ *   objects   two threads allocate, free, read, write and pin zsmalloc objects
+ *   blocks    two threads write, read and discard blocks of one store
+ *   items     a thread allocates, frees and pins frames of a test owner, which
+ *             refuses, is busy and fails at random, in all three kinds
+ *   shaker    moves single blocks' frames; faults are injected as it goes
+ *   taker     takes blocks from the system's side, lends them, compacts, takes
+ *             contiguous ranges
+ *   compactor moves objects
+ *
+ * Every content is checked whenever it is looked at; at the end every module's
+ * recount runs, and every isolation has had exactly one outcome.
+ */
+#include "support/mover.h"
+#include "support/shake.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { OBJECTS = 1500, BLOCKS = 400, BLOCK = 4096, ITEMS = 300, ZONE_BLOCKS = 96 };
+
+static struct fixture f;
+static struct kl_zs *pool;
+static struct kl_store *store;
+static struct mover movers[3];
+static atomic_bool stop;
+static _Atomic uint64_t ops, moves, wrong, taken, ranges;
+
+static bool running(void)
+{
+    atomic_fetch_add_explicit(&ops, 1, memory_order_relaxed);
+    return !atomic_load_explicit(&stop, memory_order_relaxed);
+}
+
+static void expect(bool ok, const char *what)
+{
+    if (ok)
+        return;
+    fprintf(stderr, "torture: %s\n", what);
+    atomic_fetch_add(&wrong, 1);
+}
+
+struct object {
+    kl_handle handle;
+    uint32_t size;
+    uint64_t seed;
+};
+
+static void object_new(struct object *o, struct rng *rng, char *buf)
+{
+    o->size = 1 + rng_below(rng, rng_below(rng, 20) ? 5000 : KL_ZS_MAX_SIZE);
+    o->seed = rng->state;
+    if (kl_zs_malloc(pool, o->size, 0, &o->handle) != 0) {
+        o->size = 0;
+        return;
+    }
+    fill_bytes(buf, o->size, o->seed);
+    expect(kl_zs_write(pool, o->handle, 0, buf, o->size) == 0, "a write failed");
+}
+
+static void object_check(struct object *o, char *buf)
+{
+    expect(kl_zs_read(pool, o->handle, 0, buf, o->size) == 0, "a read failed");
+    expect(bytes_are(buf, o->size, o->seed), "an object is wrong");
+}
+
+static void object_free(struct object *o)
+{
+    kl_handle stale = o->handle;
+
+    expect(kl_zs_free(pool, o->handle) == 0, "a free failed");
+    expect(kl_zs_free(pool, stale) == -KL_ESTALE, "a double free went through");
+    o->size = 0;
+}
+
+/* In place, run by run, while it may be freed: the last end completes that. */
+static void object_pin(struct object *o, struct rng *rng, char *buf)
+{
+    struct kl_zs_pin pin;
+    size_t at = 0, len;
+    char *run;
+
+    if (kl_zs_begin(pool, o->handle, &pin) != 0) {
+        expect(false, "a begin failed");
+        return;
+    }
+    for (; at < o->size && (run = kl_zs_run(&pin, at, &len)) != NULL; at += len)
+        memcpy(buf + at, run, len < o->size - at ? len : o->size - at);
+    expect(bytes_are(buf, o->size, o->seed), "a pinned object is wrong");
+    if (rng_below(rng, 2))
+        object_free(o);
+    kl_zs_end(&pin);
+}
+
+static void *objects(void *arg)
+{
+    struct object *o = calloc(OBJECTS, sizeof(*o));
+    char *buf = malloc(KL_ZS_MAX_SIZE + 4096);
+    struct rng rng = rng_new((uintptr_t)arg);
+
+    while (running()) {
+        struct object *one = &o[rng_below(&rng, OBJECTS)];
+
+        if (one->size == 0)
+            object_new(one, &rng, buf);
+        else if (rng_below(&rng, 3) == 0)
+            object_free(one);
+        else if (rng_below(&rng, 4) == 0)
+            object_pin(one, &rng, buf);
+        else
+            object_check(one, buf);
+    }
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        if (o[i].size == 0)
+            continue;
+        object_check(&o[i], buf);
+        object_free(&o[i]);
+    }
+    free(o);
+    free(buf);
+    return NULL;
+}
+
+/* A block says itself what it should be: its number, and a seed. */
+static void block_make(char *buf, uint64_t block, uint64_t seed)
+{
+    memset(buf, (int)seed & 0x3f, BLOCK);
+    fill_bytes(buf, 16 + seed % 3000 / 8 * 8, seed);
+    memcpy(buf + BLOCK - 16, &block, 8);
+    memcpy(buf + BLOCK - 8, &seed, 8);
+}
+
+static void block_check(const char *buf, uint64_t block)
+{
+    static const char zero[BLOCK];
+    char want[BLOCK];
+    uint64_t seed;
+
+    if (memcmp(buf, zero, BLOCK) == 0)
+        return; /* discarded, or never written */
+    memcpy(&seed, buf + BLOCK - 8, 8);
+    block_make(want, block, seed);
+    expect(memcmp(buf, want, BLOCK) == 0, "a block of the store is a mixture");
+}
+
+static void *blocks(void *arg)
+{
+    struct rng rng = rng_new(100 + (uintptr_t)arg);
+    char buf[BLOCK];
+
+    while (running()) {
+        uint64_t block = rng_below(&rng, BLOCKS);
+        unsigned what = rng_below(&rng, 10);
+        int err = 0;
+
+        if (what == 0) {
+            err = kl_store_discard(store, block, 0, BLOCK);
+        } else if (what < 5) {
+            block_make(buf, block, rng.state);
+            err = kl_store_write(store, block, 0, buf, BLOCK);
+        } else {
+            expect(kl_store_read(store, block, 0, buf, BLOCK) == 0, "a block can't be read");
+            block_check(buf, block);
+        }
+        expect(err == 0 || err == -KL_ENOSPC, "the store failed oddly");
+    }
+    return NULL;
+}
+
+static void item_step(struct mover *m, struct rng *rng)
+{
+    unsigned i = rng_below(rng, ITEMS);
+    struct item *item = &m->item[i];
+    int err;
+
+    if (!item->here) {
+        err = mover_alloc(m, i, rng_below(rng, 10) ? 0 : rng_below(rng, 4),
+                          rng_below(rng, 8) ? KL_MOVABLE : 0);
+        expect(err == 0 || err == -KL_ENOMEM, "an allocation failed oddly");
+    } else if (item->pinned) {
+        mover_unpin(m, i);
+    } else if (rng_below(rng, 8) == 0) {
+        err = mover_pin(m, i);
+        expect(err == 0 || err == -KL_EBUSY, "a pin failed oddly");
+    } else if (rng_below(rng, 3) == 0) {
+        expect(mover_free(m, i), "an item was wrong when it was freed");
+    } else {
+        expect(mover_right(m, i), "an item is wrong");
+    }
+}
+
+static void *items(void *arg)
+{
+    struct rng rng = rng_new(200);
+
+    (void)arg;
+    while (running())
+        item_step(&movers[rng_below(&rng, 3)], &rng);
+    return NULL;
+}
+
+static void add(const struct kl_report *r)
+{
+    expect(r->isolated == r->migrated + r->put_back + r->freed, "an isolation had no one outcome");
+    atomic_fetch_add(&moves, r->migrated);
+}
+
+static void *shaker(void *arg)
+{
+    struct rng rng = rng_new(300);
+
+    (void)arg;
+    while (running()) {
+        struct kl_report r = {.size = sizeof(r)};
+
+        if (rng_below(&rng, 16) == 0)
+            fault_set((enum fault)rng_below(&rng, FAULTS), 1 + (int)rng_below(&rng, 20));
+        shake_block(f.zone, rng_below(&rng, ZONE_BLOCKS), (enum kl_mode)rng_below(&rng, 3), &r);
+        add(&r);
+    }
+    return NULL;
+}
+
+static void take_range(kl_owner_id owner, struct rng *rng, enum kl_mode mode)
+{
+    uint32_t n = 1 + rng_below(rng, 200), align = 1u << rng_below(rng, 7);
+    struct kl_report r = {.size = sizeof(r)};
+    kl_pfn first;
+
+    if (kl_contig_alloc(f.zone, owner, n, align, mode, &first, &r) == 0) {
+        memset(kl_frame_addr(f.zone, first), 0xee, (size_t)n * 4096);
+        expect(kl_pfn_nr(first) % align == 0, "a range is not aligned");
+        expect(kl_contig_free(f.zone, owner, first, n) == 0, "a range can't be freed");
+        atomic_fetch_add(&ranges, 1);
+    }
+    add(&r);
+}
+
+static void *taker(void *arg)
+{
+    struct rng rng = rng_new(400);
+    kl_owner_id owner;
+    uint32_t held = 0;
+
+    (void)arg;
+    kl_owner_register(f.zone, NULL, NULL, &owner);
+    while (running()) {
+        enum kl_mode mode = (enum kl_mode)rng_below(&rng, 3);
+        struct kl_report r = {.size = sizeof(r)};
+        uint32_t n = 1 + rng_below(&rng, ZONE_BLOCKS / 3);
+
+        switch (rng_below(&rng, 4)) {
+        case 0:
+            if (kl_zone_give_back(f.zone, n, mode, &r) == 0) {
+                held += n;
+                atomic_fetch_add(&taken, n);
+            }
+            break;
+        case 1:
+            if (held > 0 && kl_zone_lend(f.zone, held) == 0)
+                held = 0;
+            break;
+        case 2:
+            kl_zone_compact(f.zone, mode, rng_below(&rng, 300), &r);
+            (void)kl_zone_trim(f.zone, rng_below(&rng, 4));
+            break;
+        case 3:
+            take_range(owner, &rng, mode);
+            break;
+        }
+        add(&r);
+    }
+    expect(kl_owner_unregister(f.zone, owner) == 0, "a range was left");
+    return NULL;
+}
+
+static void *compactor(void *arg)
+{
+    struct rng rng = rng_new(500);
+    struct timespec nap = {.tv_nsec = 200000};
+
+    (void)arg;
+    while (running()) {
+        if (kl_zs_compact(pool, rng_below(&rng, 500)) == -KL_EAGAIN)
+            expect(false, "two compactors");
+        (void)kl_store_compact(store, 0);
+        nanosleep(&nap, NULL);
+    }
+    return NULL;
+}
+
+static void open_all(void)
+{
+    struct kl_codec codec;
+    struct kl_store_config config = {
+        .size = sizeof(config), .blocks = BLOCKS, .block_bytes = BLOCK, .codec = &codec};
+
+    fixture_open(&f, ZONE_BLOCKS, 6, 0);
+    assert_int_equal(kl_zs_create(f.zone, NULL, &pool), 0);
+    assert_int_equal(kl_linux_codec("lz4", 0, &codec), 0);
+    assert_int_equal(kl_store_create(f.zone, &config, &store), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        mover_open(&movers[i], f.zone, (enum mover_kind)i);
+        atomic_store(&movers[i].refuse, 10);
+        atomic_store(&movers[i].busy, 20);
+        atomic_store(&movers[i].fail, 2);
+        atomic_store(&movers[i].fail_prepare, 5);
+    }
+}
+
+static void close_all(void)
+{
+    for (int i = 0; i < FAULTS; i++)
+        fault_set((enum fault)i, 0);
+    assert_zs_ok(pool);
+    assert_store_ok(store);
+    assert_zone_ok(f.zone);
+    for (unsigned i = 0; i < 3; i++)
+        mover_close(&movers[i]);
+    assert_int_equal(kl_zs_destroy(pool), 0);
+    assert_int_equal(kl_store_destroy(store), 0);
+    fixture_close(&f);
+}
+
+static void everything_at_once(void **state)
+{
+    static void *(*const bodies[])(void *) = {objects, objects, blocks, blocks,
+                                              items,   shaker,  taker,  compactor};
+    enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
+    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
+    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
+    pthread_t thread[THREADS];
+
+    (void)state;
+    open_all();
+    for (uintptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
+    nanosleep(&length, NULL);
+    atomic_store(&stop, true);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    close_all();
+    print_message("# %llu operations, %llu moves, %llu blocks taken, %llu ranges\n",
+                  (unsigned long long)atomic_load(&ops), (unsigned long long)atomic_load(&moves),
+                  (unsigned long long)atomic_load(&taken),
+                  (unsigned long long)atomic_load(&ranges));
+    assert_int_equal(atomic_load(&wrong), 0);
+    assert_true(atomic_load(&moves) > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(everything_at_once)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

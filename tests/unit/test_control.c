@@ -1,0 +1,831 @@
+// SPDX-License-Identifier: Apache-2.0
+/* test_control.c - the control protocol: framing, descriptors, what a hostile or
+ * vanishing client can do, and that every lease ends.
+ *
+ * The server runs over a small zone of ordinary memory with a store in it.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "integrations/control/server.h"
+#include "integrations/control/wire.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BLOCK      ((uint64_t)2 << 20)
+#define ZONE_BYTES (8 * BLOCK)
+#define DISK_BYTES ((uint64_t)64 << 20)
+#define NOBODY     65534
+
+static int open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int n = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+/* ---- framing ----------------------------------------------------------- */
+
+struct wire {
+    int near;
+    int far;
+    struct kli_wire_line line;
+};
+
+static void wire_open(struct wire *wire, size_t max)
+{
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    *wire = (struct wire){.near = pair[0], .far = pair[1], .line = {.max = max}};
+}
+
+static void wire_close(struct wire *wire)
+{
+    kli_wire_line_free(&wire->line);
+    close(wire->near);
+    if (wire->far >= 0)
+        close(wire->far);
+}
+
+static void put(struct wire *wire, const char *data, size_t len)
+{
+    assert_int_equal(kli_wire_send(wire->far, data, len, -1), len);
+}
+
+static int get(struct wire *wire)
+{
+    int got;
+
+    do
+        got = kli_wire_recv(wire->near, &wire->line, NULL);
+    while (got == 0);
+    return got;
+}
+
+static void test_lines(void **state)
+{
+    struct wire wire;
+    int64_t len;
+
+    (void)state;
+    wire_open(&wire, 100);
+    assert_int_equal(kli_wire_peek(&wire.line), -KL_EAGAIN);
+    put(&wire, "one", 3);
+    assert_int_equal(kli_wire_recv(wire.near, &wire.line, NULL), 0);
+    assert_int_equal(kli_wire_peek(&wire.line), -KL_EAGAIN);
+    put(&wire, "\n\ntwo\nthr", 9);
+    assert_int_equal(kli_wire_recv(wire.near, &wire.line, NULL), 1);
+    len = kli_wire_peek(&wire.line);
+    assert_int_equal(len, 3);
+    assert_string_equal(wire.line.data, "one");
+    kli_wire_pop(&wire.line, 3);
+    assert_int_equal(kli_wire_peek(&wire.line), 0);
+    kli_wire_pop(&wire.line, 0);
+    assert_int_equal(kli_wire_peek(&wire.line), 3);
+    assert_string_equal(wire.line.data, "two");
+    kli_wire_pop(&wire.line, 3);
+    assert_int_equal(kli_wire_peek(&wire.line), -KL_EAGAIN);
+    close(wire.far);
+    wire.far = -1;
+    assert_int_equal(get(&wire), -KL_ECANCELED);
+    wire_close(&wire);
+}
+
+static void check_length(size_t max, size_t length, int expected)
+{
+    char *text = test_malloc(length + 1);
+    struct wire wire;
+
+    memset(text, 'x', length);
+    text[length] = '\n';
+    wire_open(&wire, max);
+    put(&wire, text, length + 1);
+    assert_int_equal(get(&wire), expected);
+    if (expected == 1)
+        assert_int_equal(kli_wire_peek(&wire.line), length);
+    assert_true(wire.line.cap <= max + 1);
+    wire_close(&wire);
+    test_free(text);
+}
+
+static void test_line_limit(void **state)
+{
+    (void)state;
+    check_length(10, 9, 1);
+    check_length(10, 10, 1);
+    check_length(10, 11, -KL_ERANGE);
+    check_length(KLI_WIRE_REQUEST_MAX, KLI_WIRE_REQUEST_MAX, 1);
+    check_length(KLI_WIRE_REQUEST_MAX, KLI_WIRE_REQUEST_MAX + 1, -KL_ERANGE);
+}
+
+static void test_descriptor(void **state)
+{
+    char text[] = "with one\n";
+    struct stat sent;
+    struct stat came;
+    struct wire wire;
+    int got = -1;
+    int file;
+    int before;
+
+    (void)state;
+    wire_open(&wire, 100);
+    before = open_descriptors();
+    file = memfd_create("test", MFD_CLOEXEC);
+    assert_int_equal(kli_wire_send(wire.far, text, sizeof(text) - 1, file), sizeof(text) - 1);
+    assert_int_equal(kli_wire_recv(wire.near, &wire.line, &got), 1);
+    assert_true(got >= 0);
+    assert_true(fcntl(got, F_GETFD) & FD_CLOEXEC);
+    assert_int_equal(fstat(file, &sent), 0);
+    assert_int_equal(fstat(got, &came), 0);
+    assert_int_equal(sent.st_ino, came.st_ino);
+    /* a second one, and one that nobody asked for, are closed */
+    assert_int_equal(kli_wire_send(wire.far, text, sizeof(text) - 1, file), sizeof(text) - 1);
+    assert_int_equal(kli_wire_recv(wire.near, &wire.line, &got), 1);
+    assert_int_equal(kli_wire_send(wire.far, text, sizeof(text) - 1, file), sizeof(text) - 1);
+    assert_int_equal(kli_wire_recv(wire.near, &wire.line, NULL), 1);
+    assert_int_equal(open_descriptors(), before + 2);
+    close(got);
+    close(file);
+    wire_close(&wire);
+}
+
+static void test_send_to_nobody(void **state)
+{
+    struct wire wire;
+
+    (void)state;
+    wire_open(&wire, 100);
+    close(wire.near);
+    assert_int_equal(kli_wire_send(wire.far, "x\n", 2, -1), -KL_ECANCELED); /* and no SIGPIPE */
+    wire.near = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    wire_close(&wire);
+}
+
+static void test_address(void **state)
+{
+    struct sockaddr_un address;
+    char path[sizeof(address.sun_path) + 1];
+
+    (void)state;
+    assert_int_equal(kli_wire_address("", &address), -KL_EINVAL);
+    assert_int_equal(kli_wire_address(NULL, &address), -KL_EINVAL);
+    memset(path, 'p', sizeof(path));
+    path[sizeof(path) - 1] = '\0';
+    assert_int_equal(kli_wire_address(path, &address), -KL_ERANGE);
+    path[sizeof(path) - 2] = '\0';
+    assert_int_equal(kli_wire_address(path, &address), 0);
+    assert_int_equal(kli_wire_connect("/nonexistent/socket"), -KL_ENOENT);
+}
+
+/* ---- a disk and its server --------------------------------------------- */
+
+struct disk {
+    char dir[64];
+    char path[96];
+    struct kl_linux_backing *backing;
+    struct kl_zone *zone;
+    struct kl_store *store;
+    struct kl_codec codec;
+    struct kli_control *control;
+};
+
+static struct kli_control_config control_config(const struct disk *disk)
+{
+    return (struct kli_control_config){
+        .zone = disk->zone,
+        .store = disk->store,
+        .backing = disk->backing,
+        .path = disk->path,
+        .disk_bytes = DISK_BYTES,
+        .block_bytes = 4096,
+        .compress = disk->codec.name,
+        .level = disk->codec.level,
+    };
+}
+
+static int control_start(struct disk *disk, char *why, size_t why_bytes)
+{
+    const struct kli_control_config config = control_config(disk);
+
+    return kli_control_start(&config, &disk->control, why, why_bytes);
+}
+
+static void memory_open(struct disk *disk)
+{
+    const struct kl_linux_backing_config memory = {
+        .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = ZONE_BYTES};
+    struct kl_zone_config zone = {.size = sizeof(zone), .host = kl_linux_host()};
+    const struct kl_store_config store = {.size = sizeof(store),
+                                          .blocks = DISK_BYTES / 4096,
+                                          .block_bytes = 4096,
+                                          .codec = &disk->codec};
+
+    assert_int_equal(kl_linux_codec("zstd", 1, &disk->codec), 0);
+    assert_int_equal(kl_linux_backing_create(&memory, &disk->backing), 0);
+    zone.backing = kl_linux_backing_get(disk->backing);
+    assert_int_equal(kl_zone_create(&zone, &disk->zone), 0);
+    assert_int_equal(kl_store_create(disk->zone, &store, &disk->store), 0);
+}
+
+static int disk_open(void **state)
+{
+    struct disk *disk = calloc(1, sizeof(*disk));
+    char why[256] = "";
+
+    assert_non_null(disk);
+    snprintf(disk->dir, sizeof(disk->dir), "/tmp/klotski-test-XXXXXX");
+    assert_non_null(mkdtemp(disk->dir));
+    snprintf(disk->path, sizeof(disk->path), "%s/disk.ctl", disk->dir);
+    memory_open(disk);
+    if (control_start(disk, why, sizeof(why)) != 0)
+        fail_msg("%s", why);
+    *state = disk;
+    return 0;
+}
+
+static int disk_close(void **state)
+{
+    struct disk *disk = *state;
+
+    kli_control_stop(disk->control);
+    unlink(disk->path);
+    rmdir(disk->dir);
+    assert_int_equal(kl_store_destroy(disk->store), 0);
+    assert_int_equal(kl_zone_destroy(disk->zone), 0);
+    kl_linux_backing_destroy(disk->backing);
+    free(disk);
+    return 0;
+}
+
+static int join(const struct disk *disk)
+{
+    int sock = kli_wire_connect(disk->path);
+
+    assert_true(sock >= 0);
+    return sock;
+}
+
+/* One request, its reply as JSON. */
+static struct json_object *ask(int sock, const char *request, int *fd)
+{
+    struct json_object *reply;
+    char *text = NULL;
+
+    assert_int_equal(kli_wire_call(sock, request, &text, fd), 0);
+    reply = json_tokener_parse(text);
+    if (!reply)
+        fail_msg("no JSON: %s", text);
+    free(text);
+    return reply;
+}
+
+static struct json_object *member(struct json_object *object, const char *name)
+{
+    struct json_object *value = NULL;
+
+    if (!json_object_object_get_ex(object, name, &value))
+        fail_msg("no \"%s\" in %s", name, json_object_to_json_string(object));
+    return value;
+}
+
+static uint64_t number(struct json_object *object, const char *name)
+{
+    struct json_object *value = member(object, name);
+
+    assert_true(json_object_is_type(value, json_type_int));
+    return json_object_get_uint64(value);
+}
+
+static bool says_ok(struct json_object *reply)
+{
+    return json_object_get_boolean(member(reply, "ok"));
+}
+
+static void check_ok(int sock, const char *request)
+{
+    struct json_object *reply = ask(sock, request, NULL);
+
+    if (!says_ok(reply))
+        fail_msg("%s: %s", request, json_object_to_json_string(reply));
+    json_object_put(reply);
+}
+
+static void check_refused(int sock, const char *request, const char *error)
+{
+    struct json_object *reply = ask(sock, request, NULL);
+
+    assert_false(says_ok(reply));
+    assert_string_equal(json_object_get_string(member(reply, "error")), error);
+    assert_true(strlen(json_object_get_string(member(reply, "message"))) > 0);
+    json_object_put(reply);
+}
+
+/* The server has closed the connection. */
+static void check_closed(int sock)
+{
+    char byte;
+    ssize_t n = recv(sock, &byte, 1, 0);
+
+    assert_true(n == 0 || (n < 0 && errno == ECONNRESET));
+}
+
+static uint32_t given_blocks(const struct disk *disk)
+{
+    struct kl_zone_stats stats = {.size = sizeof(stats)};
+
+    kl_zone_get_stats(disk->zone, &stats);
+    return stats.given_blocks;
+}
+
+/* Waits for the server to have seen that a connection is closed. */
+static void wait_given(const struct disk *disk, uint32_t blocks)
+{
+    for (int i = 0; i < 10000 && given_blocks(disk) != blocks; i++)
+        poll(NULL, 0, 1);
+    assert_int_equal(given_blocks(disk), blocks);
+}
+
+/* ---- requests ---------------------------------------------------------- */
+
+static void test_stat(void **state)
+{
+    struct disk *disk = *state;
+    struct json_object *reply;
+    int sock = join(disk);
+
+    reply = ask(sock, "{\"op\":\"stat\"}", NULL);
+    assert_true(says_ok(reply));
+    assert_int_equal(number(member(reply, "disk"), "size"), DISK_BYTES);
+    assert_int_equal(number(member(reply, "disk"), "pid"), getpid());
+    assert_int_equal(number(member(reply, "zone"), "blocks"), 8);
+    assert_int_equal(number(member(reply, "zone"), "frames"), 4096);
+    assert_int_equal(number(member(reply, "store"), "blocks"), DISK_BYTES / 4096);
+    number(member(reply, "zs"), "freeable_frames");
+    number(member(reply, "system"), "resident_bytes");
+    assert_true(json_object_array_length(member(reply, "owners")) >= 1);
+    assert_int_equal(json_object_array_length(member(reply, "leases")), 0);
+    json_object_put(reply);
+    close(sock);
+}
+
+static void test_map_and_classes(void **state)
+{
+    struct disk *disk = *state;
+    struct json_object *reply;
+    int sock = join(disk);
+    const char *frames;
+    char page[4096];
+    size_t used = 0;
+
+    memset(page, 0, sizeof(page));
+    for (int i = 0; i < 4096; i++)
+        page[i] = (char)(i * 7919 >> 3);
+    assert_int_equal(kl_store_write(disk->store, 5, 0, page, sizeof(page)), 0);
+    reply = ask(sock, "{\"op\":\"map\"}", NULL);
+    assert_int_equal(number(reply, "frames_per_block"), 512);
+    assert_int_equal(number(reply, "frame_bytes"), 4096);
+    assert_int_equal(json_object_array_length(member(reply, "blocks")), 8);
+    frames = json_object_get_string(member(reply, "frames"));
+    assert_int_equal(strlen(frames), 4096);
+    assert_int_equal(strspn(frames, "012345"), 4096);
+    for (size_t i = 0; i < 4096; i++)
+        used += frames[i] >= '2';
+    assert_in_range(used, 1, 16);
+    json_object_put(reply);
+    reply = ask(sock, "{\"op\":\"classes\"}", NULL);
+    assert_true(json_object_array_length(member(reply, "classes")) > 10);
+    json_object_put(reply);
+    check_ok(sock, "{\"op\":\"compact\"}");
+    close(sock);
+}
+
+static void test_refused_requests(void **state)
+{
+    static const char *const bad[] = {
+        "{}",
+        "[]",
+        "1",
+        "\"stat\"",
+        "{\"op\":7}",
+        "{\"op\":\"\"}",
+        "{\"op\":\"format\"}",
+        "{\"op\":\"take\"}",
+        "{\"op\":\"take\",\"bytes\":0}",
+        "{\"op\":\"take\",\"bytes\":-1}",
+        "{\"op\":\"take\",\"bytes\":1.5}",
+        "{\"op\":\"take\",\"bytes\":\"2M\"}",
+        "{\"op\":\"take\",\"bytes\":16777217}",
+        "{\"op\":\"take\",\"bytes\":99999999999999999999999}",
+        "{\"op\":\"take\",\"bytes\":2097152,\"fd\":1}",
+        "{\"op\":\"give\"}",
+        "{\"op\":\"give\",\"id\":true}",
+        "{\"op\":\"migration\"}",
+        "{\"op\":\"migration\",\"on\":\"off\"}",
+    };
+    struct disk *disk = *state;
+    int sock = join(disk);
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        check_refused(sock, bad[i], "EINVAL");
+    check_refused(sock, "{\"op\":\"give\",\"id\":7}", "ENOENT");
+    check_ok(sock, "{\"op\":\"give\",\"id\":0}");
+    check_ok(sock, "{\"op\":\"stat\"}"); /* the connection has survived all that */
+    assert_int_equal(given_blocks(disk), 0);
+    close(sock);
+}
+
+static void check_garbage(const struct disk *disk, const char *data, size_t len)
+{
+    struct kli_wire_line line = {.max = KLI_WIRE_REPLY_MAX};
+    int sock = join(disk);
+
+    assert_int_equal(kli_wire_send(sock, data, len, -1), len);
+    while (kli_wire_recv(sock, &line, NULL) == 0)
+        ;
+    assert_true(kli_wire_peek(&line) > 0);
+    assert_non_null(strstr(line.data, "\"ok\":false"));
+    assert_non_null(strstr(line.data, "EINVAL"));
+    kli_wire_line_free(&line);
+    check_closed(sock);
+    close(sock);
+}
+
+static void test_garbage(void **state)
+{
+    static const char deep[] = "{\"a\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}\n";
+    static const char nul[] = "{\"op\":\"stat\"}\0{}\n";
+    static const char binary[] = "\x80\xff\x00\x01\xfe\n";
+    struct disk *disk = *state;
+    char *text = test_malloc(KLI_WIRE_REQUEST_MAX + 1);
+
+    check_garbage(disk, "\n", 1);
+    check_garbage(disk, "GET / HTTP/1.1\r\n", 16);
+    check_garbage(disk, "{\"op\":\"stat\"\n", 13);
+    check_garbage(disk, "{\"op\":\"stat\"}}\n", 15);
+    check_garbage(disk, deep, sizeof(deep) - 1);
+    check_garbage(disk, nul, sizeof(nul) - 1);
+    check_garbage(disk, binary, sizeof(binary) - 1);
+    memset(text, '{', KLI_WIRE_REQUEST_MAX + 1); /* no newline ever */
+    check_garbage(disk, text, KLI_WIRE_REQUEST_MAX + 1);
+    test_free(text);
+    close(join(disk)); /* still listening */
+}
+
+static void test_pipelined(void **state)
+{
+    static const char many[] = "{\"op\":\"stat\"}\n{\"op\":\"nothing\"}\n{\"op\":\"map\"}\n";
+    struct kli_wire_line line = {.max = KLI_WIRE_REPLY_MAX};
+    struct disk *disk = *state;
+    int sock = join(disk);
+    int replies = 0;
+
+    assert_int_equal(kli_wire_send(sock, many, sizeof(many) - 1, -1), sizeof(many) - 1);
+    assert_int_equal(shutdown(sock, SHUT_WR), 0); /* the answers come all the same */
+    while (kli_wire_recv(sock, &line, NULL) >= 0)
+        ;
+    for (int64_t len; (len = kli_wire_peek(&line)) >= 0; replies++) {
+        assert_true((strstr(line.data, "\"ok\":true") != NULL) == (replies != 1));
+        kli_wire_pop(&line, (size_t)len);
+    }
+    assert_int_equal(replies, 3);
+    kli_wire_line_free(&line);
+    close(sock);
+}
+
+/* A client that asks and never reads holds up nobody else, nor the end. */
+static void test_client_that_never_reads(void **state)
+{
+    static const char map[] = "{\"op\":\"map\"}\n";
+    struct disk *disk = *state;
+    int lazy = join(disk);
+    int sock = join(disk);
+    int64_t sent;
+
+    assert_int_equal(fcntl(lazy, F_SETFL, O_NONBLOCK), 0);
+    do
+        sent = kli_wire_send(lazy, map, sizeof(map) - 1, -1);
+    while (sent == sizeof(map) - 1);
+    assert_int_equal(sent, -KL_EAGAIN); /* the server has stopped to read */
+    check_ok(sock, "{\"op\":\"stat\"}");
+    kli_control_stop(disk->control);
+    disk->control = NULL;
+    check_closed(sock);
+    close(lazy);
+    close(sock);
+}
+
+static void test_more_clients_than_slots(void **state)
+{
+    enum { MANY = 30 };
+    struct disk *disk = *state;
+    int socks[MANY];
+
+    for (int i = 0; i < MANY; i++)
+        socks[i] = join(disk);
+    for (int i = 0; i < MANY; i++) {
+        check_ok(socks[i], "{\"op\":\"stat\"}");
+        close(socks[i]);
+    }
+}
+
+/* ---- leases ------------------------------------------------------------ */
+
+static void test_take_and_give(void **state)
+{
+    struct disk *disk = *state;
+    struct json_object *reply;
+    int sock = join(disk);
+    char request[64];
+
+    reply = ask(sock, "{\"op\":\"take\",\"bytes\":2097153}", NULL);
+    assert_true(says_ok(reply));
+    assert_int_equal(number(reply, "blocks"), 2);
+    assert_int_equal(number(reply, "bytes"), 2 * BLOCK);
+    snprintf(request, sizeof(request), "{\"op\":\"give\",\"id\":%d}", (int)number(reply, "id"));
+    json_object_put(reply);
+    assert_int_equal(given_blocks(disk), 2);
+    close(sock); /* a lease without a descriptor stays */
+    sock = join(disk);
+    assert_int_equal(given_blocks(disk), 2);
+    reply = ask(sock, "{\"op\":\"stat\"}", NULL);
+    assert_int_equal(json_object_array_length(member(reply, "leases")), 1);
+    json_object_put(reply);
+    check_refused(sock, "{\"op\":\"take\",\"bytes\":16777216}", "EBUSY");
+    reply = ask(sock, request, NULL);
+    assert_int_equal(number(reply, "bytes"), 2 * BLOCK);
+    json_object_put(reply);
+    check_refused(sock, request, "ENOENT");
+    assert_int_equal(given_blocks(disk), 0);
+    close(sock);
+}
+
+static void test_take_with_descriptor(void **state)
+{
+    struct disk *disk = *state;
+    struct json_object *reply;
+    int sock = join(disk);
+    struct stat st;
+    int fd = -1;
+
+    reply = ask(sock, "{\"op\":\"take\",\"bytes\":4194304,\"fd\":true}", &fd);
+    assert_true(says_ok(reply));
+    json_object_put(reply);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal((uint64_t)st.st_blocks * 512, 2 * BLOCK);
+    assert_int_equal(given_blocks(disk), 2);
+    close(sock); /* the lease ends, although the descriptor is still open */
+    wait_given(disk, 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_blocks, 0);
+    assert_int_equal(st.st_size, 0);
+    close(fd);
+}
+
+/* Another connection gives it back: the holder's memory goes at once. */
+static void test_give_under_the_holder(void **state)
+{
+    struct disk *disk = *state;
+    struct json_object *reply;
+    int holder = join(disk);
+    int other = join(disk);
+    struct stat st;
+    int fd = -1;
+
+    reply = ask(holder, "{\"op\":\"take\",\"bytes\":1,\"fd\":true}", &fd);
+    assert_true(says_ok(reply));
+    json_object_put(reply);
+    check_ok(other, "{\"op\":\"give\",\"id\":0}");
+    assert_int_equal(given_blocks(disk), 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_blocks, 0);
+    close(holder);
+    check_ok(other, "{\"op\":\"take\",\"bytes\":16777216}"); /* all of it: nothing is lost */
+    check_ok(other, "{\"op\":\"give\",\"id\":0}");
+    close(fd);
+    close(other);
+}
+
+static void test_stop_ends_everything(void **state)
+{
+    struct disk *disk = *state;
+    int holder = join(disk);
+    int writer = join(disk);
+    struct json_object *reply;
+    struct stat st;
+    int fd = -1;
+
+    check_ok(writer, "{\"op\":\"take\",\"bytes\":2097152}");
+    reply = ask(holder, "{\"op\":\"take\",\"bytes\":2097152,\"fd\":true}", &fd);
+    assert_true(says_ok(reply));
+    json_object_put(reply);
+    assert_int_equal(kli_wire_send(writer, "{\"op\":\"st", 9, -1), 9); /* in mid-request */
+    kli_control_stop(disk->control);
+    disk->control = NULL;
+    assert_int_equal(given_blocks(disk), 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_blocks, 0);
+    assert_int_equal(access(disk->path, F_OK), -1);
+    check_closed(holder);
+    check_closed(writer);
+    close(fd);
+    close(holder);
+    close(writer);
+}
+
+static void test_migration_off(void **state)
+{
+    struct disk *disk = *state;
+    int sock = join(disk);
+    char page[4096];
+
+    for (size_t i = 0; i < sizeof(page); i++)
+        page[i] = (char)(i * 7919 >> 3);
+    assert_int_equal(kl_store_write(disk->store, 0, 0, page, sizeof(page)), 0);
+    check_ok(sock, "{\"op\":\"migration\",\"on\":false}");
+    check_refused(sock, "{\"op\":\"take\",\"bytes\":16777216}", "EBUSY");
+    check_ok(sock, "{\"op\":\"take\",\"bytes\":14680064}"); /* the blocks that are free anyhow */
+    check_ok(sock, "{\"op\":\"give\",\"id\":0}");
+    check_ok(sock, "{\"op\":\"migration\",\"on\":true}");
+    close(sock);
+}
+
+/* ---- the socket file --------------------------------------------------- */
+
+static void test_socket_mode(void **state)
+{
+    struct disk *disk = *state;
+    struct stat st;
+
+    assert_int_equal(stat(disk->path, &st), 0);
+    assert_true(S_ISSOCK(st.st_mode));
+    assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void test_second_server_refused(void **state)
+{
+    struct disk *disk = *state;
+    struct kli_control_config config = control_config(disk);
+    struct kli_control *second = NULL;
+    char why[256] = "";
+    char path[128];
+    int file;
+
+    assert_int_equal(kli_control_start(&config, &second, why, sizeof(why)), -KL_EEXIST);
+    assert_non_null(strstr(why, disk->path));
+    close(join(disk)); /* the first one still answers */
+    snprintf(path, sizeof(path), "%s/file", disk->dir);
+    file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    close(file);
+    config.path = path;
+    assert_int_equal(kli_control_start(&config, &second, why, sizeof(why)), -KL_EEXIST);
+    assert_int_equal(access(path, F_OK), 0);
+    unlink(path);
+    config.path = "/nonexistent/disk.ctl";
+    assert_int_equal(kli_control_start(&config, &second, why, sizeof(why)), -KL_EIO);
+    assert_non_null(strstr(why, "/nonexistent"));
+    assert_null(second);
+}
+
+/* What a killed server leaves behind is replaced. */
+static void test_stale_socket_replaced(void **state)
+{
+    struct disk *disk = *state;
+    struct sockaddr_un address;
+    char why[256];
+    int dead;
+
+    kli_control_stop(disk->control);
+    disk->control = NULL;
+    assert_int_equal(kli_wire_address(disk->path, &address), 0);
+    dead = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(dead, (struct sockaddr *)&address, sizeof(address)), 0);
+    close(dead);
+    assert_int_equal(access(disk->path, F_OK), 0);
+    assert_int_equal(control_start(disk, why, sizeof(why)), 0);
+    close(join(disk));
+}
+
+/* A socket file that somebody else put in our place stays. */
+static void test_foreign_file_stays(void **state)
+{
+    struct disk *disk = *state;
+    int file;
+
+    assert_int_equal(unlink(disk->path), 0);
+    file = open(disk->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    close(file);
+    kli_control_stop(disk->control);
+    disk->control = NULL;
+    assert_int_equal(access(disk->path, F_OK), 0);
+}
+
+/* Another user: first the file's mode, then, without it, the credentials. */
+static int as_nobody(const char *path)
+{
+    struct kli_wire_line line = {.max = KLI_WIRE_REPLY_MAX};
+    char byte;
+    int sock;
+
+    if (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)
+        return 1;
+    sock = kli_wire_connect(path);
+    if (sock == -KL_EBUSY)
+        return 2;
+    if (sock < 0)
+        return 3;
+    while (kli_wire_recv(sock, &line, NULL) == 0)
+        ;
+    if (kli_wire_peek(&line) < 0 || !strstr(line.data, "\"ok\":false"))
+        return 4;
+    kli_wire_line_free(&line);
+    return recv(sock, &byte, 1, 0) > 0 ? 5 : 6;
+}
+
+static int child_as_nobody(const char *path)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(as_nobody(path));
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_other_user_refused(void **state)
+{
+    struct disk *disk = *state;
+
+    if (geteuid() != 0) {
+        print_message("skipped: needs root to become another user\n");
+        skip();
+    }
+    assert_int_equal(chmod(disk->dir, 0755), 0);
+    assert_int_equal(child_as_nobody(disk->path), 2);
+    assert_int_equal(chmod(disk->path, 0666), 0);
+    assert_int_equal(child_as_nobody(disk->path), 6);
+    close(join(disk));
+}
+
+#define WITH_DISK(test) cmocka_unit_test_setup_teardown(test, disk_open, disk_close)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_line_limit),
+        cmocka_unit_test(test_descriptor),
+        cmocka_unit_test(test_send_to_nobody),
+        cmocka_unit_test(test_address),
+        WITH_DISK(test_stat),
+        WITH_DISK(test_map_and_classes),
+        WITH_DISK(test_refused_requests),
+        WITH_DISK(test_garbage),
+        WITH_DISK(test_pipelined),
+        WITH_DISK(test_client_that_never_reads),
+        WITH_DISK(test_more_clients_than_slots),
+        WITH_DISK(test_take_and_give),
+        WITH_DISK(test_take_with_descriptor),
+        WITH_DISK(test_give_under_the_holder),
+        WITH_DISK(test_stop_ends_everything),
+        WITH_DISK(test_migration_off),
+        WITH_DISK(test_socket_mode),
+        WITH_DISK(test_second_server_refused),
+        WITH_DISK(test_stale_socket_replaced),
+        WITH_DISK(test_foreign_file_stays),
+        WITH_DISK(test_other_user_refused),
+    };
+
+    return cmocka_run_group_tests_name("control", tests, NULL, NULL);
+}

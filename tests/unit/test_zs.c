@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: Apache-2.0
+/* zsmalloc: sizes, handles, object compaction, migration, and each mistake that
+ * the original made. */
+#include "support/shake.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+struct object {
+    kl_handle handle;
+    uint32_t size;
+    uint64_t seed;
+};
+
+static struct kl_zs *open_pool(struct fixture *f, unsigned blocks)
+{
+    struct kl_zs *pool;
+
+    fixture_open(f, blocks, 6, 0);
+    assert_int_equal(kl_zs_create(f->zone, NULL, &pool), 0);
+    return pool;
+}
+
+static void close_pool(struct fixture *f, struct kl_zs *pool)
+{
+    assert_zs_ok(pool);
+    assert_int_equal(kl_zs_destroy(pool), 0);
+    fixture_close(f);
+}
+
+static void put_in(struct kl_zs *pool, struct object *o, uint32_t size, uint64_t seed)
+{
+    static char buf[KL_ZS_MAX_SIZE];
+
+    *o = (struct object){.size = size, .seed = seed};
+    assert_int_equal(kl_zs_malloc(pool, size, 0, &o->handle), 0);
+    fill_bytes(buf, size, seed);
+    assert_int_equal(kl_zs_write(pool, o->handle, 0, buf, size), 0);
+}
+
+static bool holds(struct kl_zs *pool, const struct object *o)
+{
+    static char buf[KL_ZS_MAX_SIZE];
+
+    return kl_zs_read(pool, o->handle, 0, buf, o->size) == 0 && bytes_are(buf, o->size, o->seed);
+}
+
+static void every_size(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 512);
+    static struct object o[KL_ZS_MAX_SIZE / 37 + 2];
+    struct kl_zs_stats s = {.size = sizeof(s)};
+    unsigned n = 0;
+
+    (void)state;
+    for (uint32_t size = 1; size <= KL_ZS_MAX_SIZE; size += 37)
+        put_in(pool, &o[n++], size, size);
+    put_in(pool, &o[n++], KL_ZS_MAX_SIZE, 1);
+    for (unsigned i = 0; i < n; i++) {
+        assert_true(holds(pool, &o[i]));
+        assert_true(kl_zs_object_size(pool, o[i].handle) >= o[i].size);
+    }
+    assert_zs_ok(pool);
+    kl_zs_get_stats(pool, &s);
+    assert_int_equal(s.objects, n);
+    assert_true(s.object_bytes <= s.frames * 4096);
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
+    kl_zs_get_stats(pool, &s);
+    assert_int_equal(s.objects, 0);
+    assert_int_equal(s.frames, 0);
+    close_pool(&f, pool);
+}
+
+static void refuses_bad_handles(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 4), *other;
+    struct kl_zs_pin pin;
+    kl_handle h, foreign;
+    char buf[64] = {0};
+
+    (void)state;
+    assert_int_equal(kl_zs_create(f.zone, NULL, &other), 0);
+    assert_int_equal(kl_zs_malloc(pool, 0, 0, &h), -KL_EINVAL);
+    assert_int_equal(kl_zs_malloc(pool, KL_ZS_MAX_SIZE + 1, 0, &h), -KL_EINVAL);
+    assert_int_equal(kl_zs_malloc(pool, SIZE_MAX, 0, &h), -KL_EINVAL);
+    assert_int_equal(kl_zs_malloc(pool, 8, 1u << 15, &h), -KL_EINVAL);
+    assert_int_equal(kl_zs_malloc(pool, 64, 0, &h), 0);
+    assert_int_equal(kl_zs_malloc(other, 64, 0, &foreign), 0);
+    assert_int_equal(kl_zs_free(pool, foreign), -KL_ESTALE);
+    assert_int_equal(kl_zs_read(pool, foreign, 0, buf, 1), -KL_ESTALE);
+    assert_int_equal(kl_zs_free(pool, (kl_handle){0}), -KL_ESTALE);
+    assert_int_equal(kl_zs_free(pool, (kl_handle){~UINT64_C(0)}), -KL_ESTALE);
+    assert_int_equal(kl_zs_free(pool, (kl_handle){h.v + (UINT64_C(1) << 32)}), -KL_ESTALE);
+    assert_int_equal(kl_zs_free(pool, (kl_handle){h.v + (UINT64_C(99999) << 32)}), -KL_ESTALE);
+    assert_int_equal(kl_zs_read(pool, h, 0, buf, 65), -KL_ERANGE);
+    assert_int_equal(kl_zs_read(pool, h, 65, buf, 0), -KL_ERANGE);
+    assert_int_equal(kl_zs_write(pool, h, 1, buf, SIZE_MAX), -KL_ERANGE);
+    assert_int_equal(kl_zs_free(pool, h), 0);
+    assert_int_equal(kl_zs_free(pool, h), -KL_ESTALE); /* twice */
+    assert_int_equal(kl_zs_write(pool, h, 0, buf, 1), -KL_ESTALE);
+    assert_int_equal(kl_zs_begin(pool, h, &pin), -KL_ESTALE);
+    assert_int_equal(kl_zs_object_size(pool, h), 0);
+    assert_int_equal(kl_zs_destroy(other), 0);
+    close_pool(&f, pool);
+}
+
+static void begin_is_a_pin_that_nests(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 4);
+    struct kl_zs_pin pin[62];
+    struct object o;
+    size_t len, at = 0;
+    kl_handle h;
+
+    (void)state;
+    put_in(pool, &o, 10000, 3);
+    for (int i = 0; i < 61; i++)
+        assert_int_equal(kl_zs_begin(pool, o.handle, &pin[i]), 0);
+    assert_int_equal(kl_zs_begin(pool, o.handle, &pin[61]), -KL_EAGAIN);
+    for (char *run; (run = kl_zs_run(&pin[0], at, &len)) != NULL; at += len)
+        assert_true(len > 0 && len <= 4096);
+    assert_int_equal(at, pin[0].bytes);
+    assert_int_equal(kl_zs_destroy(pool), -KL_EBUSY);
+    assert_int_equal(kl_zs_free(pool, o.handle), 0); /* the last end completes it */
+    assert_int_equal(kl_zs_free(pool, o.handle), -KL_ESTALE);
+    assert_int_equal(kl_zs_malloc(pool, 10000, 0, &h), 0);
+    for (int i = 0; i < 61; i++)
+        kl_zs_end(&pin[i]);
+    assert_int_equal(kl_zs_free(pool, h), 0);
+    close_pool(&f, pool);
+}
+
+/* Fills the pool, frees most of it at random: sparse zspages, sparse blocks. */
+static unsigned make_sparse(struct kl_zs *pool, struct object *o, unsigned n, unsigned keep)
+{
+    struct rng rng = rng_new(5);
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        put_in(pool, &o[i], 1 + rng_below(&rng, 9000), i);
+    for (unsigned i = 0; i < n; i++) {
+        if (rng_below(&rng, keep) == 0)
+            o[kept++] = o[i];
+        else
+            assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
+    }
+    return kept;
+}
+
+static void object_compaction(void **state)
+{
+    static struct object o[4000];
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 128);
+    struct kl_zs_stats before = {.size = sizeof(before)}, after = before;
+    unsigned n = make_sparse(pool, o, 4000, 4);
+    int64_t freed;
+
+    (void)state;
+    kl_zs_get_stats(pool, &before);
+    assert_true(before.freeable_frames > 0);
+    freed = kl_zs_compact(pool, 0);
+    kl_zs_get_stats(pool, &after);
+    assert_true(freed > 0);
+    assert_int_equal(before.frames - after.frames, freed);
+    assert_int_equal(after.freeable_frames, 0);
+    for (unsigned i = 0; i < n; i++)
+        assert_true(holds(pool, &o[i]));
+    close_pool(&f, pool);
+}
+
+static void frames_move_under_objects(void **state)
+{
+    static struct object o[4000];
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 128);
+    struct kl_report r = {.size = sizeof(r)};
+    unsigned n = make_sparse(pool, o, 4000, 8);
+    struct kl_zone_stats s;
+
+    (void)state;
+    kl_zone_get_stats(f.zone, &s);
+    assert_int_equal(kl_zone_give_back(f.zone, 128 - s.used_frames / 64 - 4, KL_SYNC, &r), 0);
+    assert_true(r.migrated > 0);
+    assert_int_equal(r.isolated, r.migrated + r.put_back + r.freed);
+    assert_zs_ok(pool);
+    assert_zone_ok(f.zone);
+    for (unsigned i = 0; i < n; i++)
+        assert_true(holds(pool, &o[i]));
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
+    kl_zone_get_stats(f.zone, &s);
+    assert_int_equal(s.used_frames, 0);
+    close_pool(&f, pool);
+}
+
+static void the_limit_holds(void **state)
+{
+    struct kl_zs_config config = {.size = sizeof(config), .name = "small", .limit_frames = 8};
+    struct kl_zs_stats s = {.size = sizeof(s)};
+    struct fixture f;
+    struct kl_zs *pool;
+    kl_handle h;
+    int err;
+
+    (void)state;
+    fixture_open(&f, 4, 6, 0);
+    assert_int_equal(kl_zs_create(f.zone, &config, &pool), 0);
+    while ((err = kl_zs_malloc(pool, 4096, 0, &h)) == 0)
+        continue;
+    assert_int_equal(err, -KL_ENOSPC);
+    kl_zs_get_stats(pool, &s);
+    assert_int_equal(s.frames, 8);
+    assert_int_equal(kl_zs_free(pool, h), 0);
+    assert_int_equal(kl_zs_malloc(pool, 4096, 0, &h), 0);
+    close_pool(&f, pool);
+}
+
+/* No frames, no metadata, one failure at each point: nothing is lost. */
+static void failures_undo_themselves(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 2), *second;
+    static struct object o[200];
+    unsigned n = 0;
+    kl_handle h;
+
+    (void)state;
+    for (int nth = 1; nth <= 2; nth++) {
+        fault_set(FAULT_META, nth);
+        assert_int_equal(kl_zs_malloc(pool, 100, 0, &h), -KL_ENOMEM);
+        fault_set(FAULT_META, 0);
+        assert_zs_ok(pool);
+        assert_zone_ok(f.zone);
+    }
+    for (int nth = 1; nth <= 3; nth++) {
+        fault_set(FAULT_META, nth);
+        assert_int_equal(kl_zs_create(f.zone, NULL, &second), -KL_ENOMEM);
+        fault_set(FAULT_META, 0);
+    }
+    fault_set(FAULT_POPULATE, 1);
+    assert_int_equal(kl_zs_malloc(pool, 100, 0, &h), -KL_ENOMEM);
+    assert_zs_ok(pool);
+    while (n < 200 && kl_zs_malloc(pool, 30000, 0, &h) == 0)
+        o[n++].handle = h;
+    assert_int_equal(kl_zs_malloc(pool, 30000, 0, &h), -KL_ENOMEM); /* in mid-chain */
+    assert_zs_ok(pool);
+    assert_zone_ok(f.zone);
+    assert_int_equal(kl_zs_free(pool, o[0].handle), 0);
+    assert_int_equal(kl_zs_malloc(pool, 30000, 0, &h), 0);
+    close_pool(&f, pool);
+}
+
+/* --- the original's mistakes ------------------------------------------------ */
+
+/* A pin stands between isolate and migrate: the frames are put back, nothing
+ * moves, and the zspage is filed again. */
+static void readers_inside_make_migration_give_way(void **state)
+{
+    static struct object o[64];
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 2);
+    struct kl_report r = {.size = sizeof(r)};
+    struct kl_zs_pin pin[2];
+    unsigned last = 12; /* objects of 8 frames: the last one is in the second block */
+
+    (void)state;
+    for (unsigned i = 0; i <= last; i++)
+        put_in(pool, &o[i], 32000, i);
+    for (unsigned i = 1; i < last; i++)
+        assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
+    assert_int_equal(kl_zs_begin(pool, o[0].handle, &pin[0]), 0);
+    assert_int_equal(kl_zs_begin(pool, o[last].handle, &pin[1]), 0);
+    for (int mode = KL_ASYNC; mode <= KL_SYNC; mode++) {
+        assert_int_equal(kl_zone_give_back(f.zone, 1, (enum kl_mode)mode, &r), -KL_EBUSY);
+        assert_int_equal(r.migrated, 0);
+        assert_true(r.isolated > 0);
+        assert_int_equal(r.isolated, r.put_back);
+    }
+    kl_zs_end(&pin[0]);
+    kl_zs_end(&pin[1]);
+    assert_zs_ok(pool);
+    assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, &r), 0);
+    assert_true(holds(pool, &o[0]));
+    assert_true(holds(pool, &o[last]));
+    close_pool(&f, pool);
+}
+
+/* Threads for the races: one moves frames without end, the others use objects. */
+struct race {
+    struct fixture f;
+    struct kl_zs *pool;
+    atomic_bool stop;
+    atomic_uint moves;
+};
+
+static void *move_frames(void *arg)
+{
+    struct race *race = arg;
+    struct rng rng = rng_new(99);
+
+    while (!atomic_load(&race->stop)) {
+        struct kl_report r = {.size = sizeof(r)};
+        enum kl_mode mode = (enum kl_mode)rng_below(&rng, 3);
+
+        shake_block(race->f.zone, rng_below(&rng, kl_zone_blocks(race->f.zone)), mode, &r);
+        if (r.isolated != r.migrated + r.put_back + r.freed)
+            abort();
+        atomic_fetch_add(&race->moves, r.migrated);
+    }
+    return NULL;
+}
+
+static void race_begin(struct race *race, pthread_t *thread)
+{
+    memset(race, 0, sizeof(*race));
+    race->pool = open_pool(&race->f, 64);
+    assert_int_equal(pthread_create(thread, NULL, move_frames, race), 0);
+}
+
+static void race_end(struct race *race, pthread_t thread)
+{
+    atomic_store(&race->stop, true);
+    pthread_join(thread, NULL);
+}
+
+/* CVE-2024: free against migration of the same zspage. */
+static void free_racing_migration(void **state)
+{
+    static struct object o[400];
+    struct race race;
+    pthread_t thread;
+
+    (void)state;
+    race_begin(&race, &thread);
+    for (int round = 0; round < 60 || (atomic_load(&race.moves) == 0 && round < 5000); round++) {
+        for (unsigned i = 0; i < 400; i++)
+            put_in(race.pool, &o[i], 1 + (i * 7919 + (unsigned)round) % 9000, i);
+        for (unsigned i = 0; i < 400; i++) {
+            unsigned k = i * 269 % 400;
+
+            assert_true(holds(race.pool, &o[k]));
+            assert_int_equal(kl_zs_free(race.pool, o[k].handle), 0);
+        }
+    }
+    race_end(&race, thread);
+    assert_true(atomic_load(&race.moves) > 0);
+    close_pool(&race.f, race.pool);
+}
+
+/* A pool is destroyed while a migration runs; zspages that became empty while
+ * they were isolated are not left behind. */
+static void destroyed_while_migration_runs(void **state)
+{
+    static struct object o[300];
+    struct race race;
+    pthread_t thread;
+
+    (void)state;
+    race_begin(&race, &thread);
+    for (int round = 0; round < 40; round++) {
+        struct kl_zs *pool;
+
+        assert_int_equal(kl_zs_create(race.f.zone, NULL, &pool), 0);
+        for (unsigned i = 0; i < 300; i++)
+            put_in(pool, &o[i], 1 + i * 23 % 6000, i);
+        for (unsigned i = 0; i < 300; i += 2)
+            assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
+        assert_int_equal(kl_zs_destroy(pool), 0);
+    }
+    race_end(&race, thread);
+    close_pool(&race.f, race.pool);
+}
+
+/* A reader maps an object while its frame moves: it never sees the stale frame,
+ * which is overwritten at once by whoever gets it. */
+static void reader_never_sees_a_stale_frame(void **state)
+{
+    static struct object o[600], fresh[200];
+    struct race race;
+    pthread_t thread;
+
+    (void)state;
+    race_begin(&race, &thread);
+    for (unsigned i = 0; i < 600; i++)
+        put_in(race.pool, &o[i], 1 + i * 31 % 8000, i);
+    for (int round = 0; round < 150 || (atomic_load(&race.moves) == 0 && round < 5000); round++) {
+        for (unsigned i = 0; i < 200; i++) /* fills what becomes free */
+            put_in(race.pool, &fresh[i], 500 + i, 100000 + i);
+        for (unsigned i = 0; i < 600; i++)
+            assert_true(holds(race.pool, &o[i]));
+        for (unsigned i = 0; i < 200; i++)
+            assert_int_equal(kl_zs_free(race.pool, fresh[i].handle), 0);
+    }
+    race_end(&race, thread);
+    assert_true(atomic_load(&race.moves) > 0);
+    close_pool(&race.f, race.pool);
+}
+
+/* More isolated frames in one zspage than a small counter would hold: a chain's
+ * worth of them at a time, for the longest chains there are. */
+static void isolation_counts_a_whole_chain(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 16);
+    struct kl_zs_class_stats c;
+    struct kl_zs_stats s = {.size = sizeof(s)};
+    struct kl_report r = {.size = sizeof(r)};
+    uint32_t longest = 0, size = 0;
+    struct object o;
+
+    (void)state;
+    kl_zs_get_stats(pool, &s);
+    for (uint32_t i = 0; i < s.classes; i++) {
+        assert_int_equal(kl_zs_get_class_stats(pool, i, &c), 0);
+        if (c.frames_per_zspage > longest) {
+            longest = c.frames_per_zspage;
+            size = c.object_size;
+        }
+    }
+    assert_int_equal(kl_zs_get_class_stats(pool, s.classes, &c), -KL_ERANGE);
+    assert_true(longest >= 16);
+    put_in(pool, &o, size, 9);
+    for (int round = 0; round < 20; round++) {
+        kl_owner_id owner;
+        kl_pfn first;
+
+        assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &owner), 0);
+        assert_int_equal(kl_contig_alloc(f.zone, owner, 15 * 64, 64, KL_SYNC, &first, &r), 0);
+        assert_true(holds(pool, &o));
+        assert_zs_ok(pool);
+        assert_int_equal(kl_contig_free(f.zone, owner, first, 15 * 64), 0);
+        assert_int_equal(kl_owner_unregister(f.zone, owner), 0);
+    }
+    close_pool(&f, pool);
+}
+
+/* Where the first object of a frame lies is never computed wrongly: every byte of
+ * every object of every class survives that each of its frames moves. */
+static void first_objects_of_every_class(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 16);
+    struct kl_zs_stats s = {.size = sizeof(s)};
+    static struct object o[4096];
+    kl_owner_id owner;
+
+    (void)state;
+    kl_zs_get_stats(pool, &s);
+    assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &owner), 0);
+    for (uint32_t i = 0; i < s.classes; i += 1 + s.classes / 150) {
+        struct kl_zs_class_stats c;
+        kl_pfn first;
+
+        assert_int_equal(kl_zs_get_class_stats(pool, i, &c), 0);
+        for (uint32_t k = 0; k < c.objects_per_zspage; k++)
+            put_in(pool, &o[k], c.object_size, k);
+        assert_int_equal(kl_contig_alloc(f.zone, owner, 14 * 64, 64, KL_SYNC, &first, NULL), 0);
+        for (uint32_t k = 0; k < c.objects_per_zspage; k++) {
+            assert_true(holds(pool, &o[k]));
+            assert_int_equal(kl_zs_free(pool, o[k].handle), 0);
+        }
+        assert_int_equal(kl_contig_free(f.zone, owner, first, 14 * 64), 0);
+    }
+    assert_int_equal(kl_owner_unregister(f.zone, owner), 0);
+    close_pool(&f, pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_size),
+        cmocka_unit_test(refuses_bad_handles),
+        cmocka_unit_test(begin_is_a_pin_that_nests),
+        cmocka_unit_test(object_compaction),
+        cmocka_unit_test(frames_move_under_objects),
+        cmocka_unit_test(the_limit_holds),
+        cmocka_unit_test(failures_undo_themselves),
+        cmocka_unit_test(readers_inside_make_migration_give_way),
+        cmocka_unit_test(free_racing_migration),
+        cmocka_unit_test(destroyed_while_migration_runs),
+        cmocka_unit_test(reader_never_sees_a_stale_frame),
+        cmocka_unit_test(isolation_counts_a_whole_chain),
+        cmocka_unit_test(first_objects_of_every_class),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -8,8 +8,8 @@
  * Where it looks, in this order: the block that this CPU used last; blocks of its
  * kind in use; a whole free block, which takes its kind; an absent block, for
  * which memory is got; a block of the other kind (mixing, counted).
- * When all that fails while blocks are being emptied, it waits for the end of
- * that (fences hide free frames), unless told not to.
+ * When all that fails while somebody holds frames back (blocks that are being
+ * emptied, or populated), it waits for the end of that, unless told not to.
  */
 #include "frame/zone.h"
 
@@ -98,8 +98,20 @@ static bool populate_and_search(struct kl_zone *zone, const struct ask *ask, uin
     return false;
 }
 
+/* The block that this CPU used last, even if it has become free as a whole. */
+static bool try_last(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+{
+    _Atomic uint32_t *hint = &zone->hint[kli_cpu(zone)].block[ask->unmovable];
+    uint32_t block = atomic_load_explicit(hint, memory_order_relaxed);
+
+    return try_block(zone, block, ask, KLI_WANT_OWN_KIND, nr) ||
+           try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr);
+}
+
 static bool alloc_once(struct kl_zone *zone, const struct ask *ask, unsigned flags, uint32_t *nr)
 {
+    if (try_last(zone, ask, nr))
+        return true;
     if (search(zone, ask, KLI_WANT_OWN_KIND, nr) || search(zone, ask, KLI_WANT_WHOLE_FREE, nr))
         return true;
     if (!(flags & KL_ATOMIC) && populate_and_search(zone, ask, nr))
@@ -110,15 +122,15 @@ static bool alloc_once(struct kl_zone *zone, const struct ask *ask, unsigned fla
     return true;
 }
 
-/* Waits until a run that holds fences ends; false when there is none. */
-static bool wait_for_fences(struct kl_zone *zone, uint32_t ends)
+/* Waits until one who holds frames back lets go; false when there is nobody. */
+static bool wait_for_holds(struct kl_zone *zone, uint32_t ends)
 {
     enum { BOUND_NS = 50 * 1000 * 1000 };
 
-    if (atomic_load(&zone->fences) == 0)
-        return atomic_load(&zone->fence_ends) != ends; /* one ended meanwhile */
+    if (atomic_load(&zone->holds) == 0)
+        return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
     kli_count(zone, KLI_C_STALLS, 1);
-    zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->fence_ends, ends, BOUND_NS);
+    zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, BOUND_NS);
     return true;
 }
 
@@ -127,11 +139,11 @@ static bool alloc_waiting(struct kl_zone *zone, const struct ask *ask, unsigned 
     enum { MAX_WAITS = 40 };
 
     for (int i = 0;; i++) {
-        uint32_t ends = atomic_load(&zone->fence_ends);
+        uint32_t ends = atomic_load(&zone->hold_ends);
 
         if (alloc_once(zone, ask, flags, nr))
             return true;
-        if ((flags & (KL_NOWAIT | KL_ATOMIC)) || i == MAX_WAITS || !wait_for_fences(zone, ends))
+        if ((flags & (KL_NOWAIT | KL_ATOMIC)) || i == MAX_WAITS || !wait_for_holds(zone, ends))
             return false;
     }
 }

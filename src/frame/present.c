@@ -45,6 +45,19 @@ static struct kli_step edge_give(uint64_t budget, uint64_t arg)
     return KLI_STEP(budget + kli_min(arg >> 32, idle) * GIVEN_ONE);
 }
 
+void kli_hold(struct kl_zone *zone)
+{
+    atomic_fetch_add(&zone->holds, 1);
+}
+
+void kli_let_go(struct kl_zone *zone, bool gained)
+{
+    atomic_fetch_sub(&zone->holds, 1);
+    if (gained)
+        atomic_fetch_add(&zone->hold_ends, 1);
+    zone->host.wake(zone->host.ctx, (const uint32_t *)&zone->hold_ends, true);
+}
+
 static int backing_call(struct kl_zone *zone, uint32_t block,
                         int (*call)(void *ctx, uint64_t offset, uint64_t bytes))
 {
@@ -53,13 +66,10 @@ static int backing_call(struct kl_zone *zone, uint32_t block,
     return call ? call(zone->backing.ctx, block * bytes, bytes) : 0;
 }
 
-/* Gets memory for this block, or says why not (-KL_EAGAIN: it is not absent). */
-int kli_populate(struct kl_zone *zone, uint32_t block)
+static int populate_entered(struct kl_zone *zone, uint32_t block)
 {
     int err;
 
-    if (!kli_apply(&zone->budget, edge_enter, zone->blocks, NULL))
-        return -KL_ENOMEM;
     if (kli_apply(&zone->block[block], kli_b_summon, 0, NULL)) {
         err = backing_call(zone, block, zone->backing.populate);
         kli_apply(&zone->block[block], kli_b_settle, err ? 0 : zone->block_frames, NULL);
@@ -70,6 +80,18 @@ int kli_populate(struct kl_zone *zone, uint32_t block)
         kli_apply(&zone->budget, edge_leave, 0, NULL);
     else
         kli_count(zone, KLI_C_POPULATED, 1);
+    return err;
+}
+
+/* Gets memory for this block, or says why not (-KL_EAGAIN: it is not absent). */
+int kli_populate(struct kl_zone *zone, uint32_t block)
+{
+    int err = -KL_ENOMEM;
+
+    kli_hold(zone);
+    if (kli_apply(&zone->budget, edge_enter, zone->blocks, NULL))
+        err = populate_entered(zone, block);
+    kli_let_go(zone, err == 0);
     return err;
 }
 

@@ -57,13 +57,13 @@ struct kl_zone {
     uint64_t tag;              /* (c) in the high half of every kl_pfn */
     size_t metadata_bytes;     /* (c) */
 
-    struct kli_frame *frame;     /* one a frame */
-    kli_word *bits;              /* one bit a frame, set = allocated */
-    kli_word *block;             /* one word a block */
-    struct kli_cpu_hint *hint;   /* one a CPU */
-    kli_word budget;             /* present blocks, given blocks << 32 */
-    _Atomic uint32_t fences;     /* runs that hold fences now */
-    _Atomic uint32_t fence_ends; /* changes when such a run ends; waited on */
+    struct kli_frame *frame;    /* one a frame */
+    kli_word *bits;             /* one bit a frame, set = allocated */
+    kli_word *block;            /* one word a block */
+    struct kli_cpu_hint *hint;  /* one a CPU */
+    kli_word budget;            /* present blocks, given blocks << 32 */
+    _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
+    _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */
     atomic_bool migration_off;
     _Atomic uint64_t counter[KLI_COUNTERS];
 
@@ -128,7 +128,11 @@ void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last);
 /* Applies an edge that may be the last one, and frees the frame if it was. */
 bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg);
 
-/* present.c: blocks that come and go. */
+/* present.c: blocks that come and go.
+ * Between hold and let_go an allocation about to fail waits instead: frames are
+ * fenced, or memory for them is on its way.  gained: there may be more now. */
+void kli_hold(struct kl_zone *zone);
+void kli_let_go(struct kl_zone *zone, bool gained);
 int kli_populate(struct kl_zone *zone, uint32_t block);
 bool kli_populate_one(struct kl_zone *zone, uint32_t *block);
 uint32_t kli_populatable(struct kl_zone *zone);

@@ -65,7 +65,7 @@ int kl_zone_check(struct kl_zone *zone, const char **what)
         check_block(zone, b, &all);
     expect(&all, all.broken || (uint32_t)budget == all.used, "present blocks are miscounted");
     expect(&all, (uint32_t)budget + (budget >> 32) <= zone->blocks, "P1 is broken");
-    expect(&all, atomic_load(&zone->fences) == 0, "a run did not end");
+    expect(&all, atomic_load(&zone->holds) == 0, "a hold did not end");
     if (what)
         *what = all.broken;
     return all.broken ? -KL_EIO : 0;

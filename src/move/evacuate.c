@@ -91,7 +91,7 @@ static void blame_first_in(struct kli_run *run, uint32_t nr, uint32_t n)
 
 /* How long busy frames are waited for while nothing gets done. */
 static const uint64_t patience_ns[] = {
-    [KL_ASYNC] = 0, [KL_SYNC_LIGHT] = 5 * 1000 * 1000, [KL_SYNC] = 200 * 1000 * 1000};
+    [KL_ASYNC] = 0, [KL_SYNC_LIGHT] = 5000000, [KL_SYNC] = 200000000};
 
 /* Waits a little after a round without progress; false: long enough. */
 static bool be_patient(struct kli_run *run, uint64_t since, unsigned idle_rounds)

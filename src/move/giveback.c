@@ -139,18 +139,19 @@ static int give_run(struct kl_zone *zone, uint32_t want, enum kl_mode mode,
 int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struct kl_report *report)
 {
     uint32_t absent;
-    int err;
+    int err = 0;
 
     if (report)
         *report = (struct kl_report){.size = sizeof(*report)};
     if (n == 0 || n > zone->blocks || (unsigned)mode > KL_SYNC)
         return -KL_EINVAL;
+    kli_hold(zone); /* what is counted as given may come back */
     absent = kli_give_absent(zone, n);
-    if (absent == n)
-        return 0;
-    err = give_run(zone, n - absent, mode, report);
-    if (err)
+    if (absent < n)
+        err = give_run(zone, n - absent, mode, report);
+    if (err && absent)
         kli_lend(zone, absent);
+    kli_let_go(zone, err != 0);
     return err;
 }
 
@@ -183,6 +184,7 @@ int kl_zone_trim(struct kl_zone *zone, uint32_t keep)
 
     if (!zone->backing.release)
         return 0;
+    kli_hold(zone);
     for (uint32_t b = 0; b < zone->blocks && !err; b++) {
         if (kli_b_free(kli_block_word(zone, b)) != zone->block_frames)
             continue;
@@ -191,5 +193,6 @@ int kl_zone_trim(struct kl_zone *zone, uint32_t keep)
         else
             trimmed += trim_block(zone, b, &err);
     }
+    kli_let_go(zone, true);
     return err ? err : trimmed;
 }

@@ -51,11 +51,12 @@ int kli_plan_build(struct kl_zone *zone, struct kli_plan *plan)
     uint32_t kinds = zone->block_frames + 1;
     size_t scratch_bytes = ((size_t)kinds + zone->blocks) * sizeof(uint32_t);
     uint32_t *place = host->meta_alloc(host->ctx, scratch_bytes);
-    uint32_t *used = place + kinds;
 
     *plan = (struct kli_plan){.bytes = zone->blocks * sizeof(uint32_t)};
     plan->block = host->meta_alloc(host->ctx, plan->bytes);
     if (place && plan->block) {
+        uint32_t *used = place + kinds;
+
         plan->n = snapshot(zone, used, place, &plan->free);
         accumulate(place, kinds);
         for (uint32_t b = 0; b < zone->blocks; b++) {

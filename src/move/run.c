@@ -12,7 +12,7 @@ int kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode)
     if (err)
         return err;
     run->target = run->plan.n;
-    atomic_fetch_add(&zone->fences, 1); /* R1 */
+    kli_hold(zone); /* R1 */
     return 0;
 }
 
@@ -34,9 +34,7 @@ void kli_run_end(struct kli_run *run, struct kl_report *report)
 
     publish(run);
     kli_plan_free(zone, &run->plan);
-    atomic_fetch_sub(&zone->fences, 1);
-    atomic_fetch_add(&zone->fence_ends, 1);
-    zone->host.wake(zone->host.ctx, (const uint32_t *)&zone->fence_ends, true);
+    kli_let_go(zone, true);
     if (report)
         *report = run->report;
 }

@@ -5,8 +5,8 @@
  * A run fences blocks, empties them into target blocks, and lifts the fences.
  * It belongs to one thread; any number of runs may be under way in a zone.
  *
- * (R1) Between kli_run_begin and kli_run_end zone->fences counts the run, so that
- *      an allocation about to fail waits for it.
+ * (R1) Between kli_run_begin and kli_run_end the run is a hold (frame/zone.h), so
+ *      that an allocation about to fail waits for it.
  * (R2) Every fence that a run sets, it lifts (or turns into an absent block).
  * (R3) No lock is held over a callback but the locks of the frames it names.
  */

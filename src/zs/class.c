@@ -20,7 +20,7 @@ static uint32_t step_after(uint32_t size)
 
 static uint32_t max_chain(size_t frame_bytes)
 {
-    uint32_t frames = (uint32_t)(2 * KL_ZS_MAX_SIZE / frame_bytes);
+    uint32_t frames = (uint32_t)((size_t)2 * KL_ZS_MAX_SIZE / frame_bytes);
 
     return (uint32_t)kli_min(ZS_MAX_CHAIN, kli_max(2, frames));
 }

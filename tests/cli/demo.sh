@@ -4,7 +4,7 @@
 # once, and leaves no process, no file, no cgroup and no huge page behind.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../disk/lib.sh"
-need fio tar flock
+need fio tar flock pgrep setsid
 need_cli
 [ -x "${NBDWORK:-}" ] || skip "no nbdwork"
 fio --enghelp 2>/dev/null | grep -qw nbd || skip "this fio has no nbd engine"

@@ -8,7 +8,7 @@ need nbdcopy
 [ -x "${NBDWORK:-}" ] || skip "no nbdwork"
 sums=$work/sums
 
-work() {
+worker() {
     "$NBDWORK" "$@" --quiet
 }
 
@@ -16,24 +16,24 @@ work() {
 refused() {
     local text=$1
     shift
-    if work "$@" >"$work/out" 2>&1; then fail "not refused: $*"; fi
+    if worker "$@" >"$work/out" 2>&1; then fail "not refused: $*"; fi
     grep -q -e "$text" "$work/out" || fail "$* does not say '$text': $(cat "$work/out")"
 }
 
 payload() {
-    work payload "$uri" --sums "$sums" | cut -d' ' -f"$1"
+    worker payload "$uri" --sums "$sums" | cut -d' ' -f"$1"
 }
 
 nbdkit -f -U "$sock" -P "$work/pid" memory 48M >"$work/log" 2>&1 &
 disk_pid=$!
-wait_for 20 started || fail "nbdkit does not start"
+wait_for 20 test -s "$work/pid" || fail "nbdkit does not start"
 
 real_files $((24 << 20)) "$work/files"
-work load "$uri" --from "$work/files" --bytes 24M --sums "$sums" | grep -qx 'loaded 25165824 bytes' ||
+worker load "$uri" --from "$work/files" --bytes 24M --sums "$sums" | grep -qx 'loaded 25165824 bytes' ||
     fail "the load does not say how much"
 nbdcopy "$uri" "$work/back"
 cmp -n $((24 << 20)) "$work/files" "$work/back" || fail "the disk does not have the file"
-work verify "$uri" --sums "$sums" >/dev/null || fail "what was just written is wrong"
+worker verify "$uri" --sums "$sums" >/dev/null || fail "what was just written is wrong"
 
 raw=$(payload 4)
 packed=$(payload 2)
@@ -41,36 +41,40 @@ packed=$(payload 2)
 { [ "$packed" -gt 0 ] && [ "$packed" -le "$raw" ]; } || fail "$raw bytes become $packed"
 
 cp "$sums" "$work/old"
-work permute "$uri" --sums "$sums" --rounds 3 --seed 5
-work verify "$uri" --sums "$sums" >/dev/null || fail "wrong after exchanges"
+worker permute "$uri" --sums "$sums" --rounds 3 --seed 5
+worker verify "$uri" --sums "$sums" >/dev/null || fail "wrong after exchanges"
 refused 'is not what was written' verify "$uri" --sums "$work/old" # so they moved
 [ "$(payload 2)" = "$packed" ] || fail "exchanging has changed the payload"
 
-work trim "$uri" --sums "$sums" --percent 50 --seed 5
-work verify "$uri" --sums "$sums" | grep -q '384 of them trimmed: 0 wrong' || fail "trimmed: not half"
+worker trim "$uri" --sums "$sums" --percent 50 --seed 5
+worker verify "$uri" --sums "$sums" | grep -q '384 of them trimmed: 0 wrong' || fail "trimmed: not half"
 [ "$(payload 4)" = $((12 << 20)) ] || fail "half trimmed, and not half the data"
 
-# One byte of a live block, and one of a trimmed block.
-noise 1 "$work/byte"
+# One bit of one block; then everything.
 nbdcopy "$uri" "$work/good"
-head -c $((24 << 20)) /dev/urandom >"$work/bad"
+cp "$work/good" "$work/bad"
+read -r byte < <(od -An -tu1 -j 70000 -N 1 "$work/good")
+printf '%b' "\\0$(printf '%o' $((byte ^ 1)))" |
+    dd of="$work/bad" bs=1 seek=70000 conv=notrunc status=none
+nbdcopy "$work/bad" "$uri"
+refused '768 blocks, 384 of them trimmed: 1 wrong' verify "$uri" --sums "$sums"
+noise $((24 << 20)) "$work/bad"
 nbdcopy "$work/bad" "$uri"
 refused 'it was trimmed' verify "$uri" --sums "$sums"
 refused '768 wrong' verify "$uri" --sums "$sums"
 nbdcopy "$work/good" "$uri"
-work verify "$uri" --sums "$sums" >/dev/null || fail "wrong after all was put back"
+worker verify "$uri" --sums "$sums" >/dev/null || fail "wrong after all was put back"
 
 # Short files are repeated, pipes are not; the last block of a pipe may be part.
 head -c 100000 "$work/files" >"$work/short"
-work load "$uri" --from "$work/short" --bytes 1M --sums "$sums" | grep -qx 'loaded 1048576 bytes' ||
+worker load "$uri" --from "$work/short" --bytes 1M --sums "$sums" | grep -qx 'loaded 1048576 bytes' ||
     fail "a short file is not repeated"
-work load "$uri" --from - --sums "$sums" <"$work/short" >/dev/null || true
-cat "$work/short" | work load "$uri" --from - --sums "$sums" | grep -qx 'loaded 131072 bytes' ||
+tail -c +1 "$work/short" | worker load "$uri" --from - --sums "$sums" | grep -qx 'loaded 131072 bytes' ||
     fail "a pipe does not end the load"
-work verify "$uri" --sums "$sums" >/dev/null || fail "wrong after a pipe"
+worker verify "$uri" --sums "$sums" >/dev/null || fail "wrong after a pipe"
 
-work randread "$uri" --seconds 1 | grep -q '^IOPS [1-9]' || fail "no reads"
-work randwrite "$uri" --from "$work/files" --seconds 1 | grep -q '^IOPS [1-9]' || fail "no writes"
+worker randread "$uri" --seconds 1 | grep -q '^IOPS [1-9]' || fail "no reads"
+worker randwrite "$uri" --from "$work/files" --seconds 1 | grep -q '^IOPS [1-9]' || fail "no writes"
 
 refused 'usage' verify
 refused 'no such verb' nonsense "$uri"

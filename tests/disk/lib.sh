@@ -50,7 +50,7 @@ cleanup() {
     exit "$status"
 }
 
-need nbdkit
+need nbdkit perl
 : "${KLOTSKI_PLUGIN:?the path of the plugin}"
 work=$(mktemp -d "${TMPDIR:-/tmp}/klotski-disk.XXXXXX")
 trap cleanup EXIT
@@ -97,16 +97,22 @@ wait_for() {
 
 alive() { kill -0 "$1" 2>/dev/null; }
 
-started() { [ -s "$work/pid" ] || ! alive "$disk_pid"; }
+# The control server is the last thing that is started.
+answers() {
+    [ -S "$control" ] && perl -MIO::Socket::UNIX -e \
+        'exit !IO::Socket::UNIX->new(Peer => $ARGV[0])' "$control"
+}
+
+started() { answers || ! alive "$disk_pid"; }
 
 # disk_start KEY=VALUE...: serves at $uri and $control.
 disk_start() {
-    rm -f "$work/pid" "$sock" # nbdkit itself leaves its socket
-    nbdkit -f -U "$sock" -P "$work/pid" "$KLOTSKI_PLUGIN" control="$control" "$@" \
+    rm -f "$sock" # nbdkit leaves it behind
+    nbdkit -f -U "$sock" "$KLOTSKI_PLUGIN" control="$control" "$@" \
         >"$work/log" 2>&1 8<&- &
     disk_pid=$!
     wait_for 20 started || fail "nbdkit takes too long to start: $*"
-    [ -s "$work/pid" ] || fail "nbdkit did not start: $*"
+    alive "$disk_pid" || fail "nbdkit did not start: $*"
 }
 
 gone() { ! alive "$1"; }

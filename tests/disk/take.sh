@@ -29,8 +29,8 @@ load() {
         for (1 .. 104 * 256) { read $r, my $b, 2048; print $b, "\0" x 2048 }' >"$work/halves"
     nbdcopy --connections=1 --requests=1 "$work/halves" "$uri" # neighbours stay together
     local commands=() at
-    for ((at = 0; at < 104 * 16; at += 2)); do
-        commands+=(-c "discard $((at * 64))k 64k")
+    for ((at = 0; at < 104; at += 2)); do
+        commands+=(-c "discard ${at}M 1M")
     done
     qemu-io -f raw "$uri" "${commands[@]}" >/dev/null
     nbdcopy "$uri" "$work/before"

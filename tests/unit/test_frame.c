@@ -251,6 +251,48 @@ static void creation_fails_cleanly(void **state)
     kl_linux_backing_destroy(mem);
 }
 
+/* Threads that share the last block while one of them is still getting its memory:
+ * nobody is told that there is none.  (It was, before populating counted as a
+ * hold.) */
+static struct kl_zone *crowded;
+static kl_owner_id crowd;
+static _Atomic int refused;
+
+static void *take_a_share(void *arg)
+{
+    kl_pfn *pfn = arg;
+
+    for (int i = 0; i < 4 * 64 / 4; i++)
+        atomic_fetch_add(&refused, kl_frame_alloc(crowded, 0, crowd, 0, &pfn[i]) != 0);
+    return NULL;
+}
+
+static void nobody_is_refused_while_memory_comes(void **state)
+{
+    static kl_pfn pfn[4][64];
+
+    (void)state;
+    for (int round = 0; round < 300; round++) {
+        struct fixture f;
+        pthread_t thread[4];
+
+        fixture_open(&f, 4, 6, 0);
+        crowded = f.zone;
+        crowd = plain_owner(f.zone);
+        for (int t = 0; t < 4; t++)
+            pthread_create(&thread[t], NULL, take_a_share, pfn[t]);
+        for (int t = 0; t < 4; t++)
+            pthread_join(thread[t], NULL);
+        assert_int_equal(refused, 0);
+        for (int t = 0; t < 4; t++) {
+            for (int i = 0; i < 64; i++)
+                assert_int_equal(kl_frame_free(f.zone, crowd, pfn[t][i]), 0);
+        }
+        assert_int_equal(kl_owner_unregister(f.zone, crowd), 0);
+        fixture_close(&f);
+    }
+}
+
 /* Edges of the state word, one by one. */
 static void edges_of_a_frame(void **state)
 {
@@ -313,11 +355,17 @@ static void edges_of_a_block(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_impossible_zones), cmocka_unit_test(every_order_until_full),
-        cmocka_unit_test(refuses_bad_frames),       cmocka_unit_test(zeroed_means_zero),
-        cmocka_unit_test(kinds_are_grouped),        cmocka_unit_test(the_system_agrees),
-        cmocka_unit_test(populate_fails_cleanly),   cmocka_unit_test(creation_fails_cleanly),
-        cmocka_unit_test(edges_of_a_frame),         cmocka_unit_test(edges_of_a_block),
+        cmocka_unit_test(refuses_impossible_zones),
+        cmocka_unit_test(every_order_until_full),
+        cmocka_unit_test(refuses_bad_frames),
+        cmocka_unit_test(zeroed_means_zero),
+        cmocka_unit_test(kinds_are_grouped),
+        cmocka_unit_test(the_system_agrees),
+        cmocka_unit_test(populate_fails_cleanly),
+        cmocka_unit_test(creation_fails_cleanly),
+        cmocka_unit_test(nobody_is_refused_while_memory_comes),
+        cmocka_unit_test(edges_of_a_frame),
+        cmocka_unit_test(edges_of_a_block),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

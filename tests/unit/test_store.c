@@ -81,8 +81,8 @@ static void kinds_of_blocks(void **state)
     memset(back, 1, BLOCK);
     assert_int_equal(kl_store_read(store, 5, 0, back, BLOCK), 0); /* never written */
     assert_memory_equal(buf, back, BLOCK);
-    for (int i = 0; i < BLOCK; i += 4)
-        memcpy(buf + i, "abcd", 4);
+    for (int i = 0; i < BLOCK; i++)
+        buf[i] = (char)('a' + i % 4);
     assert_int_equal(kl_store_write(store, 5, 0, buf, BLOCK), 0);
     assert_int_equal(kl_store_kind(store, 5), KL_STORE_SAME);
     assert_int_equal(kl_store_read(store, 5, 0, back, BLOCK), 0);

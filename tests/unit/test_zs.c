@@ -122,7 +122,7 @@ static void begin_is_a_pin_that_nests(void **state)
     for (int i = 0; i < 61; i++)
         assert_int_equal(kl_zs_begin(pool, o.handle, &pin[i]), 0);
     assert_int_equal(kl_zs_begin(pool, o.handle, &pin[61]), -KL_EAGAIN);
-    for (char *run; (run = kl_zs_run(&pin[0], at, &len)) != NULL; at += len)
+    for (; kl_zs_run(&pin[0], at, &len) != NULL; at += len)
         assert_true(len > 0 && len <= 4096);
     assert_int_equal(at, pin[0].bytes);
     assert_int_equal(kl_zs_destroy(pool), -KL_EBUSY);

@@ -1,42 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The table of size classes.
  *
- * For each size, the shortest chain that wastes less than 1/64 of itself, or else
- * the one that wastes least.  Sizes that get the same (frames, objects) share a
- * class, which has the largest of them.
+ * Up to 4096 bytes there is a size every 16 bytes.  Each gets the shortest chain
+ * that wastes less than 1/64 of itself, or else the one that wastes least, and
+ * sizes with the same (frames, objects) share a class, which has the largest.
+ *
+ * Above, sizes are chosen so that they fill a chain exactly: from one to the next
+ * smaller by 1/40 to 1/24, whatever has the shortest chain.  More classes would
+ * waste less within objects, but each class has a zspage that is half full.
  */
 #include "zs/zs.h"
 
+enum { SMALL_MAX = 4096 };
+
 struct shape {
+    uint32_t size;
     uint32_t chain;
     uint32_t objects;
 };
 
-/* Steps between sizes: fine where objects are small, 1/64 where they are large. */
-static uint32_t step_after(uint32_t size)
-{
-    return size < 4096 ? ZS_ALIGN : size < 16384 ? 64 : 256;
-}
-
 static uint32_t max_chain(size_t frame_bytes)
 {
-    uint32_t frames = (uint32_t)((size_t)2 * KL_ZS_MAX_SIZE / frame_bytes);
+    uint32_t frames = (uint32_t)((size_t)KL_ZS_MAX_SIZE / frame_bytes);
 
     return (uint32_t)kli_min(ZS_MAX_CHAIN, kli_max(2, frames));
 }
 
-static struct shape best_shape(uint32_t size, size_t frame_bytes)
+static struct shape small_shape(uint32_t size, size_t frame_bytes)
 {
-    struct shape best = {0, 0};
+    struct shape best = {0};
     uint64_t best_waste = 0;
 
     for (uint32_t n = 1; n <= max_chain(frame_bytes); n++) {
         uint64_t bytes = n * frame_bytes, objects = bytes / size, waste = bytes - objects * size;
 
-        if (objects == 0)
-            continue;
         if (best.chain == 0 || waste * best.chain < best_waste * n) {
-            best = (struct shape){n, (uint32_t)objects};
+            best = (struct shape){size, n, (uint32_t)objects};
             best_waste = waste;
         }
         if (waste * 64 < bytes)
@@ -45,29 +44,81 @@ static struct shape best_shape(uint32_t size, size_t frame_bytes)
     return best;
 }
 
-/* Goes over all sizes; with classes NULL only counts. */
-static uint32_t fill(struct kl_zs *pool, struct zs_class *classes)
+/* The largest size of at most `most` bytes that fills a chain of n frames. */
+static struct shape filling(uint32_t n, size_t frame_bytes, uint32_t most)
+{
+    uint64_t bytes = n * frame_bytes, objects = kli_div_up(bytes, most);
+
+    return (struct shape){(uint32_t)(bytes / objects) & ~(ZS_ALIGN - 1u), n, (uint32_t)objects};
+}
+
+/* The next class below `above`: a size within reach that has the shortest chain,
+ * or else the largest one. */
+static struct shape large_shape(uint32_t above, size_t frame_bytes)
+{
+    uint32_t most = above - above / 40, least = above - above / 24;
+    struct shape largest = {0};
+
+    for (uint32_t n = 1; n <= max_chain(frame_bytes); n++) {
+        struct shape shape = filling(n, frame_bytes, most);
+
+        if (shape.size >= least)
+            return shape;
+        if (shape.size > largest.size)
+            largest = shape;
+    }
+    return largest;
+}
+
+static struct shape largest_shape(size_t frame_bytes)
+{
+    uint32_t chain = (uint32_t)kli_div_up(KL_ZS_MAX_SIZE, frame_bytes);
+
+    return filling(chain, frame_bytes, KL_ZS_MAX_SIZE);
+}
+
+static struct shape next_shape(uint32_t above, size_t frame_bytes)
+{
+    struct shape shape = {0};
+
+    if (above > SMALL_MAX)
+        shape = large_shape(above, frame_bytes);
+    if (shape.size > SMALL_MAX)
+        return shape;
+    return small_shape((uint32_t)kli_min(SMALL_MAX, above - ZS_ALIGN), frame_bytes);
+}
+
+/* Goes down all sizes; with classes NULL only counts.  classes[n - 1] is the
+ * largest class. */
+static uint32_t fill(const struct kl_zs *pool, struct zs_class *classes, uint32_t n)
 {
     size_t frame_bytes = (size_t)1 << pool->frame_shift;
-    struct shape last = {0, 0};
-    uint32_t n = 0, low = 0;
+    struct shape shape = largest_shape(frame_bytes), last = {0};
+    uint32_t found = 0;
 
-    for (uint32_t size = ZS_ALIGN; size <= KL_ZS_MAX_SIZE; size += step_after(size)) {
-        struct shape shape = best_shape(size, frame_bytes);
-
-        if (n == 0 || shape.chain != last.chain || shape.objects != last.objects)
-            n++;
+    for (;; shape = next_shape(last.size, frame_bytes)) {
+        if (shape.chain != last.chain || shape.objects != last.objects) {
+            found++;
+            if (classes)
+                classes[n - found] = (struct zs_class){
+                    .size = shape.size, .chain = shape.chain, .objects = shape.objects};
+        }
+        if (shape.size == ZS_ALIGN)
+            return found;
         last = shape;
-        if (!classes)
-            continue;
-        classes[n - 1].index = n - 1;
-        classes[n - 1].size = size;
-        classes[n - 1].chain = shape.chain;
-        classes[n - 1].objects = shape.objects;
-        for (; low < size / ZS_ALIGN; low++)
-            pool->class_of[low] = (uint16_t)(n - 1);
     }
-    return n;
+}
+
+static void number(struct kl_zs *pool)
+{
+    uint32_t low = 0;
+
+    for (uint32_t i = 0; i < pool->nclasses; i++) {
+        pool->classes[i].index = i;
+        kli_lock_init(&pool->classes[i].lock, KLI_RANK_ZS_CLASS);
+        for (; low < pool->classes[i].size / ZS_ALIGN; low++)
+            pool->class_of[low] = (uint16_t)i;
+    }
 }
 
 static size_t lookup_bytes(void)
@@ -77,14 +128,13 @@ static size_t lookup_bytes(void)
 
 int zs_classes_create(struct kl_zs *pool)
 {
-    pool->nclasses = fill(pool, NULL);
+    pool->nclasses = fill(pool, NULL, 0);
     pool->class_of = pool->host.meta_alloc(pool->host.ctx, lookup_bytes());
     pool->classes = pool->host.meta_alloc(pool->host.ctx, pool->nclasses * sizeof(struct zs_class));
     if (!pool->class_of || !pool->classes)
         return -KL_ENOMEM;
-    fill(pool, pool->classes);
-    for (uint32_t i = 0; i < pool->nclasses; i++)
-        kli_lock_init(&pool->classes[i].lock, KLI_RANK_ZS_CLASS);
+    fill(pool, pool->classes, pool->nclasses);
+    number(pool);
     pool->metadata_bytes += lookup_bytes() + pool->nclasses * sizeof(struct zs_class);
     return 0;
 }

@@ -19,8 +19,7 @@ static int run_compact(const struct cli_command *self, int argc, char **argv)
     if (rc != CLI_GO)
         return rc;
     if (!args.json)
-        printf("%s objects moved, which freed %s frames; %s frames migrated; "
-               "%s blocks given to the system; %s\n",
+        printf("objects: %s moved, %s frames freed; frames: %s moved; blocks: %s given back; %s\n",
                cli_count(cli_get_u64(reply, "objects_moved"), objects),
                cli_count(cli_get_u64(reply, "zs_frames_freed"), freed),
                cli_count(cli_get_u64(reply, "migrated"), moved),

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define MAX_ROWS 32 /* more cells than that many rows: several blocks a cell */
+#define FOLD     4  /* so many rows, or lines, of absent blocks are one */
 
 enum cell { ABSENT, FREE, FILLED, STUCK, FENCED };
 
@@ -92,6 +93,27 @@ static void put_cell(FILE *out, const struct paint_style *style, enum cell cell,
         put(out, style, sign_colours[cell], (style->ascii ? signs_ascii : signs_utf8)[cell]);
 }
 
+/* How many blocks from `first` on are absent. */
+static size_t absent_run(const struct paint_block *blocks, size_t first, size_t end)
+{
+    size_t i = first;
+
+    while (i < end && !blocks[i].present && !blocks[i].fenced)
+        i++;
+    return i - first;
+}
+
+static void paint_row(FILE *out, const struct paint_style *style, const struct paint_block *blocks,
+                      size_t n, size_t group)
+{
+    for (size_t i = 0; i < n; i += group) {
+        double full = 0;
+        enum cell cell = cell_of(blocks + i, n - i < group ? n - i : group, &full);
+        put_cell(out, style, cell, full);
+    }
+    fputc('\n', out);
+}
+
 void paint_blocks(FILE *out, const struct paint_style *style, const struct paint_block *blocks,
                   size_t n)
 {
@@ -99,14 +121,14 @@ void paint_blocks(FILE *out, const struct paint_style *style, const struct paint
     size_t row = (size_t)cells_per_row(style) * group;
 
     for (size_t start = 0; start < n; start += row) {
+        size_t absent = absent_run(blocks, start, n) / row * row;
         fprintf(out, "%5zu ", start);
-        for (size_t i = start; i < n && i < start + row; i += group) {
-            double full = 0;
-            size_t left = n - i < group ? n - i : group;
-            enum cell cell = cell_of(blocks + i, left, &full);
-            put_cell(out, style, cell, full);
+        if (absent >= FOLD * row) { /* nothing to see in very many rows */
+            fprintf(out, "absent, and so to %zu\n", start + absent - 1);
+            start += absent - row;
+            continue;
         }
-        fputc('\n', out);
+        paint_row(out, style, blocks + start, n - start < row ? n - start : row, group);
     }
 }
 
@@ -156,21 +178,16 @@ static unsigned frames_colour(const char *kinds, size_t n)
 static void put_frames(FILE *out, const struct paint_style *style, const char *kinds, size_t n)
 {
     unsigned pattern = 0, used = 0;
-    char text[4] = {0};
 
     for (size_t i = 0; i < n; i++)
         if (kinds[i] >= '2') {
             pattern |= dots[i];
             used++;
         }
-    if (style->ascii) {
-        text[0] = used == 0 ? '.' : (char)('0' + used);
-    } else { /* U+2800 + pattern */
-        text[0] = (char)0xe2;
-        text[1] = (char)(0xa0 | (pattern >> 6));
-        text[2] = (char)(0x80 | (pattern & 0x3f));
-    }
-    put(out, style, frames_colour(kinds, n), text);
+    /* U+2800 + pattern, in UTF-8 */
+    const char cell[4] = {'\xe2', (char)(0xa0 | (pattern >> 6)), (char)(0x80 | (pattern & 0x3f))};
+    const char *count = used == 0 ? "." : digits[used];
+    put(out, style, frames_colour(kinds, n), style->ascii ? count : cell);
 }
 
 static void frames_line(FILE *out, const struct paint_style *style, const char *kinds, size_t n)
@@ -187,27 +204,36 @@ static void block_note(FILE *out, const struct paint_block *block)
         fprintf(out, " %3.0f %%%s", 100.0 * block->used / (double)all, block->fenced ? " #" : "");
 }
 
-void paint_frames(FILE *out, const struct paint_style *style, const struct paint_block *blocks,
-                  size_t first, size_t end, const char *kinds, size_t per_block)
+static void paint_one(FILE *out, const struct paint_style *style, const struct paint_block *block,
+                      const char *kinds, size_t per_block)
 {
     size_t room = style->width > 21 ? style->width - 14 : 8;
     size_t per_line = room >= 64 ? 512 : room >= 32 ? 256 : 64;
 
+    for (size_t i = 0; i < per_block; i += per_line) {
+        size_t left = per_block - i;
+        if (i > 0)
+            fputs("\n      ", out);
+        frames_line(out, style, kinds + i, left < per_line ? left : per_line);
+    }
+    block_note(out, block);
+    fputc('\n', out);
+}
+
+void paint_frames(FILE *out, const struct paint_style *style, const struct paint_block *blocks,
+                  size_t first, size_t end, const char *kinds, size_t per_block)
+{
     for (size_t b = first; b < end; b++) {
-        const char *frames = kinds + b * per_block;
+        size_t absent = absent_run(blocks, b, end);
         fprintf(out, "%5zu ", b);
-        if (!blocks[b].present) {
+        if (absent >= FOLD) {
+            fprintf(out, "absent, and so to %zu\n", b + absent - 1);
+            b += absent - 1;
+        } else if (absent > 0) {
             fputs("absent\n", out);
-            continue;
+        } else {
+            paint_one(out, style, &blocks[b], kinds + b * per_block, per_block);
         }
-        for (size_t i = 0; i < per_block; i += per_line) {
-            size_t left = per_block - i;
-            if (i > 0)
-                fputs("\n      ", out);
-            frames_line(out, style, frames + i, left < per_line ? left : per_line);
-        }
-        block_note(out, &blocks[b]);
-        fputc('\n', out);
     }
 }
 

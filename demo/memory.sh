@@ -12,7 +12,7 @@ row() {
     shift
     awk -v name="$name" -v figures="$*" -v payload="$PAYLOAD" 'BEGIN {
         split(figures, f); split(payload, p)
-        printf "  %-34s", name
+        printf "  %-30s", name
         for (i = 1; i <= 3; i++)
             printf "%8.1f (%4.2f)", f[i] / 1048576, f[i] / p[i]
         print ""
@@ -24,7 +24,7 @@ memory_table() {
     [ -z "$LAB_JEMALLOC" ] || kinds+=(jemalloc)
     lab_run lab_sample "$LAB/sample" "$SAMPLE_MIB"
     say "$SAMPLE_MIB MiB of files, in blocks of 32 KiB, zstd:"
-    say "loaded, overwritten $ROUNDS times with the same blocks permuted, a random half trimmed"
+    say "loaded; overwritten $ROUNDS times with the same blocks permuted; half trimmed"
     for kind in "${kinds[@]}"; do
         case $kind in
         klotski) say "this disk" ;;
@@ -36,7 +36,7 @@ memory_table() {
     read -r all half <"$LAB/klotski.payload"
     PAYLOAD="$all $all $half"
     echo
-    echo "  MiB (times the ideal payload)          after load    overwritten   half trimmed"
+    echo "  MiB (times the ideal payload)      after load    overwritten   half trimmed"
     row "ideal payload" "$PAYLOAD"
     row "klotski" "$(cat "$LAB/klotski.mem")"
     row "nbdkit memory allocator=zstd" "$(cat "$LAB/zstd.mem")"
@@ -47,7 +47,8 @@ memory_table() {
     fi
     echo
     say "memory: $LAB_METER"
-    say "each after a pause of 2 s (jemalloc set to give back within 1 s) and, here, klotski compact"
+    say "each after a pause of 2 s; before it klotski compact, and jemalloc is set"
+    say "to give back within 1 s"
     expect "$(smaller 2)" "overwritten, this disk needs less than nbdkit's"
     expect "$(smaller 3)" "half trimmed too"
 }

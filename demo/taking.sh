@@ -21,9 +21,12 @@ zone_sentence() {
     used=$(stat_of zone.used_frames)
     frames=$(stat_of zone.frames)
     whole=$(stat_of zone.free_blocks)
-    echo "$(((frames - used) * 100 / frames)) % of the zone's frames are free" \
-        "($(((frames - used) / 256)) MiB); blocks free as a whole: $whole," \
-        "huge pages free in the system: $(lab_hugepages_free)"
+    echo "$(((frames - used) * 100 / frames)) % of the zone ($(((frames - used) / 256)) MiB)" \
+        "is free; blocks free as a whole: $whole"
+}
+
+in_the_system() {
+    [ "$BACKING" != hugetlb ] || say "huge pages that are free in the system: $(lab_hugepages_free)"
 }
 
 fio_own_data() {
@@ -35,10 +38,10 @@ fio_own_data() {
 
 start_disk() {
     if lab_hugepages_reserve $((ZONE_MIB / 2)); then
-        say "$((ZONE_MIB / 2)) huge pages of 2 MiB are reserved: $ZONE_MIB MiB"
+        say "$((ZONE_MIB / 2)) huge pages of 2 MiB are there to be lent: $ZONE_MIB MiB"
     else
         BACKING=memfd
-        say "no huge pages can be reserved here (it needs root, and memory in one piece):"
+        say "no huge pages can be reserved here (that needs root, and free memory):"
         say "the zone is an ordinary memfd, offset contiguity only"
     fi
     show klotski disk --name demo --size "${DISK_GIB}G" --memory "${ZONE_MIB}M" \
@@ -55,9 +58,11 @@ fill() {
 fill_disk() {
     lab_run fio_own_data --rw=write --do_verify=0 >"$LAB/fio.out" 2>&1 ||
         lab_die "fio could not write: $(tail -n 3 "$LAB/fio.out")"
-    say "fio has $FIO_MIB MiB of its own on the disk; now a tar of /usr, until the zone is full"
+    say "fio has $FIO_MIB MiB of its own data on the disk; now a tar of /usr,"
+    say "until the zone is nearly full"
     lab_run fill >"$LAB/load.out" || lab_die "the load failed"
     say "$(($(cut -d' ' -f2 "$LAB/load.out") >> 20)) MiB of files; $(zone_sentence)"
+    in_the_system
     show klotski map demo
 }
 
@@ -73,6 +78,7 @@ make_holes() {
     say "much is free, but hardly a page is whole; three of them, frame by frame:"
     klotski map demo --frames --blocks 100-102 | head -n 4
     say "$(zone_sentence)"
+    in_the_system
 }
 
 # ---- the second program -----------------------------------------------------
@@ -102,20 +108,27 @@ program_fails() {
         say "no program that needs huge pages is started: this machine has none to give"
         return
     fi
+    if [ "$(lab_hugepages_free)" -ge $((TAKE_MIB / 2)) ]; then
+        say "this machine has enough huge pages beside the zone: a program could start"
+        return
+    fi
     say "$(program_name) with $TAKE_MIB MiB of huge pages:"
     lab_run program >"$LAB/program.out" 2>&1
     local status=$?
-    grep -vE '^$|QEMU .* monitor|\(qemu\)' "$LAB/program.out" | head -n 2 | sed 's/^/  /'
+    grep -vE '^$|QEMU .* monitor|\(qemu\)' "$LAB/program.out" | head -n 2 | fold -sw 76 | sed 's/^/  /'
     expect "$(yes_if test $status -ne 0)" "it cannot start"
 }
 
 program_runs() {
-    [ "$BACKING" = hugetlb ] || return 0
+    if [ "$BACKING" != hugetlb ]; then
+        show klotski map demo
+        return
+    fi
     lab_spawn program >"$LAB/program.out" 2>&1
     local pid=$LAB_JOB
     lab_sleep 0.6
-    say "$(program_name) runs with $TAKE_MIB MiB of huge pages;" \
-        "free in the system: $(lab_hugepages_free)"
+    say "$(program_name) runs with $TAKE_MIB MiB of huge pages"
+    in_the_system
     show klotski map demo
     wait "$pid"
     expect "$(yes_if test $? -eq 0)" "it started, ran and ended"
@@ -131,7 +144,7 @@ take_fails() {
 take_works() {
     local before fio_pid
     klotski migration on
-    say "fio writes and verifies its own data on the disk, 4 jobs, while the rest happens"
+    say "4 jobs of fio write and verify their own data on the disk, all the while"
     lab_spawn fio_own_data --rw=randwrite --verify_backlog=64 --verify_fatal=1 --time_based \
         --runtime=6 >"$LAB/fio.out" 2>&1
     fio_pid=$LAB_JOB

@@ -44,7 +44,7 @@ static uint32_t *choose(uint32_t n, uint32_t from, uint32_t to, uint64_t *state)
         return NULL;
     for (uint32_t i = 0; i < count; i++)
         list[i] = from + i;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && i < count; i++) {
         uint32_t j = i + (uint32_t)(random_next(state) % (count - i)), old = list[i];
         list[i] = list[j];
         list[j] = old;
@@ -72,7 +72,7 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int measure(unsigned char *zone, uint32_t n, const uint32_t *from, const uint32_t *to)
+static void measure(unsigned char *zone, uint32_t n, const uint32_t *from, const uint32_t *to)
 {
     uint64_t ns[RUNS];
 
@@ -84,7 +84,6 @@ static int measure(unsigned char *zone, uint32_t n, const uint32_t *from, const 
     }
     qsort(ns, RUNS, sizeof(ns[0]), by_value);
     printf("%" PRIu64 "\n", ns[RUNS / 2]);
-    return 0;
 }
 
 int main(int argc, char **argv)
@@ -107,10 +106,10 @@ int main(int argc, char **argv)
         map_zone((size_t)zone_mib << 20, argc > 4 && strcmp(argv[4], "hugetlb") == 0);
     uint32_t *from = choose((uint32_t)n, 0, border, &state);
     uint32_t *to = choose((uint32_t)n, border, end, &state);
-    if (zone == NULL || from == NULL || to == NULL)
-        return 1;
-    int rc = measure(zone, (uint32_t)n, from, to);
+    bool good = zone != NULL && from != NULL && to != NULL;
+    if (good)
+        measure(zone, (uint32_t)n, from, to);
     free(from);
     free(to);
-    return rc;
+    return good ? 0 : 1;
 }

@@ -124,11 +124,15 @@ lab_await_socket() {
 
 # ---- huge pages of 2 MiB ----------------------------------------------------
 
+# Free, and promised to nobody.
 lab_hugepages_free() {
-    cat "$LAB_HUGE_DIR/free_hugepages" 2>/dev/null || echo 0
+    local free reserved
+    free=$(cat "$LAB_HUGE_DIR/free_hugepages" 2>/dev/null) || free=0
+    reserved=$(cat "$LAB_HUGE_DIR/resv_hugepages" 2>/dev/null) || reserved=0
+    echo $((free - reserved))
 }
 
-# Adds N pages to the pool, all of them or none.  Status 1: not possible here.
+# Sees to it that N pages are free.  Status 1: not possible here, nothing changed.
 # The pool is one for the machine, so that whoever changes it holds a lock (here
 # descriptor 8, which no process that is started inherits).
 lab_hugepages_reserve() {
@@ -137,9 +141,10 @@ lab_hugepages_reserve() {
     exec 8<"${LAB_HUGE_DIR%/*}"
     flock -w 60 8 || echo "somebody else is changing the number of huge pages" >&2
     LAB_HUGE_OLD=$(<"$file")
-    LAB_HUGE_WANTED=$wanted
-    { echo $((LAB_HUGE_OLD + wanted)) >"$file"; } 2>/dev/null
-    [ "$(<"$file")" -ge $((LAB_HUGE_OLD + wanted)) ] && return 0
+    LAB_HUGE_WANTED=$((wanted - $(lab_hugepages_free)))
+    [ "$LAB_HUGE_WANTED" -le 0 ] ||
+        { echo $((LAB_HUGE_OLD + LAB_HUGE_WANTED)) >"$file"; } 2>/dev/null
+    [ "$(lab_hugepages_free)" -ge "$wanted" ] && return 0
     lab_hugepages_restore
     return 1
 }
@@ -148,7 +153,10 @@ lab_hugepages_reserve() {
 # not there; and others may have changed the number since.
 lab_hugepages_restore() {
     local file=$LAB_HUGE_DIR/nr_hugepages now added
-    [ "$LAB_HUGE_WANTED" -gt 0 ] || return 0
+    if [ "$LAB_HUGE_WANTED" -le 0 ]; then
+        exec 8<&-
+        return
+    fi
     now=$(<"$file")
     added=$((now - LAB_HUGE_OLD))
     [ "$added" -le "$LAB_HUGE_WANTED" ] || added=$LAB_HUGE_WANTED

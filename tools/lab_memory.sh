@@ -13,23 +13,31 @@ LAB_METER=
 LAB_CGROUP_ROOT=
 LAB_JEMALLOC=
 
+# Whether cgroups can be made below a folder, entered, and tell their charge.
+lab_try_cgroup() {
+    local root=$1 file=$2 group=$1/klotski-$$-try good=1
+    mkdir "$group" 2>/dev/null || return 1
+    if [ -r "$group/$file" ] && (echo "$BASHPID" >"$group/cgroup.procs") 2>/dev/null; then
+        good=0
+    fi
+    rmdir "$group"
+    [ $good -ne 0 ] || LAB_CGROUP_ROOT=$root
+    return $good
+}
+
 # Finds a way to measure; LAB_METER says which.
 # shellcheck disable=SC2034
 lab_memory_setup() {
-    local root=/sys/fs/cgroup lib
-    if mkdir "$root/memory/klotski-$$" 2>/dev/null; then
-        LAB_CGROUP_ROOT=$root/memory
+    local lib
+    if lab_try_cgroup /sys/fs/cgroup/memory memory.usage_in_bytes; then
         LAB_METER="charge of a memory cgroup (v1)"
-        rmdir "$root/memory/klotski-$$"
-    elif mkdir "$root/klotski-$$" 2>/dev/null; then
-        [ -r "$root/klotski-$$/memory.current" ] && LAB_CGROUP_ROOT=$root
+    elif lab_try_cgroup /sys/fs/cgroup memory.current; then
         LAB_METER="charge of a memory cgroup (v2)"
-        rmdir "$root/klotski-$$"
-    fi
-    [ -n "$LAB_CGROUP_ROOT" ] ||
+    else
         LAB_METER="anonymous Pss + blocks of memfds (no memory cgroup can be made here)"
+    fi
     for lib in /usr/lib/*/libjemalloc.so.2 /usr/lib/libjemalloc.so.2; do
-        [ -e "$lib" ] && LAB_JEMALLOC=$lib
+        [ ! -e "$lib" ] || LAB_JEMALLOC=$lib
     done
 }
 

@@ -180,6 +180,7 @@ vanishing() {
     wait_for 20 has_child "$holder" || fail "no command was started"
     command=$(pgrep -P "$holder")
     kill -KILL "$holder"
+    { wait "$holder" || true; } 2>/dev/null
     wait_for 20 given 0 || fail "the memory of a lease that is gone is still taken"
     kill "$command"
 }

@@ -52,6 +52,8 @@ cleanup() {
 
 need nbdkit perl
 : "${KLOTSKI_PLUGIN:?the path of the plugin}"
+KLOTSKI_PLUGIN=$(realpath "$KLOTSKI_PLUGIN")
+KLOTSKI_CLI=$(realpath "${KLOTSKI_CLI:-/nonexistent}")
 work=$(mktemp -d "${TMPDIR:-/tmp}/klotski-disk.XXXXXX")
 trap cleanup EXIT
 trap 'exit 129' HUP
@@ -60,6 +62,7 @@ trap 'exit 143' TERM
 
 export KLOTSKI_RUNDIR=$work/run
 mkdir -m 700 "$KLOTSKI_RUNDIR"
+cd "$work" # where tools leave what they leave
 sock=$KLOTSKI_RUNDIR/t.nbd
 control=$KLOTSKI_RUNDIR/t.ctl
 export uri="nbd+unix:///?socket=$sock"

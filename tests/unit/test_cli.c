@@ -227,6 +227,8 @@ static void rows_fit_the_terminal(void **state)
     struct paint_block *blocks = calloc(2048, sizeof(*blocks));
 
     (void)state;
+    for (size_t i = 0; i < 2048; i += 3)
+        blocks[i] = block(1, 511);
     for (style.width = 20; style.width <= 200; style.width += 9) {
         char *text = paint(&style, blocks, 2048);
         for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
@@ -234,6 +236,39 @@ static void rows_fit_the_terminal(void **state)
         free(text);
     }
     free(blocks);
+}
+
+static void rows_of_nothing_are_folded(void **state)
+{
+    struct paint_style style = {.ascii = true, .width = 22}; /* rows of 16 */
+    struct paint_block blocks[16 * 8] = {0};
+    char *text;
+
+    (void)state;
+    blocks[0] = block(512, 0);
+    blocks[127].fenced = true;
+    text = paint(&style, blocks, 16 * 8);
+    assert_string_equal(text, "    0 9...............\n"
+                              "   16 absent, and so to 111\n"
+                              "  112 ...............#\n");
+    free(text);
+    blocks[64] = block(0, 512);
+    text = paint(&style, blocks, 16 * 8);
+    assert_string_equal(text, "    0 9...............\n"
+                              "   16 ................\n"
+                              "   32 ................\n"
+                              "   48 ................\n"
+                              "   64 _...............\n"
+                              "   80 ................\n"
+                              "   96 ................\n"
+                              "  112 ...............#\n");
+    free(text);
+    text = paint(&style, blocks + 1, 63); /* the last row is not a whole one */
+    assert_string_equal(text, "    0 ................\n"
+                              "   16 ................\n"
+                              "   32 ................\n"
+                              "   48 ...............\n");
+    free(text);
 }
 
 static size_t cells(const char *text)
@@ -319,6 +354,7 @@ int main(void)
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(every_block_has_its_sign),
         cmocka_unit_test(rows_fit_the_terminal),
+        cmocka_unit_test(rows_of_nothing_are_folded),
         cmocka_unit_test(huge_zones_share_cells),
         cmocka_unit_test(colour_only_when_asked_for),
         cmocka_unit_test(frames_are_dots_in_order),

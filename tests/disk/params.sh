@@ -4,24 +4,27 @@
 # is not 0, and nothing left behind.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/lib.sh"
+need nbdinfo
 
-run_with() {
-    timeout 20 nbdkit -U - "$KLOTSKI_PLUGIN" "$@" --run 'exit 0' >"$work/log" 2>&1
-}
-
+# In the foreground, so that the status is the server's own.
 refused() { # REGEX PARAMETERS...
     local regex=$1 status=0
     shift
-    run_with "$@" || status=$?
+    rm -f "$work/refused.nbd"
+    timeout 20 nbdkit -f -U "$work/refused.nbd" "$KLOTSKI_PLUGIN" "$@" >"$work/log" 2>&1 ||
+        status=$?
     [ $status -ne 0 ] || fail "accepted: $*"
-    [ $status -lt 124 ] || fail "ended by a signal or not at all ($status): $*"
+    [ $status -ne 124 ] || fail "accepted: $*"
+    [ $status -lt 124 ] || fail "ended by a signal ($status): $*"
     grep -qE "error: .*($regex)" "$work/log" || fail "$*: the error does not say '$regex'"
     [ ! -e "$control" ] || fail "$*: a control socket is left behind"
     count=$((count + 1))
 }
 
 accepted() {
-    run_with "$@" || fail "refused: $*"
+    # shellcheck disable=SC2016 # nbdkit sets $uri
+    timeout 20 nbdkit -U - "$KLOTSKI_PLUGIN" "$@" --run 'nbdinfo --size "$uri"' \
+        >"$work/log" 2>&1 || fail "refused: $*"
     count=$((count + 1))
 }
 

@@ -52,8 +52,10 @@ int64_t kl_linux_hugepages_total(void);
 
 /* A lease: memory that was taken from a zone and goes to another process, as a
  * fresh memfd of the backing's kind (never the zone's own descriptor).  The file
- * is fully allocated; it can't grow and can't be sealed further, so that
- * revoke always gets the memory back: whoever still maps it gets SIGBUS.
+ * is fully allocated; ftruncate and fallocate can't make it longer and it can't be
+ * sealed further, so that revoke always gets the memory back: whoever still maps
+ * it gets SIGBUS.  (What a peer maps anew of hugetlb after that is its own affair
+ * with the system's pool, as with MAP_HUGETLB.)
  * Give `bytes` back with kl_zone_give_back first.
  * -KL_ENOMEM: the system has not got it (any more). */
 int kl_linux_lease_create(const struct kl_linux_backing *like, uint64_t bytes, int *fd);

@@ -46,7 +46,7 @@ struct kl_move {
 
 struct kl_owner_ops {
     size_t size;      /* sizeof(struct kl_owner_ops) */
-    const char *name; /* for statistics; must outlive the owner */
+    const char *name; /* for statistics; the first 31 characters are copied */
 
     /* Called with the frame locked and a reference held.  false: not now. */
     bool (*isolate)(void *ctx, kl_pfn frame, enum kl_mode mode);

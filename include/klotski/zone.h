@@ -70,7 +70,7 @@ enum kl_alloc_flags {
 
 /* Allocates 2^order frames, aligned to 2^order, of which *pfn is the first.
  * Contents: undefined unless KL_ZERO.
- * Without KL_NOWAIT it may wait (bounded) until a give-back ends.
+ * Without KL_NOWAIT it may wait, 2 s at most, until a give-back ends.
  * -KL_EINVAL: order over block_order, no such owner, KL_MOVABLE for an owner
  * without callbacks.  -KL_ENOMEM: no such run of frames is free. */
 int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsigned flags,

@@ -25,19 +25,27 @@
 
 #define BACKLOG 16
 
-/* The folder of path, opened and locked; waits a second for others at most. */
-static int folder_lock(const char *path, char *why, size_t why_bytes)
+static int folder_open(const char *path, char *why, size_t why_bytes)
 {
-    const struct timespec nap = {.tv_nsec = 10000000};
     char copy[sizeof(((struct sockaddr_un *)0)->sun_path)];
     int dir;
 
     snprintf(copy, sizeof(copy), "%s", path);
     dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) {
-        snprintf(why, why_bytes, "%s: cannot open its folder: %s", path, strerror(errno));
-        return -KL_EIO;
-    }
+    if (dir >= 0)
+        return dir;
+    snprintf(why, why_bytes, "%s: cannot open its folder: %s", path, strerror(errno));
+    return -KL_EIO;
+}
+
+/* The folder of path, opened and locked; waits a second for others at most. */
+static int folder_lock(const char *path, char *why, size_t why_bytes)
+{
+    const struct timespec nap = {.tv_nsec = 10000000};
+    int dir = folder_open(path, why, why_bytes);
+
+    if (dir < 0)
+        return dir;
     for (int i = 0; i < 100; i++) {
         if (flock(dir, LOCK_EX | LOCK_NB) == 0)
             return dir;
@@ -48,12 +56,13 @@ static int folder_lock(const char *path, char *why, size_t why_bytes)
     return -KL_EIO;
 }
 
-/* Makes room at path: 0, or -KL_EEXIST. */
-static int replace_stale(const char *path, char *why, size_t why_bytes)
+/* 0: nothing is at path, or a socket that nobody listens on (*stale). */
+static int look(const char *path, bool *stale, char *why, size_t why_bytes)
 {
     struct stat st;
     int sock;
 
+    *stale = false;
     if (lstat(path, &st) != 0)
         return 0; /* bind will say if anything is wrong */
     if (!S_ISSOCK(st.st_mode)) {
@@ -61,12 +70,36 @@ static int replace_stale(const char *path, char *why, size_t why_bytes)
         return -KL_EEXIST;
     }
     sock = kli_wire_connect(path);
-    if (sock == -KL_ESTALE && unlink(path) == 0)
+    *stale = sock == -KL_ESTALE;
+    if (*stale || sock == -KL_ENOENT)
         return 0;
     if (sock >= 0)
         close(sock);
     snprintf(why, why_bytes, "%s: a server is using this socket", path);
     return -KL_EEXIST;
+}
+
+/* Makes room at path: 0, or -KL_EEXIST. */
+static int replace_stale(const char *path, char *why, size_t why_bytes)
+{
+    bool stale;
+    int err = look(path, &stale, why, why_bytes);
+
+    if (!err && stale && unlink(path) != 0) {
+        snprintf(why, why_bytes, "%s: cannot be replaced: %s", path, strerror(errno));
+        return -KL_EIO;
+    }
+    return err;
+}
+
+static int check_address(const char *path, struct sockaddr_un *address, char *why, size_t why_bytes)
+{
+    int err = kli_wire_address(path, address);
+
+    if (err)
+        snprintf(why, why_bytes, "the path of the control socket is %s",
+                 err == -KL_ERANGE ? "too long" : "empty");
+    return err;
 }
 
 static int bind_at(const struct sockaddr_un *address, dev_t *dev, ino_t *ino, char *why,
@@ -95,15 +128,12 @@ static int bind_at(const struct sockaddr_un *address, dev_t *dev, ino_t *ino, ch
 int kli_listener_open(const char *path, dev_t *dev, ino_t *ino, char *why, size_t why_bytes)
 {
     struct sockaddr_un address;
-    int err = kli_wire_address(path, &address);
+    int err = check_address(path, &address, why, why_bytes);
     int listener;
     int dir;
 
-    if (err) {
-        snprintf(why, why_bytes, "the path of the control socket is %s",
-                 err == -KL_ERANGE ? "too long" : "empty");
+    if (err)
         return err;
-    }
     dir = folder_lock(path, why, why_bytes);
     if (dir < 0)
         return dir;
@@ -111,6 +141,22 @@ int kli_listener_open(const char *path, dev_t *dev, ino_t *ino, char *why, size_
     listener = err ? err : bind_at(&address, dev, ino, why, why_bytes);
     close(dir);
     return listener;
+}
+
+int kli_listener_probe(const char *path, char *why, size_t why_bytes)
+{
+    struct sockaddr_un address;
+    int err = check_address(path, &address, why, why_bytes);
+    bool stale;
+    int dir;
+
+    if (err)
+        return err;
+    dir = folder_open(path, why, why_bytes);
+    if (dir < 0)
+        return dir;
+    close(dir);
+    return look(path, &stale, why, why_bytes);
 }
 
 void kli_listener_close(int listener, const char *path, dev_t dev, ino_t ino)

@@ -11,6 +11,9 @@
  * error as kli_control_start, with why in words.  dev and ino name the file. */
 int kli_listener_open(const char *path, dev_t *dev, ino_t *ino, char *why, size_t why_bytes);
 
+/* Could one be opened there?  Changes nothing. */
+int kli_listener_probe(const char *path, char *why, size_t why_bytes);
+
 /* Unlinks path if it is still that file, and closes the socket. */
 void kli_listener_close(int listener, const char *path, dev_t dev, ino_t ino);
 

@@ -62,23 +62,25 @@ static bool client_send(struct kli_client *client)
     return !client->last;
 }
 
+/* The reply as a line; NULL: no memory. */
+static char *reply_line(struct json_object *reply, size_t *len)
+{
+    const char *text = json_object_to_json_string_length(reply, JSON_C_TO_STRING_PLAIN, len);
+    char *line = text ? malloc(*len + 1) : NULL;
+
+    if (!line)
+        return NULL;
+    memcpy(line, text, *len);
+    line[(*len)++] = '\n';
+    return line;
+}
+
 /* Makes the reply the connection's output.  Takes the reply. */
 static bool client_reply(struct kli_client *client, struct json_object *reply, int fd)
 {
-    size_t len = 0;
-    const char *text = NULL;
-
-    if (reply)
-        text = json_object_to_json_string_length(reply, JSON_C_TO_STRING_PLAIN, &len);
-    if (text)
-        client->out = malloc(len + 1);
-    if (client->out) {
-        memcpy(client->out, text, len);
-        client->out[len] = '\n';
-        client->out_len = len + 1;
-        client->out_sent = 0;
-        client->out_fd = fd;
-    }
+    client->out = reply ? reply_line(reply, &client->out_len) : NULL;
+    client->out_sent = 0;
+    client->out_fd = client->out ? fd : -1;
     json_object_put(reply);
     return client->out != NULL;
 }
@@ -253,6 +255,11 @@ int kli_control_start(const struct kli_control_config *config, struct kli_contro
     }
     *out = control;
     return 0;
+}
+
+int kli_control_probe(const char *path, char *why, size_t why_bytes)
+{
+    return kli_listener_probe(path, why, why_bytes);
 }
 
 void kli_control_stop(struct kli_control *control)

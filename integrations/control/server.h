@@ -30,6 +30,9 @@ struct kli_control_config {
 int kli_control_start(const struct kli_control_config *config, struct kli_control **control,
                       char *why, size_t why_bytes);
 
+/* Could a server start at path?  Changes nothing.  Errors and why as above. */
+int kli_control_probe(const char *path, char *why, size_t why_bytes);
+
 /* Ends every connection and every lease, lends the zone its blocks again,
  * unlinks the socket and joins the thread.  NULL is nothing. */
 void kli_control_stop(struct kli_control *control);

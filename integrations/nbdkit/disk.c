@@ -56,6 +56,12 @@ static int pool_check(const struct kli_params *params)
 int kli_disk_probe(const struct kli_params *params)
 {
     struct kl_linux_backing *backing;
+    char why[256];
+
+    if (params->control && kli_control_probe(params->control, why, sizeof(why)) != 0) {
+        nbdkit_error("control: %s", why);
+        return -1;
+    }
 
     if (backing_open(params, &backing) == -1)
         return -1;

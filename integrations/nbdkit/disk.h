@@ -16,8 +16,9 @@ struct kli_disk {
     struct kli_control *control;
 };
 
-/* Is there memory of the kind that is asked for?  Takes none.  To be called
- * while whoever started the server still listens to it. */
+/* Is there memory of the kind that is asked for, and a place for the control
+ * socket?  Takes neither.  To be called while whoever started the server still
+ * listens to it. */
 int kli_disk_probe(const struct kli_params *params);
 
 /* Everything, threads included, so only after the last fork.

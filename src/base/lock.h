@@ -41,10 +41,4 @@ void kli_lock_take(const struct kl_host *host, struct kli_lock *lock);
 bool kli_lock_try(const struct kl_host *host, struct kli_lock *lock);
 void kli_lock_drop(const struct kl_host *host, struct kli_lock *lock);
 
-/* Somebody waits for a lock that this thread holds. */
-static inline bool kli_lock_contended(struct kli_lock *lock)
-{
-    return atomic_load_explicit(&lock->word, memory_order_relaxed) == 2;
-}
-
 #endif

@@ -13,6 +13,8 @@
  */
 #include "frame/zone.h"
 
+static const uint64_t MAX_WAIT_NS = UINT64_C(2000000000);
+
 struct ask {
     unsigned order;
     unsigned owner;
@@ -125,25 +127,30 @@ static bool alloc_once(struct kl_zone *zone, const struct ask *ask, unsigned fla
 /* Waits until one who holds frames back lets go; false when there is nobody. */
 static bool wait_for_holds(struct kl_zone *zone, uint32_t ends)
 {
-    enum { BOUND_NS = 50 * 1000 * 1000 };
+    enum { NAP_NS = 50000000 }; /* frames may also become free without a word */
 
     if (atomic_load(&zone->holds) == 0)
         return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
     kli_count(zone, KLI_C_STALLS, 1);
-    zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, BOUND_NS);
+    zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
     return true;
 }
 
 static bool alloc_waiting(struct kl_zone *zone, const struct ask *ask, unsigned flags, uint32_t *nr)
 {
-    enum { MAX_WAITS = 40 };
+    const struct kl_host *host = &zone->host;
+    uint64_t since = 0;
 
-    for (int i = 0;; i++) {
+    for (;;) {
         uint32_t ends = atomic_load(&zone->hold_ends);
 
         if (alloc_once(zone, ask, flags, nr))
             return true;
-        if ((flags & (KL_NOWAIT | KL_ATOMIC)) || i == MAX_WAITS || !wait_for_holds(zone, ends))
+        if (flags & (KL_NOWAIT | KL_ATOMIC))
+            return false;
+        if (since == 0)
+            since = host->now_ns(host->ctx);
+        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(zone, ends))
             return false;
     }
 }

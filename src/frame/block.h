@@ -12,7 +12,7 @@
  *      ^   <---------    |  ^                                |        |
  *      |     unfence     '--' put, claim                     | settle | settle
  *      |                                                     v (ok)   v (failed)
- *      '----------------- absent, fenced <--- summon ---- absent    present
+ *      '----------------- absent, fenced <--- summon ---- absent    fenced
  *            settle
  *
  * Invariants
@@ -20,7 +20,9 @@
  *      lowers free and then sets bits, a free clears bits and then raises it.
  * (B2) hence free == all means: no allocation, and none on its way.
  * (B3) FENCED or ABSENT: free does not fall, but by the one who fenced it.
- * (B4) ABSENT: free is 0 and all bits are clear.
+ * (B4) ABSENT: free and stuck are 0 and all bits are clear.
+ * (B5) stuck is raised after a pin and lowered after an unpin: it may be too high
+ *      for a moment, also when the frame is gone by then.
  */
 #ifndef KLI_FRAME_BLOCK_H
 #define KLI_FRAME_BLOCK_H
@@ -114,10 +116,16 @@ static inline struct kli_step kli_b_claim(uint64_t w, uint64_t n)
     return KLI_STEP(w - n + n * KLI_B_STUCK);
 }
 
-/* An empty fenced block (all: its frames) loses its memory. (B2) */
+/* Is there nobody, and no unpin that has not been counted yet? (B2, B5) */
+static inline bool kli_b_empty(uint64_t w, uint64_t all)
+{
+    return kli_b_free(w) == all && kli_b_stuck(w) == 0;
+}
+
+/* An empty fenced block (all: its frames) loses its memory. */
 static inline struct kli_step kli_b_vacate(uint64_t w, uint64_t all)
 {
-    if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || kli_b_free(w) != all)
+    if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || !kli_b_empty(w, all))
         return KLI_REFUSED;
     return KLI_STEP(KLI_B_FENCED | KLI_B_ABSENT);
 }
@@ -129,12 +137,11 @@ static inline struct kli_step kli_b_summon(uint64_t w, uint64_t arg)
     return w == KLI_B_ABSENT ? KLI_STEP(w | KLI_B_FENCED) : KLI_REFUSED;
 }
 
-/* The end of vacate or summon: all frames are there (arg = all) or none (0). */
-static inline struct kli_step kli_b_settle(uint64_t w, uint64_t all)
+/* The end of vacate or summon; arg is the word that it becomes: all (memory came),
+ * ABSENT (it went, or did not come), FENCED | all (it did not go). */
+static inline struct kli_step kli_b_settle(uint64_t w, uint64_t next)
 {
-    if (w != (KLI_B_FENCED | KLI_B_ABSENT))
-        return KLI_REFUSED;
-    return KLI_STEP(all ? all : KLI_B_ABSENT);
+    return w == (KLI_B_FENCED | KLI_B_ABSENT) ? KLI_STEP(next) : KLI_REFUSED;
 }
 
 #endif

@@ -5,6 +5,10 @@
  * (O1) An owner's slot is not reused while a state word names it: unregister
  *      walks all words.  So whoever holds a lock or a reference on a frame may
  *      use its owner's callbacks without further ado.
+ * (O2) A leaving owner gets no new destinations, or one could appear behind the
+ *      walk.  Who reserved one looks at the owner again; mark and walk, word and
+ *      look are sequentially consistent, so that one of the two sees the other.
+ * (O3) Between prepare and finish nothing of the owner need be held: calls counts.
  */
 #include "frame/zone.h"
 
@@ -35,6 +39,15 @@ static unsigned free_slot(const struct kl_zone *zone)
     return 0;
 }
 
+static void copy_name(char *dst, size_t bytes, const char *src)
+{
+    size_t i = 0;
+
+    for (; src[i] && i + 1 < bytes; i++)
+        dst[i] = src[i];
+    dst[i] = '\0';
+}
+
 int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void *ctx,
                       kl_owner_id *owner)
 {
@@ -49,6 +62,7 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
     id = free_slot(zone);
     if (id) {
         zone->owner[id].ops = *ops;
+        copy_name(zone->owner[id].name, sizeof(zone->owner[id].name), ops->name);
         zone->owner[id].ctx = ctx;
         zone->owner[id].movable = has_all(ops);
         atomic_store(&zone->owner[id].used, REGISTERED);
@@ -60,19 +74,18 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
 
 bool kli_owner_is(const struct kl_zone *zone, unsigned id)
 {
-    return id > 0 && id < KLI_MAX_OWNERS &&
-           atomic_load_explicit(&zone->owner[id].used, memory_order_acquire) == REGISTERED;
+    return id > 0 && id < KLI_MAX_OWNERS && atomic_load(&zone->owner[id].used) == REGISTERED;
 }
 
-static bool has_frames(const struct kl_zone *zone, unsigned id)
+static bool is_busy(const struct kl_zone *zone, unsigned id)
 {
     for (uint32_t nr = 0; nr < zone->frames; nr++) {
-        uint64_t word = kli_state(zone, nr);
+        uint64_t word = atomic_load(&zone->frame[nr].state); /* O2 */
 
         if ((word & KLI_F_HEAD) && kli_f_owner(word) == id)
             return true;
     }
-    return false;
+    return atomic_load(&zone->owner[id].calls) > 0; /* O3 */
 }
 
 int kl_owner_unregister(struct kl_zone *zone, kl_owner_id owner)
@@ -83,7 +96,7 @@ int kl_owner_unregister(struct kl_zone *zone, kl_owner_id owner)
     if (owner.v == 0 || owner.v >= KLI_MAX_OWNERS ||
         !atomic_compare_exchange_strong(&zone->owner[owner.v].used, &registered, LEAVING))
         return -KL_EINVAL;
-    busy = has_frames(zone, owner.v); /* O1 */
+    busy = is_busy(zone, owner.v); /* O1 */
     atomic_store(&zone->owner[owner.v].used, busy ? REGISTERED : FREE);
     return busy ? -KL_EBUSY : 0;
 }
@@ -140,9 +153,10 @@ int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
 
 void kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src)
 {
-    uint64_t word = kli_state(zone, kl_pfn_nr(src));
+    unsigned order;
 
     KLI_REQUIRE(&zone->host, kli_pfn_ok(zone, dst) && kli_pfn_ok(zone, src));
+    order = kli_f_order(kli_state(zone, kl_pfn_nr(src)));
     memcpy(kli_addr(zone, kl_pfn_nr(dst)), kli_addr(zone, kl_pfn_nr(src)),
-           (size_t)1 << (zone->frame_shift + kli_f_order(word)));
+           (size_t)1 << (zone->frame_shift + order));
 }

@@ -52,10 +52,13 @@ void kli_hold(struct kl_zone *zone)
 
 void kli_let_go(struct kl_zone *zone, bool gained)
 {
-    atomic_fetch_sub(&zone->holds, 1);
-    if (gained)
+    bool last;
+
+    if (gained) /* before the hold ends, or somebody sees neither */
         atomic_fetch_add(&zone->hold_ends, 1);
-    zone->host.wake(zone->host.ctx, (const uint32_t *)&zone->hold_ends, true);
+    last = atomic_fetch_sub(&zone->holds, 1) == 1;
+    if (gained || last)
+        zone->host.wake(zone->host.ctx, (const uint32_t *)&zone->hold_ends, true);
 }
 
 static int backing_call(struct kl_zone *zone, uint32_t block,
@@ -66,13 +69,21 @@ static int backing_call(struct kl_zone *zone, uint32_t block,
     return call ? call(zone->backing.ctx, block * bytes, bytes) : 0;
 }
 
+/* Blocks that may still be populated. */
+uint32_t kli_populatable(struct kl_zone *zone)
+{
+    uint64_t budget = atomic_load(&zone->budget);
+
+    return zone->blocks - present_of(budget) - given_of(budget);
+}
+
 static int populate_entered(struct kl_zone *zone, uint32_t block)
 {
     int err;
 
     if (kli_apply(&zone->block[block], kli_b_summon, 0, NULL)) {
         err = backing_call(zone, block, zone->backing.populate);
-        kli_apply(&zone->block[block], kli_b_settle, err ? 0 : zone->block_frames, NULL);
+        kli_apply(&zone->block[block], kli_b_settle, err ? KLI_B_ABSENT : zone->block_frames, NULL);
     } else {
         err = -KL_EAGAIN;
     }
@@ -88,6 +99,8 @@ int kli_populate(struct kl_zone *zone, uint32_t block)
 {
     int err = -KL_ENOMEM;
 
+    if (kli_populatable(zone) == 0)
+        return err; /* who waits for memory is not woken for nothing */
     kli_hold(zone);
     if (kli_apply(&zone->budget, edge_enter, zone->blocks, NULL))
         err = populate_entered(zone, block);
@@ -112,14 +125,6 @@ bool kli_populate_one(struct kl_zone *zone, uint32_t *block)
     return false;
 }
 
-/* Blocks that may still be populated. */
-uint32_t kli_populatable(struct kl_zone *zone)
-{
-    uint64_t budget = atomic_load(&zone->budget);
-
-    return zone->blocks - present_of(budget) - given_of(budget);
-}
-
 /* Gives the memory of a fenced, empty block to the system; ends the fence.
  * On failure the block stays fenced and present. */
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
@@ -130,11 +135,9 @@ int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
     if (!kli_apply(&zone->block[block], kli_b_vacate, all, NULL))
         return -KL_EBUSY;
     err = backing_call(zone, block, zone->backing.release);
-    kli_apply(&zone->block[block], kli_b_settle, err ? all : 0, NULL);
-    if (err) {
-        kli_apply(&zone->block[block], kli_b_fence, 0, NULL);
+    kli_apply(&zone->block[block], kli_b_settle, err ? KLI_B_FENCED | all : KLI_B_ABSENT, NULL);
+    if (err)
         return err;
-    }
     kli_apply(&zone->budget, edge_leave, given, NULL);
     kli_count(zone, KLI_C_GIVEN, 1);
     return 0;
@@ -151,5 +154,9 @@ uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n)
 
 int kli_lend(struct kl_zone *zone, uint32_t n)
 {
-    return kli_apply(&zone->budget, edge_lend, n, NULL) ? 0 : -KL_EINVAL;
+    if (!kli_apply(&zone->budget, edge_lend, n, NULL))
+        return -KL_EINVAL;
+    kli_hold(zone); /* whoever waits looks again */
+    kli_let_go(zone, true);
+    return 0;
 }

@@ -35,8 +35,10 @@ enum kli_counter {
 };
 
 struct kli_owner {
-    _Atomic uint32_t used; /* 0 free, 1 registered, 2 leaving */
+    _Atomic uint32_t used;  /* 0 free, 1 registered, 2 leaving */
+    _Atomic uint32_t calls; /* prepares that have not had their finish */
     bool movable;
+    char name[32]; /* its own copy: read without any hold on the owner */
     struct kl_owner_ops ops;
     void *ctx;
 };

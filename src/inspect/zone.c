@@ -52,8 +52,7 @@ int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_
     if (!kli_owner_is(zone, owner.v))
         return -KL_ENOENT;
     *s = (struct kl_owner_stats){.size = sizeof(*s)};
-    for (size_t i = 0; i + 1 < sizeof(s->name) && zone->owner[owner.v].ops.name[i]; i++)
-        s->name[i] = zone->owner[owner.v].ops.name[i];
+    memcpy(s->name, zone->owner[owner.v].name, sizeof(s->name));
     for (uint32_t nr = 0; nr < zone->frames; nr++) {
         uint64_t word = kli_state(zone, nr);
         uint64_t n = UINT64_C(1) << kli_f_order(word);

@@ -131,6 +131,7 @@ static void avoid_culprit(struct kli_run *run, struct kli_avoid *avoid)
 static int contig_run(struct kli_run *run, kl_owner_id owner, uint32_t n, uint32_t align,
                       kl_pfn *first)
 {
+    enum { RELAX_LONG = 16 };
     struct kli_avoid avoid = {.n = 0};
     int err = -KL_EBUSY;
 
@@ -149,6 +150,8 @@ static int contig_run(struct kli_run *run, kl_owner_id owner, uint32_t n, uint32
         }
         if (err == -KL_ENOMEM)
             return err;
+        if (err == -KL_EAGAIN) /* somebody else's fence */
+            run->zone->host.relax(run->zone->host.ctx, RELAX_LONG + i);
         avoid_culprit(run, &avoid);
         run->report.culprit = (kl_pfn){0};
     }

@@ -78,7 +78,7 @@ static struct round one_round(struct kli_run *run, uint32_t nr, uint32_t end)
 static bool is_empty(const struct kl_zone *zone, uint32_t nr, uint32_t n)
 {
     if (n == zone->block_frames && nr % n == 0)
-        return kli_b_free(kli_block_word(zone, kli_block_of(zone, nr))) == n;
+        return kli_b_empty(kli_block_word(zone, kli_block_of(zone, nr)), n);
     return kli_bits_used(zone, nr, n) == 0;
 }
 

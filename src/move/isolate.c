@@ -59,6 +59,14 @@ static enum kli_found ask_owner(struct kli_run *run, uint32_t nr)
     return KLI_BUSY;
 }
 
+/* Not while it is leaving: its walk may be past the destination. (owner.c, O2) */
+static bool owner_stays(struct kl_zone *zone, uint32_t dst)
+{
+    uint64_t word = atomic_fetch_or(&zone->frame[dst].state, 0); /* the store, in order */
+
+    return kli_owner_is(zone, kli_f_owner(word));
+}
+
 /* With a reference held: everything up to the mark. */
 static enum kli_found isolate_held(struct kli_run *run, uint32_t nr, struct kl_move *move)
 {
@@ -73,7 +81,7 @@ static enum kli_found isolate_held(struct kli_run *run, uint32_t nr, struct kl_m
         return KLI_NO_ROOM;
     *move = (struct kl_move){.dst = kli_pfn(zone, dst), .src = kli_pfn(zone, nr)};
     found = KLI_BUSY;
-    if (kli_lock_frame(zone, nr, run->mode)) {
+    if (owner_stays(zone, dst) && kli_lock_frame(zone, nr, run->mode)) {
         found = ask_owner(run, nr);
         kli_settle(zone, nr, kli_f_unlock, 0);
     }

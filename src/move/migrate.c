@@ -32,10 +32,8 @@ static const struct kli_owner *owner_of(struct kl_zone *zone, kl_pfn pfn)
     return kli_owner(zone, kli_f_owner(kli_state(zone, kl_pfn_nr(pfn))));
 }
 
-/* The end of an isolation: the source is locked, and unlocked and put here. */
-static void end_isolation(struct kl_zone *zone, uint32_t src, kli_edge *edge)
+static void unlock_and_put(struct kl_zone *zone, uint32_t src)
 {
-    KLI_REQUIRE(&zone->host, kli_apply(&zone->frame[src].state, edge, 0, NULL));
     kli_settle(zone, src, kli_f_unlock, 0);
     kli_settle(zone, src, kli_f_put, 0);
 }
@@ -54,7 +52,8 @@ static void put_back_locked(struct kli_run *run, const struct kl_move *move)
         run->report.freed++;
     }
     kli_drop_target(zone, move->dst);
-    end_isolation(zone, src, kli_f_release);
+    KLI_REQUIRE(&zone->host, kli_apply(&zone->frame[src].state, kli_f_release, 0, NULL));
+    unlock_and_put(zone, src);
 }
 
 /* Owners hold a frame's lock for moments only, so this wait ends. */
@@ -68,34 +67,39 @@ static void put_back(struct kli_run *run, const struct kl_move *move)
     put_back_locked(run, move);
 }
 
-/* Contents and identity are in dst: it goes on as the owner's frame. */
-static void commit(struct kli_run *run, const struct kl_move *move)
+/* Contents and identity are in dst: it goes on as the owner's frame.  false: the
+ * owner freed src in the meantime, and that is what happened to it. */
+static bool commit(struct kli_run *run, const struct kl_move *move)
 {
     struct kl_zone *zone = run->zone;
     uint32_t src = kl_pfn_nr(move->src), dst = kl_pfn_nr(move->dst);
 
+    if (!kli_apply(&zone->frame[src].state, kli_f_moved, 0, NULL))
+        return false;
     atomic_store_explicit(&zone->frame[src].priv, 0, memory_order_relaxed);
     KLI_REQUIRE(&zone->host, kli_settle(zone, dst, kli_f_publish, 0));
-    end_isolation(zone, src, kli_f_moved);
+    unlock_and_put(zone, src);
     run->report.migrated++;
+    return true;
 }
 
 static enum kli_found conclude(struct kli_run *run, const struct kl_move *move)
 {
     uint32_t src = kl_pfn_nr(move->src);
-    uint64_t word = kli_state(run->zone, src);
-    bool freed = !(word & KLI_F_MOVABLE), again = move->result == -KL_EAGAIN;
+    bool again = move->result == -KL_EAGAIN;
+    uint64_t word;
 
-    if (move->result == 0 && !freed) {
-        commit(run, move);
+    KLI_REQUIRE(&run->zone->host, move->result != KL_PENDING);
+    if (move->result == 0 && commit(run, move))
         return KLI_ISOLATED;
-    }
-    if (!freed && !again) {
+    word = kli_state(run->zone, src);
+    again |= !(word & KLI_F_MOVABLE); /* freed: nothing has failed */
+    if (!again) {
         run->report.failed++;
         kli_blame(run, src, word);
     }
     put_back_locked(run, move);
-    return freed || again ? KLI_BUSY : KLI_STUCK;
+    return again ? KLI_BUSY : KLI_STUCK;
 }
 
 static void call_migrate(struct kli_run *run, const struct kli_owner *owner, struct kl_move *moves,
@@ -154,25 +158,42 @@ static enum kli_found migrate_prepared(struct kli_run *run, const struct kli_own
     return found;
 }
 
+static void put_back_all(struct kli_run *run, const struct kl_move *moves, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        put_back(run, &moves[i]);
+}
+
+/* With prepare and finish around.  The owner is counted in while its frames are
+ * isolated, and out when finish is done. (owner.c, O3) */
+static enum kli_found migrate_with_prepare(struct kli_run *run, struct kli_owner *owner,
+                                           struct kl_move *moves, size_t n)
+{
+    enum kli_found found = KLI_BUSY;
+    kl_pfn frames[KLI_BATCH];
+
+    for (size_t i = 0; i < n; i++)
+        frames[i] = moves[i].src;
+    atomic_fetch_add(&owner->calls, 1);
+    if (owner->ops.prepare(owner->ctx, frames, n, run->mode) < 0) {
+        put_back_all(run, moves, n);
+    } else {
+        found = migrate_prepared(run, owner, moves, n);
+        owner->ops.finish(owner->ctx, frames, n);
+    }
+    atomic_fetch_sub(&owner->calls, 1);
+    return found;
+}
+
 /* The frames of one owner. */
 static enum kli_found migrate_group(struct kli_run *run, struct kl_move *moves, size_t n)
 {
-    const struct kli_owner *owner = owner_of(run->zone, moves[0].dst);
-    kl_pfn frames[KLI_BATCH];
-    enum kli_found found;
+    uint64_t word = kli_state(run->zone, kl_pfn_nr(moves[0].dst));
+    struct kli_owner *owner = &run->zone->owner[kli_f_owner(word)];
 
-    if (!owner->ops.prepare)
-        return migrate_prepared(run, owner, moves, n);
-    for (size_t i = 0; i < n; i++)
-        frames[i] = moves[i].src;
-    if (owner->ops.prepare(owner->ctx, frames, n, run->mode) < 0) {
-        for (size_t i = 0; i < n; i++)
-            put_back(run, &moves[i]);
-        return KLI_BUSY;
-    }
-    found = migrate_prepared(run, owner, moves, n);
-    owner->ops.finish(owner->ctx, frames, n);
-    return found;
+    if (owner->ops.prepare)
+        return migrate_with_prepare(run, owner, moves, n);
+    return migrate_prepared(run, owner, moves, n);
 }
 
 enum kli_found kli_migrate(struct kli_run *run, struct kl_move *moves, size_t n)

@@ -39,26 +39,17 @@ void kli_run_end(struct kli_run *run, struct kl_report *report)
         *report = run->report;
 }
 
-static void copy_name(char *dst, size_t bytes, const char *src)
-{
-    size_t i = 0;
-
-    for (; src[i] && i + 1 < bytes; i++)
-        dst[i] = src[i];
-    dst[i] = '\0';
-}
-
 /* The first frame that could not be moved is the one that is reported. */
 void kli_blame(struct kli_run *run, uint32_t nr, uint64_t word)
 {
-    const struct kli_owner *owner = kli_owner(run->zone, kli_f_owner(word));
+    unsigned owner = kli_f_owner(word);
 
     if (run->report.culprit.v || !(word & KLI_F_HEAD))
         return;
     run->report.culprit = kli_pfn(run->zone, nr);
-    run->report.culprit_owner = (kl_owner_id){(uint16_t)kli_f_owner(word)};
-    if (kli_owner_is(run->zone, kli_f_owner(word)))
-        copy_name(run->report.culprit_name, sizeof(run->report.culprit_name), owner->ops.name);
+    run->report.culprit_owner = (kl_owner_id){(uint16_t)owner};
+    memcpy(run->report.culprit_name, kli_owner(run->zone, owner)->name,
+           sizeof(run->report.culprit_name));
 }
 
 /* Blames a stuck frame of the block, if there is one. */

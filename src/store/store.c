@@ -135,10 +135,9 @@ int kl_store_read(struct kl_store *store, uint64_t block, uint32_t offset, void 
     return err;
 }
 
-/* The word `old` is out, `word` is in. */
-static void swapped(struct kl_store *store, uint64_t old, uint64_t word)
+/* The word is out. (S2: what comes in was counted before) */
+static void swapped_out(struct kl_store *store, uint64_t old)
 {
-    store_count(store, word, 1);
     store_count(store, old, -1);
     store_drop(store, old);
 }
@@ -151,8 +150,9 @@ static int write_whole(struct kl_store *store, struct store_context *context, ui
 
     if (err)
         return err;
+    store_count(store, word, 1);
     old = atomic_exchange_explicit(&store->table[block], word, memory_order_acq_rel);
-    swapped(store, old, word);
+    swapped_out(store, old);
     return 0;
 }
 
@@ -173,12 +173,13 @@ static int write_part(struct kl_store *store, struct store_context *context, uin
         err = store_make(store, context, context->plain, &word);
         if (err)
             return err;
+        store_count(store, word, 1);
         if (atomic_compare_exchange_strong_explicit(&store->table[block], &old, word,
                                                     memory_order_acq_rel, memory_order_relaxed)) {
-            swapped(store, old, word);
+            swapped_out(store, old);
             return 0;
         }
-        store_drop(store, word); /* somebody wrote it meanwhile: on top of that */
+        swapped_out(store, word); /* somebody wrote it meanwhile: on top of that */
     }
 }
 
@@ -223,7 +224,7 @@ int kl_store_discard(struct kl_store *store, uint64_t block, uint32_t offset, ui
     if (len < store->block_bytes)
         return write_any(store, block, offset, NULL, len);
     old = atomic_exchange_explicit(&store->table[block], 0, memory_order_acq_rel);
-    swapped(store, old, 0);
+    swapped_out(store, old);
     return 0;
 }
 

@@ -8,7 +8,8 @@
  *
  * (S1) An object is named by at most one word, and by one from its swap in to its
  *      swap out.
- * (S2) The counts by kind change with the swap that they are about.
+ * (S2) The counts by kind are never below what is there: up before a swap in, down
+ *      after a swap out.
  */
 #ifndef KLI_STORE_STORE_H
 #define KLI_STORE_STORE_H

@@ -19,7 +19,8 @@
  *
  * (E1) Only the claimer changes the place.  (E2) A free entry belongs to the
  * handles lock.  (E3) A handle is valid while its generation is the entry's and
- * the entry is neither free nor DYING.
+ * the entry is neither free nor DYING, and has a place: one that was never used is
+ * all zero, one that was not placed yet has none.
  */
 #ifndef KLI_ZS_ENTRY_H
 #define KLI_ZS_ENTRY_H
@@ -61,7 +62,8 @@ static inline uint64_t zs_e_with_pins(uint64_t e, uint64_t pins)
 /* Is a handle of this generation valid? (E3) */
 static inline bool zs_e_valid(uint64_t e, uint64_t generation)
 {
-    return zs_e_generation(e) == generation && !(e & ZS_E_DYING) && zs_e_pins(e) != ZS_PINS_FREE;
+    return zs_e_generation(e) == generation && !(e & ZS_E_DYING) && zs_e_pins(e) != ZS_PINS_FREE &&
+           zs_e_page(e) != 0;
 }
 
 static inline struct kli_step zs_e_pin(uint64_t e, uint64_t generation)

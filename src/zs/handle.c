@@ -24,6 +24,8 @@ int zs_handle_new(struct kl_zs *pool, uint32_t *index)
         entry = entry_at(pool, *index);
         pool->handle_first = zs_e_page(atomic_load_explicit(entry, memory_order_relaxed));
         kli_apply(entry, zs_e_new, 0, NULL);
+    } else if (pool->handles.used == ZS_MAX_HANDLES) {
+        err = -KL_ENOMEM;
     } else {
         err = zs_table_grow(pool, &pool->handles, 1, index);
         if (err == 0)

@@ -3,7 +3,8 @@
  *
  * The frame is locked by the framework in all three, and movable: its private word
  * names a descriptor that is in use (Z2).  With readers inside a migration gives
- * way; async mode never waits, not even for the class lock.
+ * way.  In async mode isolation only tries the class lock; the end of an isolation
+ * takes it, for moments.
  */
 #include "zs/zs.h"
 

@@ -235,13 +235,14 @@ static void unpin(struct kl_zs *pool, uint32_t index, uint64_t e)
         zs_object_gone(pool, index);
 }
 
-/* Reads and writes retry a full pin count: it is somebody's moment. */
+/* Reads and writes retry a full pin count, for a while: most pins are short. */
 static int pin_patiently(struct kl_zs *pool, kl_handle handle, uint64_t *e)
 {
+    enum { ROUNDS = 100 };
     int err;
 
-    for (unsigned round = 0; (err = pin(pool, handle, e)) == -KL_EAGAIN; round++)
-        pool->host.relax(pool->host.ctx, round);
+    for (unsigned i = 0; (err = pin(pool, handle, e)) == -KL_EAGAIN && i < ROUNDS; i++)
+        pool->host.relax(pool->host.ctx, i);
     return err;
 }
 
@@ -324,4 +325,5 @@ void *kl_zs_run(const struct kl_zs_pin *p, size_t offset, size_t *len)
 void kl_zs_end(struct kl_zs_pin *p)
 {
     unpin(p->pool, handle_index(p->handle), p->priv[0]);
+    zs_drain_deferred(p->pool);
 }

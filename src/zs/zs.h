@@ -56,6 +56,7 @@ enum {
     ZS_FULL = 11,
     ZS_CHUNKS = 20,
     ZS_CHUNK0_LOG2 = 10, /* chunk i has 2^(10 + i) elements */
+    ZS_MAX_HANDLES = 1 << 28,
 };
 
 #define ZS_WRITER    UINT32_C(0x80000000)

@@ -195,14 +195,27 @@ static int page_new(struct kl_zs *pool, struct zs_class *class, unsigned flags,
     return err;
 }
 
+/* Never over the limit, not even for a moment: others would be refused. */
+static bool charge(struct kl_zs *pool, uint32_t chain)
+{
+    uint64_t frames = atomic_load(&pool->frames);
+
+    do {
+        if (chain > pool->limit_frames || frames > pool->limit_frames - chain)
+            return false;
+    } while (!atomic_compare_exchange_weak(&pool->frames, &frames, frames + chain));
+    return true;
+}
+
 /* A new zspage, filed as empty.  No lock is held. */
 int zs_page_create(struct kl_zs *pool, struct zs_class *class, unsigned flags)
 {
     struct zspage *page;
-    int err = -KL_ENOSPC;
+    int err;
 
-    if (atomic_fetch_add(&pool->frames, class->chain) + class->chain <= pool->limit_frames)
-        err = page_new(pool, class, flags, &page);
+    if (!charge(pool, class->chain))
+        return -KL_ENOSPC;
+    err = page_new(pool, class, flags, &page);
     if (err) {
         atomic_fetch_sub(&pool->frames, class->chain);
         return err;

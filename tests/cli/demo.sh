@@ -43,4 +43,4 @@ interrupt() {
 interrupt TERM 143 'Huge pages'
 interrupt TERM 143 'is ready'
 interrupt HUP 129 'tar of /usr'
-interrupt TERM 143 'fio writes and verifies'
+interrupt TERM 143 'a random 40 %'

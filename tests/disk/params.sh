@@ -77,13 +77,15 @@ for good in size=1 size=511 size=64M 64M; do
 done
 accepted size=1T memory=2M block=64K compress=zstd:19 limit=4K auto-compact=off
 accepted size=10M compress=zstd:-7 backing=memfd populate=true control="$control"
-[ ! -e "$control" ] || fail "the control socket is left behind"
+unlinked() { [ ! -e "$control" ]; }
+wait_for 20 unlinked || fail "the control socket is left behind"
 
 # A server that answers on the control socket keeps it.
 disk_start size=4M
-if timeout 20 nbdkit -U - "$KLOTSKI_PLUGIN" 4M control="$control" --run true 2>"$work/second"; then
-    fail "two servers on one control socket"
-fi
+status=0
+timeout 20 nbdkit -f -U "$work/second.nbd" "$KLOTSKI_PLUGIN" 4M control="$control" \
+    2>"$work/second" || status=$?
+if [ $status -eq 0 ] || [ $status -ge 124 ]; then fail "two servers on one socket ($status)"; fi
 grep -q 'using this socket' "$work/second" || fail "not clear: $(cat "$work/second")"
 [ -S "$control" ] || fail "the first server's socket was unlinked"
 disk_stop

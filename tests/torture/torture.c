@@ -6,8 +6,8 @@
  *   items     a thread allocates, frees and pins frames of a test owner, which
  *             refuses, is busy and fails at random, in all three kinds
  *   shaker    moves single blocks' frames; faults are injected as it goes
- *   taker     takes blocks from the system's side, lends them, compacts, takes
- *             contiguous ranges
+ *   takers    two threads take blocks from the system's side, lend them, compact,
+ *             take contiguous ranges
  *   compactor moves objects
  *
  * Every content is checked whenever it is looked at; at the end every module's
@@ -241,11 +241,10 @@ static void take_range(kl_owner_id owner, struct rng *rng, enum kl_mode mode)
 
 static void *taker(void *arg)
 {
-    struct rng rng = rng_new(400);
+    struct rng rng = rng_new(400 + (uintptr_t)arg);
     kl_owner_id owner;
     uint32_t held = 0;
 
-    (void)arg;
     kl_owner_register(f.zone, NULL, NULL, &owner);
     while (running()) {
         enum kl_mode mode = (enum kl_mode)rng_below(&rng, 3);
@@ -273,6 +272,8 @@ static void *taker(void *arg)
         }
         add(&r);
     }
+    if (held > 0)
+        expect(kl_zone_lend(f.zone, held) == 0, "what was taken can't be lent");
     expect(kl_owner_unregister(f.zone, owner) == 0, "a range was left");
     return NULL;
 }
@@ -327,8 +328,8 @@ static void close_all(void)
 
 static void everything_at_once(void **state)
 {
-    static void *(*const bodies[])(void *) = {objects, objects, blocks, blocks,
-                                              items,   shaker,  taker,  compactor};
+    static void *(*const bodies[])(void *) = {objects, objects, blocks, blocks,   items,
+                                              shaker,  taker,   taker,  compactor};
     enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
     const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
     struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};

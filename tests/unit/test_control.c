@@ -699,6 +699,7 @@ static void test_second_server_refused(void **state)
 
     assert_int_equal(kli_control_start(&config, &second, why, sizeof(why)), -KL_EEXIST);
     assert_non_null(strstr(why, disk->path));
+    assert_int_equal(kli_control_probe(disk->path, why, sizeof(why)), -KL_EEXIST);
     close(join(disk)); /* the first one still answers */
     snprintf(path, sizeof(path), "%s/file", disk->dir);
     file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
@@ -711,6 +712,7 @@ static void test_second_server_refused(void **state)
     config.path = "/nonexistent/disk.ctl";
     assert_int_equal(kli_control_start(&config, &second, why, sizeof(why)), -KL_EIO);
     assert_non_null(strstr(why, "/nonexistent"));
+    assert_int_equal(kli_control_probe(config.path, why, sizeof(why)), -KL_EIO);
     assert_null(second);
 }
 
@@ -728,7 +730,8 @@ static void test_stale_socket_replaced(void **state)
     dead = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(dead, (struct sockaddr *)&address, sizeof(address)), 0);
     close(dead);
-    assert_int_equal(access(disk->path, F_OK), 0);
+    assert_int_equal(kli_control_probe(disk->path, why, sizeof(why)), 0);
+    assert_int_equal(access(disk->path, F_OK), 0); /* a look changes nothing */
     assert_int_equal(control_start(disk, why, sizeof(why)), 0);
     close(join(disk));
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Zone and frames: shapes, orders, kinds, bad input, memory of the system's. */
-#include "frame/block.h"
-#include "frame/state.h"
+#include "frame/zone.h"
 #include "support/mover.h"
 
 #include <string.h>
+#include <time.h>
 
 static kl_owner_id plain_owner(struct kl_zone *zone)
 {
@@ -293,6 +293,47 @@ static void nobody_is_refused_while_memory_comes(void **state)
     }
 }
 
+/* A long give-back that fails in the end: everybody who waits for it gets a frame
+ * then.  Waiters once woke one another until all of them had given up. */
+static void *wait_for_a_frame(void *arg)
+{
+    kl_pfn *pfn = arg;
+
+    atomic_fetch_add(&refused, kl_frame_alloc(crowded, 0, crowd, 0, pfn) != 0);
+    return NULL;
+}
+
+static void waiters_wait_for_the_end(void **state)
+{
+    struct timespec nap = {.tv_nsec = 300000000};
+    struct fixture f;
+    pthread_t thread[8];
+    kl_pfn pfn[8];
+
+    (void)state;
+    fixture_open(&f, 2, 6, 0);
+    crowded = f.zone;
+    crowd = plain_owner(f.zone);
+    assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, NULL), 0);
+    assert_int_equal(kl_frame_alloc(f.zone, 0, crowd, 0, &pfn[0]), 0);
+    assert_int_equal(kl_frame_free(f.zone, crowd, pfn[0]), 0);
+    kli_hold(f.zone); /* what a run does */
+    assert_true(kli_apply(&f.zone->block[0], kli_b_fence, 0, NULL));
+    for (int t = 0; t < 8; t++)
+        pthread_create(&thread[t], NULL, wait_for_a_frame, &pfn[t]);
+    nanosleep(&nap, NULL);
+    assert_true(kli_apply(&f.zone->block[0], kli_b_unfence, 0, NULL));
+    kli_let_go(f.zone, true);
+    for (int t = 0; t < 8; t++)
+        pthread_join(thread[t], NULL);
+    assert_int_equal(refused, 0);
+    for (int t = 0; t < 8; t++)
+        assert_int_equal(kl_frame_free(f.zone, crowd, pfn[t]), 0);
+    assert_int_equal(kl_owner_unregister(f.zone, crowd), 0);
+    assert_int_equal(kl_zone_lend(f.zone, 1), 0);
+    fixture_close(&f);
+}
+
 /* Edges of the state word, one by one. */
 static void edges_of_a_frame(void **state)
 {
@@ -343,10 +384,14 @@ static void edges_of_a_block(void **state)
     assert_false(kli_b_reserve(w, ask).ok); /* B3 */
     assert_false(kli_b_vacate(w, 64).ok);
     w = kli_b_put(w, 4 | 4 * KLI_B_STUCK).next;
+    assert_false(kli_b_vacate(w + KLI_B_STUCK, 64).ok); /* B5: an unpin to come */
     w = kli_b_vacate(w, 64).next;
     assert_int_equal(kli_b_free(w), 0); /* B4 */
     assert_false(kli_b_summon(w, 0).ok);
-    w = kli_b_settle(w, 0).next;
+    w = kli_b_settle(w, KLI_B_FENCED | 64).next; /* the memory did not go */
+    assert_false(kli_b_fence(w, 0).ok);          /* it is still ours */
+    w = kli_b_vacate(w, 64).next;
+    w = kli_b_settle(w, KLI_B_ABSENT).next;
     assert_false(kli_b_fence(w, 0).ok);
     w = kli_b_summon(w, 0).next;
     assert_int_equal(kli_b_settle(w, 64).next, 64);
@@ -364,6 +409,7 @@ int main(void)
         cmocka_unit_test(populate_fails_cleanly),
         cmocka_unit_test(creation_fails_cleanly),
         cmocka_unit_test(nobody_is_refused_while_memory_comes),
+        cmocka_unit_test(waiters_wait_for_the_end),
         cmocka_unit_test(edges_of_a_frame),
         cmocka_unit_test(edges_of_a_block),
     };

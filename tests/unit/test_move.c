@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Owners, migration, compaction, giving back, contiguous ranges. */
 #include "support/mover.h"
+#include "support/shake.h"
 
 #include <string.h>
+#include <time.h>
 
 static struct mover m;
 
@@ -454,6 +456,216 @@ static void freed_before_it_is_published(void **state)
     fixture_close(&f);
 }
 
+/* The owner frees the source, with a pfn that it read a moment ago, while its
+ * migrate is under way: freed is what happened, and nothing breaks. */
+static int migrate_a_freed_one(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
+{
+    (void)ctx, (void)dst, (void)mode;
+    assert_int_equal(kl_frame_free(freeing_zone, freeing_owner, src), 0);
+    return 0;
+}
+
+static void freed_under_its_migrate(void **state)
+{
+    struct kl_owner_ops ops = {.size = sizeof(ops),
+                               .name = "careless",
+                               .isolate = isolate_always,
+                               .migrate = migrate_a_freed_one,
+                               .putback = late_putback};
+    struct kl_report r = {.size = sizeof(r)};
+    struct fixture f;
+    kl_pfn pfn;
+
+    (void)state;
+    fixture_open(&f, 2, 6, KL_ZONE_POPULATE);
+    freeing_zone = f.zone;
+    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &freeing_owner), 0);
+    for (unsigned i = 0; i < 128; i++)
+        assert_int_equal(kl_frame_alloc(f.zone, 0, freeing_owner, KL_MOVABLE, &pfn), 0);
+    for (uint32_t nr = 0; nr < 100; nr += nr == 31 ? 33 : 1) /* leaves 32 and 28 */
+        assert_int_equal(kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr)), 0);
+    late_callbacks = 0;
+    assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, &r), 0);
+    assert_int_equal(r.freed, 28);
+    assert_int_equal(r.failed + r.put_back + r.migrated, 0);
+    assert_int_equal(late_callbacks, 0);
+    assert_zone_ok(f.zone);
+    for (uint32_t nr = 0; nr < 128; nr++)
+        (void)kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr));
+    assert_int_equal(kl_owner_unregister(f.zone, freeing_owner), 0);
+    fixture_close(&f);
+}
+
+/* An owner whose finish is still to come can't leave, though it has no frame. */
+static int leave_result;
+
+static void *try_to_leave(void *arg)
+{
+    (void)arg;
+    for (uint32_t nr = 0; nr < 128; nr++)
+        (void)kl_frame_free(freeing_zone, freeing_owner, kl_zone_pfn(freeing_zone, nr));
+    leave_result = kl_owner_unregister(freeing_zone, freeing_owner);
+    return NULL;
+}
+
+static int copy_it(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
+{
+    (void)ctx, (void)mode;
+    kl_frame_copy(freeing_zone, dst, src);
+    return 0;
+}
+
+static int prepare_nothing(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode)
+{
+    (void)ctx, (void)frames, (void)n, (void)mode;
+    return 0;
+}
+
+static void finish_late(void *ctx, const kl_pfn *frames, size_t n)
+{
+    pthread_t thread;
+
+    (void)ctx, (void)frames, (void)n;
+    pthread_create(&thread, NULL, try_to_leave, NULL);
+    pthread_join(thread, NULL);
+}
+
+static void no_leaving_before_finish(void **state)
+{
+    struct kl_owner_ops ops = {.size = sizeof(ops),
+                               .name = "leaving",
+                               .isolate = isolate_always,
+                               .migrate = copy_it,
+                               .putback = late_putback,
+                               .prepare = prepare_nothing,
+                               .finish = finish_late};
+    struct fixture f;
+    kl_pfn pfn;
+
+    (void)state;
+    fixture_open(&f, 2, 6, KL_ZONE_POPULATE);
+    freeing_zone = f.zone;
+    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &freeing_owner), 0);
+    for (unsigned i = 0; i < 128; i++)
+        assert_int_equal(kl_frame_alloc(f.zone, 0, freeing_owner, KL_MOVABLE, &pfn), 0);
+    for (uint32_t nr = 0; nr < 126; nr += nr == 59 ? 5 : 1) /* leaves 4 and 2 */
+        assert_int_equal(kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr)), 0);
+    leave_result = 1;
+    assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, NULL), 0);
+    assert_int_equal(leave_result, -KL_EBUSY);
+    assert_int_equal(kl_owner_unregister(f.zone, freeing_owner), 0);
+    fixture_close(&f);
+}
+
+/* An owner with one frame, which moves to and fro: it is never told that it has
+ * none.  (The walk over the words could be passed by the frame.) */
+static atomic_bool shaking;
+
+static void *shake_on(void *arg)
+{
+    struct kl_report r = {.size = sizeof(r)};
+
+    (void)arg;
+    while (atomic_load(&shaking)) {
+        shake_block(freeing_zone, 0, KL_SYNC, &r);
+        shake_block(freeing_zone, 1, KL_SYNC, &r);
+    }
+    return NULL;
+}
+
+static void no_leaving_with_a_moving_frame(void **state)
+{
+    struct kl_owner_ops ops = {.size = sizeof(ops),
+                               .name = "moving",
+                               .isolate = isolate_always,
+                               .migrate = copy_it,
+                               .putback = late_putback};
+    struct fixture f;
+    pthread_t thread;
+    kl_pfn pfn;
+
+    (void)state;
+    fixture_open(&f, 2, 6, KL_ZONE_POPULATE);
+    freeing_zone = f.zone;
+    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &freeing_owner), 0);
+    assert_int_equal(kl_frame_alloc(f.zone, 0, freeing_owner, KL_MOVABLE, &pfn), 0);
+    atomic_store(&shaking, true);
+    pthread_create(&thread, NULL, shake_on, NULL);
+    for (int i = 0; i < 200000; i++) {
+        if (kl_owner_unregister(f.zone, freeing_owner) != -KL_EBUSY)
+            fail_msg("left with a frame, at try %d", i);
+    }
+    atomic_store(&shaking, false);
+    pthread_join(thread, NULL);
+    for (uint32_t nr = 0; nr < 128; nr++)
+        (void)kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr));
+    assert_int_equal(kl_owner_unregister(f.zone, freeing_owner), 0);
+    fixture_close(&f);
+}
+
+/* Two at a time whose memory will not go: each lifts its own fences only. */
+static void *give_and_lend(void *arg)
+{
+    struct fixture *f = arg;
+
+    while (atomic_load(&shaking)) {
+        fault_set(FAULT_RELEASE, 1);
+        if (kl_zone_give_back(f->zone, 2, KL_SYNC, NULL) == 0)
+            (void)kl_zone_lend(f->zone, 2);
+        (void)kl_zone_trim(f->zone, 0);
+    }
+    return NULL;
+}
+
+static void failed_releases_keep_their_fences(void **state)
+{
+    struct timespec nap = {.tv_nsec = 400000000};
+    pthread_t thread[3];
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 6, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    scatter(&f, 8);
+    atomic_store(&shaking, true);
+    for (int i = 0; i < 3; i++)
+        pthread_create(&thread[i], NULL, give_and_lend, &f);
+    nanosleep(&nap, NULL);
+    atomic_store(&shaking, false);
+    for (int i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+    fault_set(FAULT_RELEASE, 0);
+    assert_zone_ok(f.zone);
+    all_right(384);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* The name is the library's own: the owner's may go as soon as it is registered. */
+static void names_are_copied(void **state)
+{
+    char *name = strdup("a name that is longer than what is kept of it");
+    struct kl_owner_ops ops = {.size = sizeof(ops), .name = name};
+    struct kl_report r = {.size = sizeof(r)};
+    struct kl_owner_stats s = {.size = sizeof(s)};
+    struct fixture f;
+    kl_owner_id owner;
+    kl_pfn pfn;
+
+    (void)state;
+    fixture_open(&f, 1, 6, KL_ZONE_POPULATE);
+    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &owner), 0);
+    free(name);
+    assert_int_equal(kl_frame_alloc(f.zone, 0, owner, 0, &pfn), 0);
+    assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, &r), -KL_EBUSY);
+    assert_string_equal(r.culprit_name, "a name that is longer than what");
+    assert_int_equal(kl_owner_get_stats(f.zone, owner, &s), 0);
+    assert_string_equal(s.name, r.culprit_name);
+    assert_int_equal(kl_frame_free(f.zone, owner, pfn), 0);
+    assert_int_equal(kl_owner_unregister(f.zone, owner), 0);
+    fixture_close(&f);
+}
+
 static void owners_are_checked(void **state)
 {
     struct kl_owner_ops ops = {.size = sizeof(ops), .name = "half", .migrate = late_migrate};
@@ -494,6 +706,11 @@ int main(void)
         cmocka_unit_test(higher_orders_move),
         cmocka_unit_test(freed_while_isolated),
         cmocka_unit_test(freed_before_it_is_published),
+        cmocka_unit_test(freed_under_its_migrate),
+        cmocka_unit_test(no_leaving_before_finish),
+        cmocka_unit_test(no_leaving_with_a_moving_frame),
+        cmocka_unit_test(failed_releases_keep_their_fences),
+        cmocka_unit_test(names_are_copied),
         cmocka_unit_test(owners_are_checked),
     };
 

@@ -96,6 +96,13 @@ static void refuses_bad_handles(void **state)
     assert_int_equal(kl_zs_free(pool, (kl_handle){~UINT64_C(0)}), -KL_ESTALE);
     assert_int_equal(kl_zs_free(pool, (kl_handle){h.v + (UINT64_C(1) << 32)}), -KL_ESTALE);
     assert_int_equal(kl_zs_free(pool, (kl_handle){h.v + (UINT64_C(99999) << 32)}), -KL_ESTALE);
+    for (uint64_t i = 0; i < 1024; i++) { /* entries that were never used */
+        kl_handle forged = {(i << 32) | (h.v & 0xffff)};
+
+        assert_int_equal(kl_zs_free(pool, forged), -KL_ESTALE);
+        assert_int_equal(kl_zs_read(pool, forged, 0, buf, 1), -KL_ESTALE);
+        assert_int_equal(kl_zs_write(pool, forged, 0, buf, 1), -KL_ESTALE);
+    }
     assert_int_equal(kl_zs_read(pool, h, 0, buf, 65), -KL_ERANGE);
     assert_int_equal(kl_zs_read(pool, h, 65, buf, 0), -KL_ERANGE);
     assert_int_equal(kl_zs_write(pool, h, 1, buf, SIZE_MAX), -KL_ERANGE);
@@ -122,6 +129,7 @@ static void begin_is_a_pin_that_nests(void **state)
     for (int i = 0; i < 61; i++)
         assert_int_equal(kl_zs_begin(pool, o.handle, &pin[i]), 0);
     assert_int_equal(kl_zs_begin(pool, o.handle, &pin[61]), -KL_EAGAIN);
+    assert_int_equal(kl_zs_read(pool, o.handle, 0, &len, 1), -KL_EAGAIN); /* not for ever */
     for (; kl_zs_run(&pin[0], at, &len) != NULL; at += len)
         assert_true(len > 0 && len <= 4096);
     assert_int_equal(at, pin[0].bytes);
@@ -218,6 +226,42 @@ static void the_limit_holds(void **state)
     assert_int_equal(s.frames, 8);
     assert_int_equal(kl_zs_free(pool, h), 0);
     assert_int_equal(kl_zs_malloc(pool, 4096, 0, &h), 0);
+    close_pool(&f, pool);
+}
+
+/* Somebody who asks for more than the limit does not make others fail. */
+static atomic_bool greedy;
+
+static void *ask_for_too_much(void *arg)
+{
+    kl_handle h;
+
+    while (atomic_load(&greedy)) {
+        if (kl_zs_malloc(arg, KL_ZS_MAX_SIZE, 0, &h) == 0)
+            abort();
+    }
+    return NULL;
+}
+
+static void the_limit_is_exact(void **state)
+{
+    struct kl_zs_config config = {.size = sizeof(config), .name = "small", .limit_frames = 8};
+    struct fixture f;
+    struct kl_zs *pool;
+    pthread_t thread;
+    kl_handle h;
+
+    (void)state;
+    fixture_open(&f, 4, 6, 0);
+    assert_int_equal(kl_zs_create(f.zone, &config, &pool), 0);
+    atomic_store(&greedy, true);
+    pthread_create(&thread, NULL, ask_for_too_much, pool);
+    for (int i = 0; i < 100000; i++) {
+        assert_int_equal(kl_zs_malloc(pool, 64, 0, &h), 0);
+        assert_int_equal(kl_zs_free(pool, h), 0);
+    }
+    atomic_store(&greedy, false);
+    pthread_join(thread, NULL);
     close_pool(&f, pool);
 }
 
@@ -480,6 +524,7 @@ int main(void)
         cmocka_unit_test(object_compaction),
         cmocka_unit_test(frames_move_under_objects),
         cmocka_unit_test(the_limit_holds),
+        cmocka_unit_test(the_limit_is_exact),
         cmocka_unit_test(failures_undo_themselves),
         cmocka_unit_test(readers_inside_make_migration_give_way),
         cmocka_unit_test(free_racing_migration),

@@ -12,8 +12,6 @@
  */
 #include "frame/zone.h"
 
-enum { FREE = 0, REGISTERED = 1, LEAVING = 2 };
-
 static bool has_all(const struct kl_owner_ops *ops)
 {
     return ops->isolate && ops->putback && (ops->migrate || ops->migrate_batch);
@@ -33,7 +31,7 @@ static bool ops_ok(const struct kl_owner_ops *ops)
 static unsigned free_slot(const struct kl_zone *zone)
 {
     for (unsigned id = 1; id < KLI_MAX_OWNERS; id++) {
-        if (atomic_load(&zone->owner[id].used) == FREE)
+        if (atomic_load(&zone->owner[id].used) == KLI_OWNER_FREE)
             return id;
     }
     return 0;
@@ -65,16 +63,11 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
         copy_name(zone->owner[id].name, sizeof(zone->owner[id].name), ops->name);
         zone->owner[id].ctx = ctx;
         zone->owner[id].movable = has_all(ops);
-        atomic_store(&zone->owner[id].used, REGISTERED);
+        atomic_store(&zone->owner[id].used, KLI_OWNER_REGISTERED);
     }
     kli_lock_drop(&zone->host, &zone->owners_lock);
     *owner = (kl_owner_id){(uint16_t)id};
     return id ? 0 : -KL_ENOSPC;
-}
-
-bool kli_owner_is(const struct kl_zone *zone, unsigned id)
-{
-    return id > 0 && id < KLI_MAX_OWNERS && atomic_load(&zone->owner[id].used) == REGISTERED;
 }
 
 static bool is_busy(const struct kl_zone *zone, unsigned id)
@@ -90,14 +83,14 @@ static bool is_busy(const struct kl_zone *zone, unsigned id)
 
 int kl_owner_unregister(struct kl_zone *zone, kl_owner_id owner)
 {
-    uint32_t registered = REGISTERED;
+    uint32_t registered = KLI_OWNER_REGISTERED;
     bool busy;
 
     if (owner.v == 0 || owner.v >= KLI_MAX_OWNERS ||
-        !atomic_compare_exchange_strong(&zone->owner[owner.v].used, &registered, LEAVING))
+        !atomic_compare_exchange_strong(&zone->owner[owner.v].used, &registered, KLI_OWNER_LEAVING))
         return -KL_EINVAL;
     busy = is_busy(zone, owner.v); /* O1 */
-    atomic_store(&zone->owner[owner.v].used, busy ? REGISTERED : FREE);
+    atomic_store(&zone->owner[owner.v].used, busy ? KLI_OWNER_REGISTERED : KLI_OWNER_FREE);
     return busy ? -KL_EBUSY : 0;
 }
 

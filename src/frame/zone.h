@@ -34,8 +34,10 @@ enum kli_counter {
     KLI_COUNTERS
 };
 
+enum { KLI_OWNER_FREE, KLI_OWNER_REGISTERED, KLI_OWNER_LEAVING };
+
 struct kli_owner {
-    _Atomic uint32_t used;  /* 0 free, 1 registered, 2 leaving */
+    _Atomic uint32_t used;
     _Atomic uint32_t calls; /* prepares that have not had their finish */
     bool movable;
     char name[32]; /* its own copy: read without any hold on the owner */
@@ -147,6 +149,10 @@ static inline const struct kli_owner *kli_owner(const struct kl_zone *zone, unsi
 {
     return &zone->owner[id];
 }
-bool kli_owner_is(const struct kl_zone *zone, unsigned id);
+static inline bool kli_owner_is(const struct kl_zone *zone, unsigned id)
+{
+    return id > 0 && id < KLI_MAX_OWNERS &&
+           atomic_load(&zone->owner[id].used) == KLI_OWNER_REGISTERED;
+}
 
 #endif

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Usage: deps.sh GROUP...   (build check demo lint ci)
+# Usage: deps.sh GROUP...   (build check demo lint ci cross)
 # Installs the Debian packages of these groups that are missing.  Runs no apt
 # when nothing is missing, asks nothing, and says what it installs.
 set -euo pipefail
@@ -18,8 +18,13 @@ group_packages() {
     demo) echo nbdkit libnbd-bin fio libjemalloc2 ;;
     lint) echo clang clang-format clang-tidy cppcheck shellcheck ;;
     ci) echo clang libclang-rt-14-dev llvm g++ ;;
+    # Compilers and emulators only: scripts/cross.sh keeps the libraries to itself.
+    cross)
+        echo meson ninja-build pkg-config python3 qemu-user \
+            gcc-i686-linux-gnu gcc-s390x-linux-gnu
+        ;;
     *)
-        echo "deps.sh: no such group: $1 (build, check, demo, lint, ci)" >&2
+        echo "deps.sh: no such group: $1 (build, check, demo, lint, ci, cross)" >&2
         return 1
         ;;
     esac
@@ -30,7 +35,7 @@ installed() {
 }
 
 if [ $# -eq 0 ]; then
-    echo "usage: deps.sh GROUP... (build, check, demo, lint, ci)" >&2
+    echo "usage: deps.sh GROUP... (build, check, demo, lint, ci, cross)" >&2
     exit 2
 fi
 

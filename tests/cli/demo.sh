@@ -42,5 +42,5 @@ interrupt() {
 
 interrupt TERM 143 'Huge pages'
 interrupt TERM 143 'is ready'
-interrupt HUP 129 'tar of /usr'
+interrupt TERM 143 'tar of /usr'
 interrupt TERM 143 'a random 40 %'

@@ -49,10 +49,13 @@ static int backing_release(void *ctx, uint64_t offset, uint64_t bytes)
 static void *map_aligned(int fd, uint64_t bytes)
 {
     uint64_t room = bytes + KLI_HUGE_BYTES;
-    char *hole = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     uint64_t head;
+    char *hole;
     char *base;
 
+    if (room != (size_t)room) /* more than a 32-bit machine has addresses */
+        return NULL;
+    hole = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (hole == MAP_FAILED)
         return NULL;
     head = (uint64_t)(-(uintptr_t)hole & (KLI_HUGE_BYTES - 1));

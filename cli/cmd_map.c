@@ -148,7 +148,7 @@ static int draw(const struct map_options *map, struct json_object *reply)
     size_t n = 0;
 
     struct paint_block *blocks = read_blocks(reply, &n);
-    if (blocks == NULL || per_block == 0 || strlen(kinds) != n * per_block) {
+    if (blocks == NULL || per_block == 0 || (map->frames && strlen(kinds) != n * per_block)) {
         cli_error("the disk's answer is not a map");
         free(blocks);
         return CLI_FAIL;
@@ -181,7 +181,9 @@ static int run_map(const struct cli_command *self, int argc, char **argv)
         return cli_usage(self, "--ascii or --utf8, not both");
     if (map.last != UINT32_MAX && !map.frames)
         return cli_usage(self, "--blocks goes with --frames");
-    rc = cli_ask(self, &args, cli_op("map"), &reply);
+    struct json_object *request = cli_op("map");
+    json_object_object_add(request, "frames", json_object_new_boolean(map.frames));
+    rc = cli_ask(self, &args, request, &reply);
     if (rc != CLI_GO)
         return rc;
     rc = args.json ? CLI_OK : draw(&map, reply);

@@ -72,7 +72,7 @@ void kli_reply_add(struct json_object *object, const char *name, uint64_t value)
 
 struct json_object *kli_report_stat(struct kli_control *control);
 struct json_object *kli_report_classes(struct kli_control *control);
-struct json_object *kli_report_map(struct kli_control *control);
+struct json_object *kli_report_map(struct kli_control *control, bool with_frames);
 
 /* fd: hand out a memory file too, that ends with the client. */
 struct json_object *kli_lease_take(struct kli_control *control, struct kli_client *client,

@@ -226,24 +226,27 @@ static struct json_object *frame_digits(struct kl_zone *zone, uint32_t frames)
     return string;
 }
 
-struct json_object *kli_report_map(struct kli_control *control)
+struct json_object *kli_report_map(struct kli_control *control, bool with_frames)
 {
     enum { BLOCK_TEXT = 96 }; /* bytes that one block takes at most */
     struct kl_zone *zone = control->config.zone;
     uint32_t frames = kl_zone_frames(zone);
     uint32_t blocks = kl_zone_blocks(zone);
-    struct json_object *digits;
+    struct json_object *digits = NULL;
     struct json_object *reply;
 
-    if (frames + (uint64_t)blocks * BLOCK_TEXT > KLI_WIRE_REPLY_MAX)
-        return kli_reply_error(-KL_ENOTSUP, "the zone is too large for a map in one reply");
-    digits = frame_digits(zone, frames);
-    if (!digits)
-        return kli_reply_error(-KL_ENOMEM, NULL);
+    if ((with_frames ? frames : 0) + (uint64_t)blocks * BLOCK_TEXT > KLI_WIRE_REPLY_MAX)
+        return kli_reply_error(-KL_ENOTSUP, "the zone is too large for such a map in one reply");
+    if (with_frames) {
+        digits = frame_digits(zone, frames);
+        if (!digits)
+            return kli_reply_error(-KL_ENOMEM, NULL);
+    }
     reply = kli_reply_ok();
     kli_reply_add(reply, "frames_per_block", frames / blocks);
     kli_reply_add(reply, "frame_bytes", kl_zone_frame_bytes(zone));
     json_object_object_add(reply, "blocks", block_list(zone, blocks));
-    json_object_object_add(reply, "frames", digits);
+    if (digits)
+        json_object_object_add(reply, "frames", digits);
     return reply;
 }

@@ -85,7 +85,11 @@ static struct json_object *op_classes(const struct call *call)
 
 static struct json_object *op_map(const struct call *call)
 {
-    return kli_report_map(call->control);
+    bool frames = false;
+
+    if (!boolean(call->request, "frames", &frames))
+        return kli_reply_error(-KL_EINVAL, "\"frames\" is true or false");
+    return kli_report_map(call->control, frames);
 }
 
 static uint64_t now_ns(void)

@@ -408,6 +408,10 @@ static void test_map_and_classes(void **state)
         page[i] = (char)(i * 7919 >> 3);
     assert_int_equal(kl_store_write(disk->store, 5, 0, page, sizeof(page)), 0);
     reply = ask(sock, "{\"op\":\"map\"}", NULL);
+    assert_int_equal(json_object_array_length(member(reply, "blocks")), 8);
+    assert_false(json_object_object_get_ex(reply, "frames", NULL));
+    json_object_put(reply);
+    reply = ask(sock, "{\"op\":\"map\",\"frames\":true}", NULL);
     assert_int_equal(number(reply, "frames_per_block"), 512);
     assert_int_equal(number(reply, "frame_bytes"), 4096);
     assert_int_equal(json_object_array_length(member(reply, "blocks")), 8);
@@ -521,7 +525,7 @@ static void test_pipelined(void **state)
 /* A client that asks and never reads holds up nobody else, nor the end. */
 static void test_client_that_never_reads(void **state)
 {
-    static const char map[] = "{\"op\":\"map\"}\n";
+    static const char map[] = "{\"op\":\"map\",\"frames\":true}\n";
     struct disk *disk = *state;
     int lazy = join(disk);
     int sock = join(disk);

@@ -5,9 +5,10 @@
  * bits; who can't find an aligned run gives the reservation back.  A free clears
  * bits and then raises the word (block.h, B1).  No locks.
  *
- * Where it looks, in this order: the block that this CPU used last; blocks of its
- * kind in use; a whole free block, which takes its kind; an absent block, for
- * which memory is got; a block of the other kind (mixing, counted).
+ * Where it looks, in this order: this CPU's cache (single frames); the block that
+ * this CPU used last; blocks of its kind in use; a whole free block, which takes
+ * its kind; what the caches of all CPUs hold; an absent block, for which memory is
+ * got; a block of the other kind (mixing, counted).
  * When all that fails while somebody holds frames back (blocks that are being
  * emptied, or populated), it waits for the end of that, unless told not to.
  */
@@ -27,6 +28,14 @@ static void give_back_reservation(struct kl_zone *zone, uint32_t block, uint32_t
     kli_apply(&zone->block[block], kli_b_put, n | (unmovable ? n * KLI_B_STUCK : 0), NULL);
 }
 
+static void name_frame(struct kl_zone *zone, uint32_t nr, unsigned order, unsigned owner,
+                       uint64_t flags)
+{
+    atomic_store_explicit(&zone->frame[nr].priv, 0, memory_order_relaxed);
+    atomic_store_explicit(&zone->frame[nr].state, kli_f_make(order, owner, flags),
+                          memory_order_release);
+}
+
 bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
                   uint64_t flags, enum kli_want want, uint32_t *nr)
 {
@@ -39,18 +48,39 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
         give_back_reservation(zone, block, 1u << order, unmovable);
         return false;
     }
-    atomic_store_explicit(&zone->frame[*nr].priv, 0, memory_order_relaxed);
-    atomic_store_explicit(&zone->frame[*nr].state, kli_f_make(order, owner, flags),
-                          memory_order_release);
+    name_frame(zone, *nr, order, owner, flags);
     return true;
+}
+
+/* As many as `most` single frames of a block that is in use and of this kind. */
+uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovable, uint32_t most,
+                             uint32_t *nr)
+{
+    uint64_t ask = kli_b_ask(most, unmovable, KLI_WANT_OWN_KIND, zone->block_frames);
+    uint32_t n = 0;
+
+    if (!kli_apply(&zone->block[block], kli_b_reserve, ask, NULL))
+        return 0;
+    while (n < most && kli_bits_take(zone, block, 0, &nr[n]))
+        n++;
+    if (n < most)
+        give_back_reservation(zone, block, most - n, unmovable);
+    return n;
 }
 
 void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last)
 {
-    uint32_t n = 1u << kli_f_order(last);
+    bool unmovable = !(last & KLI_F_KIND);
 
+    if (kli_f_order(last) == 0 && kli_cache_put(zone, nr, unmovable))
+        return;
+    kli_bits_put(zone, nr, 1u << kli_f_order(last), unmovable);
+}
+
+void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable)
+{
     kli_bits_clear(zone, nr, n);
-    give_back_reservation(zone, kli_block_of(zone, nr), n, !(last & KLI_F_KIND));
+    give_back_reservation(zone, kli_block_of(zone, nr), n, unmovable);
 }
 
 bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg)
@@ -112,9 +142,16 @@ static bool try_last(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
 
 static bool alloc_once(struct kl_zone *zone, const struct ask *ask, unsigned flags, uint32_t *nr)
 {
+    if (ask->order == 0 && kli_cache_get(zone, ask->unmovable, nr)) {
+        name_frame(zone, *nr, 0, ask->owner, ask->flags);
+        return true;
+    }
     if (try_last(zone, ask, nr))
         return true;
     if (search(zone, ask, KLI_WANT_OWN_KIND, nr) || search(zone, ask, KLI_WANT_WHOLE_FREE, nr))
+        return true;
+    if (kli_cache_drain(zone) &&
+        (search(zone, ask, KLI_WANT_OWN_KIND, nr) || search(zone, ask, KLI_WANT_WHOLE_FREE, nr)))
         return true;
     if (!(flags & KL_ATOMIC) && populate_and_search(zone, ask, nr))
         return true;

@@ -35,6 +35,7 @@ static size_t lay_out(struct kl_zone *zone, char *base)
     CARVE(bits, kli_div_up(zone->frames, 64));
     CARVE(block, zone->blocks);
     CARVE(hint, zone->host.ncpus);
+    CARVE(cache, zone->host.ncpus);
 #undef CARVE
     return at;
 }
@@ -163,6 +164,7 @@ int kl_zone_destroy(struct kl_zone *zone)
 {
     if (!zone)
         return 0;
+    kli_cache_drain(zone);
     if (in_use(zone))
         return -KL_EBUSY;
     release_all(zone);

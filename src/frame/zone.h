@@ -50,6 +50,19 @@ struct kli_cpu_hint {
     _Alignas(64) _Atomic uint32_t block[2];
 };
 
+enum { KLI_CACHE = 32 };
+
+struct kli_stack {
+    uint32_t n;
+    uint32_t nr[KLI_CACHE];
+};
+
+/* cache.c; by kind: movable, unmovable. */
+struct kli_cache {
+    _Alignas(64) atomic_bool busy;
+    struct kli_stack stack[2];
+};
+
 struct kl_zone {
     struct kl_host host;       /* (c) */
     struct kl_backing backing; /* (c) */
@@ -65,6 +78,7 @@ struct kl_zone {
     kli_word *bits;             /* one bit a frame, set = allocated */
     kli_word *block;            /* one word a block */
     struct kli_cpu_hint *hint;  /* one a CPU */
+    struct kli_cache *cache;    /* one a CPU */
     kli_word budget;            /* present blocks, given blocks << 32 */
     _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
     _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */
@@ -123,6 +137,17 @@ bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_
 bool kli_bits_take_at(struct kl_zone *zone, uint32_t nr, uint32_t n);
 void kli_bits_clear(struct kl_zone *zone, uint32_t nr, uint32_t n);
 uint32_t kli_bits_used(const struct kl_zone *zone, uint32_t nr, uint32_t n);
+
+/* cache.c: single frames kept at hand. */
+bool kli_cache_get(struct kl_zone *zone, bool unmovable, uint32_t *nr);
+bool kli_cache_put(struct kl_zone *zone, uint32_t nr, bool unmovable);
+bool kli_cache_drain(struct kl_zone *zone);
+uint32_t kli_cache_count(struct kl_zone *zone, uint32_t block, bool unmovable);
+
+/* alloc.c: bits with their reservation in the block's word. */
+uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovable, uint32_t most,
+                             uint32_t *nr);
+void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable);
 
 /* alloc.c: allocation in one given block; flags: state bits of the new word. */
 bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,

@@ -33,9 +33,10 @@ static uint32_t check_unit(const struct kl_zone *zone, uint32_t nr, uint64_t wor
     return n;
 }
 
-static void check_block(const struct kl_zone *zone, uint32_t b, struct tally *all)
+static void check_block(struct kl_zone *zone, uint32_t b, struct tally *all)
 {
-    struct tally t = {0};
+    uint32_t unmovable = kli_cache_count(zone, b, true);
+    struct tally t = {.used = kli_cache_count(zone, b, false) + unmovable, .stuck = unmovable};
     uint64_t word = kli_block_word(zone, b);
     uint32_t first = b << zone->block_order, bits = kli_bits_used(zone, first, zone->block_frames);
 

@@ -8,8 +8,9 @@ static uint64_t counter(const struct kl_zone *zone, enum kli_counter which)
     return atomic_load_explicit(&zone->counter[which], memory_order_relaxed);
 }
 
-static void count_blocks(const struct kl_zone *zone, struct kl_zone_stats *s)
+static void count_blocks(struct kl_zone *zone, struct kl_zone_stats *s)
 {
+    uint32_t cached;
     for (uint32_t b = 0; b < zone->blocks; b++) {
         uint64_t word = kli_block_word(zone, b);
 
@@ -21,6 +22,10 @@ static void count_blocks(const struct kl_zone *zone, struct kl_zone_stats *s)
         s->stuck_frames += kli_b_stuck(word);
         s->free_blocks += kli_b_free(word) == zone->block_frames;
     }
+    s->free_frames += kli_cache_count(zone, UINT32_MAX, false);
+    cached = kli_cache_count(zone, UINT32_MAX, true);
+    s->free_frames += cached;
+    s->stuck_frames -= (uint32_t)kli_min(s->stuck_frames, cached);
     s->used_frames = s->present_blocks * zone->block_frames - s->free_frames;
 }
 

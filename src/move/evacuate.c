@@ -119,6 +119,8 @@ int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
             blame_first_in(run, nr, n);
             return -KL_EBUSY;
         }
+        if (idle > 0)
+            kli_cache_drain(run->zone); /* some may have got in (cache.c, C2) */
         round = one_round(run, nr, nr + n);
         if (is_empty(run->zone, nr, n))
             break;

@@ -185,6 +185,7 @@ int kl_zone_trim(struct kl_zone *zone, uint32_t keep)
     if (!zone->backing.release)
         return 0;
     kli_hold(zone);
+    kli_cache_drain(zone);
     for (uint32_t b = 0; b < zone->blocks && !err; b++) {
         if (kli_b_free(kli_block_word(zone, b)) != zone->block_frames)
             continue;

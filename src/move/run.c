@@ -8,6 +8,7 @@ int kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode)
 
     *run = (struct kli_run){.zone = zone, .mode = mode, .want = KLI_WANT_ANY};
     run->report.size = sizeof(run->report);
+    kli_cache_drain(zone);
     err = kli_plan_build(zone, &run->plan);
     if (err)
         return err;

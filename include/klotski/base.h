@@ -16,6 +16,10 @@
 extern "C" {
 #endif
 
+/* Configs, tables of callbacks and statistics begin with `size`, which the caller
+ * sets to the sizeof of the struct that it was compiled with.  A config or table of
+ * another size is -KL_EINVAL. */
+
 #define KL_VERSION_MAJOR 0
 #define KL_VERSION_MINOR 1
 #define KL_VERSION_PATCH 0

@@ -25,7 +25,7 @@ extern "C" {
 /* What a run did and, when it failed, who was in the way. */
 struct kl_report {
     size_t size;       /* sizeof(struct kl_report), set by the caller */
-    uint32_t blocks;   /* blocks emptied */
+    uint32_t blocks;   /* blocks emptied as a whole (not by kl_contig_alloc) */
     uint32_t isolated; /* isolations, each of which ended as one of the next three */
     uint32_t migrated; /* units moved (a unit is one allocation of 2^order frames) */
     uint32_t put_back; /* isolated, not moved */
@@ -47,7 +47,8 @@ struct kl_report {
 int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode,
                       struct kl_report *report);
 
-/* The system lends n given-back blocks again.  They are populated when needed.
+/* The system lends n given-back blocks again (of those that this caller gave: the
+ * zone keeps one count).  They are populated when needed.
  * -KL_EINVAL: fewer than n are given back. */
 int kl_zone_lend(struct kl_zone *zone, uint32_t n);
 

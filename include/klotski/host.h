@@ -50,7 +50,9 @@ struct kl_host {
 /* The memory behind a zone: `bytes` at `base`, in blocks of
  * 2^(frame_shift + block_order) bytes, which is also the alignment of `bytes`.
  *
- * Ownership: the zone borrows it; it must outlive the zone. */
+ * Ownership: the zone borrows it; it must outlive the zone.  One zone at a time:
+ * two zones on one backing would hand out the same memory twice, and nothing here
+ * can notice it. */
 struct kl_backing {
     size_t size; /* sizeof(struct kl_backing) */
     void *ctx;

@@ -20,6 +20,23 @@
  * framework (do not lock them again) and with no other lock of Klotski held.
  * A callback may take the owner's own locks and may call kl_frame_free and
  * kl_frame_alloc (with KL_NOWAIT) but no function that moves frames.
+ *
+ * An owner of buffers, each of which is one frame; buf->pfn and buf->moving belong
+ * to buf->lock, the private word of the frame is the buffer's address:
+ *
+ *   isolate:  buf = private(frame); none yet: return false (it has just been
+ *             allocated).  Lock.  In use, or buf->pfn is not frame: return false.
+ *             buf->moving = true.  Unlock, return true.
+ *   migrate:  Lock.  buf->pfn is not src: unlock, return an error (it was freed).
+ *             kl_frame_copy(dst, src); set_private(dst, buf); buf->pfn = dst;
+ *             buf->moving = false.  Unlock, return 0.
+ *   putback:  Lock.  buf->moving = false.  Unlock.
+ *   use:      Lock.  buf->moving: unlock and wait, or unlock and allocate another.
+ *             Mark it in use.  Unlock.  Now it stays where it is.
+ *   free:     Lock.  kl_frame_free(buf->pfn); buf->pfn = none.  Unlock.
+ *
+ * A migrate that keeps answering -KL_EAGAIN is asked again until nothing has moved
+ * for 5 ms (KL_SYNC_LIGHT) or 200 ms (KL_SYNC); in KL_ASYNC three times.
  */
 #ifndef KLOTSKI_MOVABLE_H
 #define KLOTSKI_MOVABLE_H

@@ -22,7 +22,10 @@ extern "C" {
 struct kl_store;
 struct kl_zs;
 
-/* A compressor.  Contexts are created per CPU and used by one thread at a time.
+/* A compressor.  All four functions are required.  Contexts are created when they
+ * are first needed, two a CPU at most, and used by one thread at a time; while there
+ * is no memory for one (context_create returns NULL) reads and writes that need it
+ * end with -KL_ENOMEM.
  * kl_linux_codec() (klotski/linux.h) has lz4 and zstd. */
 struct kl_codec {
     size_t size; /* sizeof(struct kl_codec) */

@@ -35,7 +35,8 @@ enum kl_zone_flags {
 struct kl_zone_config {
     size_t size;                      /* sizeof(struct kl_zone_config) */
     const struct kl_host *host;       /* copied */
-    const struct kl_backing *backing; /* copied; its memory must outlive the zone */
+    const struct kl_backing *backing; /* copied; its memory must outlive the zone,
+                                       * and be this zone's alone */
     unsigned flags;                   /* enum kl_zone_flags */
 };
 
@@ -65,7 +66,7 @@ enum kl_alloc_flags {
     KL_ZERO = 1u << 1,    /* its contents are zero */
     KL_NOWAIT = 1u << 2,  /* do not wait for blocks that are being emptied; always
                            * to be given within a callback or with a lock held */
-    KL_ATOMIC = 1u << 3,  /* nor populate a block: no system call at all */
+    KL_ATOMIC = 1u << 3,  /* KL_NOWAIT, and do not populate a block: no system call */
 };
 
 /* Allocates 2^order frames, aligned to 2^order, of which *pfn is the first.
@@ -79,19 +80,24 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
 /* Frees what kl_frame_alloc returned (the whole of it).  Never waits: while
  * somebody else holds the frame's lock or a reference it is only marked dying,
  * and the last one frees it.  An owner may free a frame that is isolated.
- * -KL_EINVAL: not an allocation of this zone and owner, or freed already, or pinned. */
+ * -KL_EINVAL: not an allocation of this zone and owner, or freed already.
+ * -KL_EBUSY: it is pinned; unpin it first. */
 int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn);
 
 /* Where the frame is mapped; NULL if it is not a frame of this zone.  Valid
  * until the frame moves or is freed: the owner's own lock decides. */
 void *kl_frame_addr(const struct kl_zone *zone, kl_pfn pfn);
 
-/* Eight bytes that belong to the frame's owner, zero after an allocation. */
+/* Eight bytes that belong to the frame's owner, zero after an allocation.  A
+ * migration does not carry them over: migrate sets those of dst. */
 void kl_frame_set_private(struct kl_zone *zone, kl_pfn pfn, uint64_t value);
 uint64_t kl_frame_private(const struct kl_zone *zone, kl_pfn pfn);
 
 /* The frame with number nr of this zone; all zero when nr is outside. */
 kl_pfn kl_zone_pfn(const struct kl_zone *zone, uint32_t nr);
+
+/* The pageblock of a frame; block 0 for what is no frame of this zone. */
+kl_block kl_frame_block(const struct kl_zone *zone, kl_pfn pfn);
 
 #ifdef __cplusplus
 }

@@ -219,7 +219,12 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
 
 int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn)
 {
+    uint64_t word;
+
     if (!kli_pfn_ok(zone, pfn))
         return -KL_EINVAL;
-    return kli_settle(zone, kl_pfn_nr(pfn), kli_f_free, owner.v) ? 0 : -KL_EINVAL;
+    if (kli_settle(zone, kl_pfn_nr(pfn), kli_f_free, owner.v))
+        return 0;
+    word = kli_state(zone, kl_pfn_nr(pfn));
+    return kli_f_owner(word) == owner.v && kli_f_pins(word) > 0 ? -KL_EBUSY : -KL_EINVAL;
 }

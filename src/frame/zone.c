@@ -207,6 +207,11 @@ kl_pfn kl_zone_pfn(const struct kl_zone *zone, uint32_t nr)
     return nr < zone->frames ? kli_pfn(zone, nr) : (kl_pfn){0};
 }
 
+kl_block kl_frame_block(const struct kl_zone *zone, kl_pfn pfn)
+{
+    return (kl_block){kli_pfn_ok(zone, pfn) ? kli_block_of(zone, kl_pfn_nr(pfn)) : 0};
+}
+
 void *kl_frame_addr(const struct kl_zone *zone, kl_pfn pfn)
 {
     return kli_pfn_ok(zone, pfn) ? kli_addr(zone, kl_pfn_nr(pfn)) : NULL;

@@ -111,7 +111,9 @@ static void one_pin_in_every_block(void **state)
     scatter(&f, 8);
     for (unsigned nr = 0; nr < 256; nr += 64)
         assert_int_equal(mover_pin(&m, item_at(nr)), 0);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, kl_zone_pfn(f.zone, 64)), -KL_EBUSY);
     assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, &r), -KL_EBUSY);
+    assert_int_equal(kl_frame_block(f.zone, r.culprit).v, kl_pfn_nr(r.culprit) / 64);
     assert_int_equal(r.culprit_owner.v, m.owner.v);
     assert_string_equal(r.culprit_name, "mover");
     assert_int_equal(kl_pfn_nr(r.culprit) % 64, 0);

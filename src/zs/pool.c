@@ -163,6 +163,21 @@ static uint32_t take_slot(struct kl_zs *pool, struct zs_class *class, uint32_t i
     return page ? page->id : 0;
 }
 
+/* No frames for a zspage of its class: a free slot of a larger object's will do,
+ * up to twice the size.  Better some waste than a refusal while there is room. */
+static uint32_t take_larger_slot(struct kl_zs *pool, const struct zs_class *class, uint32_t index,
+                                 uint32_t *slot)
+{
+    uint32_t id = 0;
+
+    for (uint32_t i = class->index + 1; i < pool->nclasses && !id; i++) {
+        if (pool->classes[i].size > 2 * class->size)
+            break;
+        id = take_slot(pool, &pool->classes[i], index, slot);
+    }
+    return id;
+}
+
 int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle)
 {
     struct zs_class *class;
@@ -179,10 +194,13 @@ int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *han
     while ((id = take_slot(pool, class, index, &slot)) == 0) {
         zs_drain_deferred(pool);
         err = zs_page_create(pool, class, flags);
-        if (err) {
-            zs_handle_release(pool, index);
-            return err;
-        }
+        if (!err)
+            continue;
+        id = take_larger_slot(pool, class, index, &slot);
+        if (id)
+            break;
+        zs_handle_release(pool, index);
+        return err;
     }
     entry = zs_table_at(&pool->handles, index);
     *handle = handle_make(pool, index, zs_e_generation(atomic_load(entry)));

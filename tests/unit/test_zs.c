@@ -229,6 +229,32 @@ static void the_limit_holds(void **state)
     close_pool(&f, pool);
 }
 
+/* A small pool has many classes and few frames: free slots of larger classes are
+ * used before anything is refused. */
+static void a_small_limit_is_used(void **state)
+{
+    struct kl_zs_config config = {.size = sizeof(config), .name = "small", .limit_frames = 512};
+    struct rng rng = rng_new(12);
+    struct fixture f;
+    struct kl_zs *pool;
+    uint64_t bytes = 0;
+    uint32_t size;
+    kl_handle h;
+
+    (void)state;
+    fixture_open(&f, 16, 6, 0);
+    assert_int_equal(kl_zs_create(f.zone, &config, &pool), 0);
+    for (int refused = 0; refused < 200;) {
+        size = 1 + rng_below(&rng, 4096);
+        if (kl_zs_malloc(pool, size, 0, &h) == 0)
+            bytes += size;
+        else
+            refused++;
+    }
+    assert_true(bytes > 512ull * 4096 * 45 / 100); /* 26 % without, 59 % with them */
+    close_pool(&f, pool);
+}
+
 /* Somebody who asks for more than the limit does not make others fail. */
 static atomic_bool greedy;
 
@@ -524,6 +550,7 @@ int main(void)
         cmocka_unit_test(object_compaction),
         cmocka_unit_test(frames_move_under_objects),
         cmocka_unit_test(the_limit_holds),
+        cmocka_unit_test(a_small_limit_is_used),
         cmocka_unit_test(the_limit_is_exact),
         cmocka_unit_test(failures_undo_themselves),
         cmocka_unit_test(readers_inside_make_migration_give_way),

@@ -64,22 +64,30 @@ static uint64_t host_now_ns(void *ctx)
     return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
+/* A 32-bit machine has two calls: for a time_t of 32 bits, and of 64. */
+#ifdef SYS_futex_time64
+#define FUTEX_CALL (sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex)
+#else
+#define FUTEX_CALL SYS_futex
+#endif
+
 static void host_wait(void *ctx, const uint32_t *word, uint32_t seen, uint64_t timeout_ns)
 {
+    uint64_t seconds = timeout_ns / NS_PER_SEC;
     struct timespec limit = {
-        .tv_sec = (time_t)(timeout_ns / NS_PER_SEC),
+        .tv_sec = seconds < INT32_MAX ? (time_t)seconds : INT32_MAX,
         .tv_nsec = (long)(timeout_ns % NS_PER_SEC),
     };
 
     (void)ctx;
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, timeout_ns == UINT64_MAX ? NULL : &limit,
+    syscall(FUTEX_CALL, word, FUTEX_WAIT_PRIVATE, seen, timeout_ns == UINT64_MAX ? NULL : &limit,
             NULL, 0);
 }
 
 static void host_wake(void *ctx, const uint32_t *word, bool all)
 {
     (void)ctx;
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, all ? INT_MAX : 1, NULL, NULL, 0);
+    syscall(FUTEX_CALL, word, FUTEX_WAKE_PRIVATE, all ? INT_MAX : 1, NULL, NULL, 0);
 }
 
 static void cpu_pause(void)

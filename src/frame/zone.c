@@ -17,6 +17,7 @@ static bool backing_ok(const struct kl_backing *b)
         return false;
     block_bytes = UINT64_C(1) << (b->frame_shift + b->block_order);
     return b->bytes > 0 && b->bytes % block_bytes == 0 && b->bytes >> b->frame_shift < UINT32_MAX &&
+           b->bytes <= SIZE_MAX - (uintptr_t)b->base &&
            (uintptr_t)b->base % (UINT64_C(1) << b->frame_shift) == 0 && !b->populate == !b->release;
 }
 

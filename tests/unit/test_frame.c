@@ -26,7 +26,7 @@ static void refuses_impossible_zones(void **state)
     (void)state;
     assert_int_equal(kl_linux_backing_create(&memory, &mem), 0);
     config.backing = &backing;
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         backing = *kl_linux_backing_get(mem);
         config.flags = 0;
         config.size = sizeof(config);
@@ -51,6 +51,9 @@ static void refuses_impossible_zones(void **state)
             break;
         case 6:
             config.flags = 1u << 30;
+            break;
+        case 8: /* beyond the end of the address space */
+            backing.base = (void *)(UINTPTR_MAX - 0x1fffff);
             break;
         case 7:
             config.size--;

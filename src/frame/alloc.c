@@ -52,6 +52,19 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
     return true;
 }
 
+bool kli_alloc_beside(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
+                      uint64_t flags, uint32_t not_nr, uint32_t not_n, uint32_t *nr)
+{
+    if (!kli_apply(&zone->block[block], kli_b_lodge, UINT64_C(1) << order, NULL))
+        return false;
+    if (!kli_bits_take_outside(zone, block, order, not_nr, not_n, nr)) {
+        give_back_reservation(zone, block, 1u << order, false);
+        return false;
+    }
+    name_frame(zone, *nr, order, owner, flags);
+    return true;
+}
+
 /* As many as `most` single frames of a block that is in use and of this kind. */
 uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovable, uint32_t most,
                              uint32_t *nr)

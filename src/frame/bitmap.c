@@ -97,6 +97,23 @@ bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_
     return false;
 }
 
+/* The same, but outside of [not_nr, not_nr + not_n). */
+bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t not_nr,
+                           uint32_t not_n, uint32_t *nr)
+{
+    uint32_t first = block << zone->block_order, end = first + zone->block_frames;
+
+    for (uint32_t at = first; at < end; at += 1u << order) {
+        bool apart = at + (1u << order) <= not_nr || at >= not_nr + not_n;
+
+        if (apart && kli_bits_take_at(zone, at, 1u << order)) {
+            *nr = at;
+            return true;
+        }
+    }
+    return false;
+}
+
 void kli_bits_clear(struct kl_zone *zone, uint32_t nr, uint32_t n)
 {
     for (uint32_t i = nr / 64; i <= (nr + n - 1) / 64; i++)

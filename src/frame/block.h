@@ -122,6 +122,14 @@ static inline bool kli_b_empty(uint64_t w, uint64_t all)
     return kli_b_free(w) == all && kli_b_stuck(w) == 0;
 }
 
+/* The one who fenced it puts n movable frames into it, beside what it empties. */
+static inline struct kli_step kli_b_lodge(uint64_t w, uint64_t n)
+{
+    if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || kli_b_free(w) < n)
+        return KLI_REFUSED;
+    return KLI_STEP(w - n);
+}
+
 /* An empty fenced block (all: its frames) loses its memory. */
 static inline struct kli_step kli_b_vacate(uint64_t w, uint64_t all)
 {

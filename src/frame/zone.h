@@ -134,6 +134,8 @@ static inline unsigned kli_cpu(const struct kl_zone *zone)
 
 /* bitmap.c: runs of bits in one block. */
 bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr);
+bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t not_nr,
+                           uint32_t not_n, uint32_t *nr);
 bool kli_bits_take_at(struct kl_zone *zone, uint32_t nr, uint32_t n);
 void kli_bits_clear(struct kl_zone *zone, uint32_t nr, uint32_t n);
 uint32_t kli_bits_used(const struct kl_zone *zone, uint32_t nr, uint32_t n);
@@ -152,6 +154,9 @@ void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable)
 /* alloc.c: allocation in one given block; flags: state bits of the new word. */
 bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
                   uint64_t flags, enum kli_want want, uint32_t *nr);
+/* In a block that the caller has fenced, outside of a range. */
+bool kli_alloc_beside(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
+                      uint64_t flags, uint32_t not_nr, uint32_t not_n, uint32_t *nr);
 /* The word of frame nr became zero from `last`: gives its bits back. (F5) */
 void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last);
 /* Applies an edge that may be the last one, and frees the frame if it was. */

@@ -114,7 +114,10 @@ static int take_window(struct kli_run *run, const struct kli_window *w, kl_owner
 
     if (err)
         return err;
+    run->keep_nr = w->first;
+    run->keep_n = w->n;
     err = take_fenced(run, w);
+    run->keep_n = 0;
     if (err == 0)
         name_frames(run->zone, w, owner);
     unfence_window(run, w, last_block(run->zone, w) + 1);

@@ -96,6 +96,23 @@ static bool target_planned(struct kli_run *run, unsigned order, unsigned owner, 
     return false;
 }
 
+/* Beside the window, in its first or last block. */
+static bool target_beside(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr)
+{
+    uint32_t edge[2];
+
+    if (run->keep_n == 0)
+        return false;
+    edge[0] = kli_block_of(run->zone, run->keep_nr);
+    edge[1] = kli_block_of(run->zone, run->keep_nr + run->keep_n - 1);
+    for (int i = 0; i < 2; i++) {
+        if (kli_alloc_beside(run->zone, edge[i], order, owner, KLI_F_LOCKED | KLI_F_KIND,
+                             run->keep_nr, run->keep_n, nr))
+            return true;
+    }
+    return false;
+}
+
 bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr)
 {
     uint32_t block;
@@ -109,5 +126,5 @@ bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *n
         if (target_in(run, block, order, owner, nr))
             return true;
     }
-    return false;
+    return target_beside(run, order, owner, nr);
 }

@@ -31,8 +31,10 @@ struct kli_run {
     bool may_populate;  /* targets may be blocks that are absent now */
     struct kl_report report;
     struct kli_plan plan;
-    uint32_t target; /* targets are taken from the plan's end; those >= are used up */
-    uint32_t lowest; /* first target */
+    uint32_t target;          /* targets are taken from the plan's end; those >= are used up */
+    uint32_t lowest;          /* first target */
+    uint32_t keep_nr, keep_n; /* a window that must stay free; its edge blocks, which
+                               * the run has fenced, may be targets beside it */
 };
 
 /* run.c */

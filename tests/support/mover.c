@@ -264,3 +264,31 @@ void mover_unpin(struct mover *m, unsigned i)
     m->item[i].pinned = false;
     pthread_mutex_unlock(&m->lock);
 }
+
+void mover_scatter(struct mover *m, unsigned keep)
+{
+    unsigned n = kl_zone_frames(m->zone);
+
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(mover_alloc(m, i, 0, KL_MOVABLE), 0);
+    for (unsigned i = 0; i < n; i++) {
+        if (kl_pfn_nr(m->item[i].pfn) % keep)
+            assert_true(mover_free(m, i));
+    }
+}
+
+unsigned mover_at(const struct mover *m, uint32_t nr)
+{
+    for (unsigned i = 0; i < MOVER_ITEMS; i++) {
+        if (m->item[i].pfn.v && kl_pfn_nr(m->item[i].pfn) == nr)
+            return i;
+    }
+    fail_msg("no item in frame %u", nr);
+    return 0;
+}
+
+void mover_all_right(struct mover *m)
+{
+    for (unsigned i = 0; i < MOVER_ITEMS; i++)
+        assert_true(!m->item[i].here || mover_right(m, i));
+}

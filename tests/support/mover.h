@@ -44,6 +44,12 @@ int mover_alloc(struct mover *m, unsigned i, unsigned order, unsigned flags);
 /* true: it was there, and its contents were right. */
 bool mover_free(struct mover *m, unsigned i);
 bool mover_right(struct mover *m, unsigned i);
+/* Fills the zone with movable frames and frees all but every `keep`th frame. */
+void mover_scatter(struct mover *m, unsigned keep);
+/* The item that lives in frame nr; there must be one. */
+unsigned mover_at(const struct mover *m, uint32_t nr);
+/* Every item is right. */
+void mover_all_right(struct mover *m);
 int mover_pin(struct mover *m, unsigned i);
 void mover_unpin(struct mover *m, unsigned i);
 

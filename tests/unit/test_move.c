@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Owners, migration, compaction, giving back, contiguous ranges. */
+/* Owners, migration, compaction, giving back. */
 #include "support/mover.h"
 #include "support/shake.h"
 
@@ -7,36 +7,6 @@
 #include <time.h>
 
 static struct mover m;
-
-/* Fills the zone with movable frames and frees all but every `keep`th frame. */
-static void scatter(struct fixture *f, unsigned keep)
-{
-    unsigned n = kl_zone_frames(f->zone);
-
-    for (unsigned i = 0; i < n; i++)
-        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
-    for (unsigned i = 0; i < n; i++) {
-        if (kl_pfn_nr(m.item[i].pfn) % keep)
-            assert_true(mover_free(&m, i));
-    }
-}
-
-/* The item that lives in frame nr. */
-static unsigned item_at(uint32_t nr)
-{
-    for (unsigned i = 0; i < MOVER_ITEMS; i++) {
-        if (m.item[i].pfn.v && kl_pfn_nr(m.item[i].pfn) == nr)
-            return i;
-    }
-    fail_msg("no item in frame %u", nr);
-    return 0;
-}
-
-static void all_right(unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        assert_true(!m.item[i].pfn.v || mover_right(&m, i));
-}
 
 static void gives_blocks_back_whole(void **state)
 {
@@ -47,14 +17,14 @@ static void gives_blocks_back_whole(void **state)
 
     fixture_open(&f, 8, 9, 0);
     mover_open(&m, f.zone, (enum mover_kind)(uintptr_t)*state);
-    scatter(&f, 4);
+    mover_scatter(&m, 4);
     assert_int_equal(kl_linux_backing_resident(f.memory), 16 << 20);
     assert_int_equal(kl_zone_trim(f.zone, 0), 0);
     assert_int_equal(kl_zone_give_back(f.zone, 6, KL_SYNC, &r), 0);
     assert_int_equal(r.blocks, 6);
     assert_int_equal(r.migrated, 6 * 128);
     assert_int_equal(kl_linux_backing_resident(f.memory), 4 << 20);
-    all_right(4096);
+    mover_all_right(&m);
     kl_zone_get_stats(f.zone, &s);
     assert_int_equal(s.given_blocks, 6);
     assert_int_equal(s.migrated, 6 * 128);
@@ -108,9 +78,9 @@ static void one_pin_in_every_block(void **state)
     (void)state;
     fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
     mover_open(&m, f.zone, MOVER_SINGLE);
-    scatter(&f, 8);
+    mover_scatter(&m, 8);
     for (unsigned nr = 0; nr < 256; nr += 64)
-        assert_int_equal(mover_pin(&m, item_at(nr)), 0);
+        assert_int_equal(mover_pin(&m, mover_at(&m, nr)), 0);
     assert_int_equal(kl_frame_free(f.zone, m.owner, kl_zone_pfn(f.zone, 64)), -KL_EBUSY);
     assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, &r), -KL_EBUSY);
     assert_int_equal(kl_frame_block(f.zone, r.culprit).v, kl_pfn_nr(r.culprit) / 64);
@@ -122,9 +92,9 @@ static void one_pin_in_every_block(void **state)
     kl_zone_get_stats(f.zone, &s);
     assert_int_equal(s.stuck_frames, 4);
     assert_zone_ok(f.zone);
-    mover_unpin(&m, item_at(64));
+    mover_unpin(&m, mover_at(&m, 64));
     assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, &r), 0);
-    all_right(256);
+    mover_all_right(&m);
     mover_close(&m);
     fixture_close(&f);
 }
@@ -137,7 +107,7 @@ static void migration_off_fails(void **state)
     (void)state;
     fixture_open(&f, 4, 6, KL_ZONE_NO_MIGRATION);
     mover_open(&m, f.zone, MOVER_SINGLE);
-    scatter(&f, 4);
+    mover_scatter(&m, 4);
     assert_int_equal(kl_zone_give_back(f.zone, 2, KL_SYNC, &r), -KL_EBUSY);
     assert_int_equal(r.isolated, 0);
     kl_zone_set_migration(f.zone, true);
@@ -188,7 +158,7 @@ static void release_fails_cleanly(void **state)
     (void)state;
     fixture_open(&f, 4, 6, 0);
     mover_open(&m, f.zone, MOVER_SINGLE);
-    scatter(&f, 8);
+    mover_scatter(&m, 8);
     fault_set(FAULT_RELEASE, 2); /* the second of three */
     assert_int_equal(kl_zone_give_back(f.zone, 3, KL_SYNC, NULL), -KL_EIO);
     assert_zone_ok(f.zone);
@@ -196,7 +166,7 @@ static void release_fails_cleanly(void **state)
     assert_int_equal(kl_zone_trim(f.zone, 0), -KL_EIO);
     assert_zone_ok(f.zone);
     assert_int_equal(kl_zone_give_back(f.zone, 3, KL_SYNC, NULL), 0);
-    all_right(256);
+    mover_all_right(&m);
     mover_close(&m);
     fixture_close(&f);
 }
@@ -210,7 +180,7 @@ static void metadata_fails_cleanly(void **state)
     (void)state;
     fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
     mover_open(&m, f.zone, MOVER_SINGLE);
-    scatter(&f, 8);
+    mover_scatter(&m, 8);
     for (int nth = 1; nth <= 3; nth++) {
         fault_set(FAULT_META, nth);
         assert_int_equal(kl_zone_give_back(f.zone, 2, KL_SYNC, NULL), -KL_ENOMEM);
@@ -242,7 +212,7 @@ static void difficult_owners(void **state)
                 continue;
             fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
             mover_open(&m, f.zone, (enum mover_kind)kind);
-            scatter(&f, 4);
+            mover_scatter(&m, 4);
             atomic_store(knobs[k], 100);
             assert_int_equal(kl_zone_give_back(f.zone, 2, KL_ASYNC, &r), -KL_EBUSY);
             assert_int_equal(r.migrated, 0);
@@ -252,7 +222,7 @@ static void difficult_owners(void **state)
             atomic_store(knobs[k], k == 2 ? 0 : 50);
             assert_int_equal(kl_zone_give_back(f.zone, 2, KL_SYNC, &r), 0);
             assert_int_equal(r.isolated, r.put_back + r.migrated);
-            all_right(256);
+            mover_all_right(&m);
             mover_close(&m);
             fixture_close(&f);
         }
@@ -268,7 +238,7 @@ static void compacts_to_the_optimum(void **state)
     (void)state;
     fixture_open(&f, 16, 6, KL_ZONE_POPULATE);
     mover_open(&m, f.zone, MOVER_SINGLE);
-    scatter(&f, 4);
+    mover_scatter(&m, 4);
     assert_int_equal(kl_zone_compact(f.zone, KL_SYNC, 16, &r), -KL_EAGAIN); /* a budget */
     assert_true(r.migrated >= 16 && r.migrated < 64);
     assert_int_equal(kl_zone_compact(f.zone, KL_SYNC, 0, &r), 0);
@@ -276,71 +246,9 @@ static void compacts_to_the_optimum(void **state)
     assert_int_equal(s.used_frames, 256);
     assert_int_equal(s.free_blocks, 12);
     assert_int_equal(s.migrated, 12 * 16); /* what stood in the blocks that are free now */
-    all_right(1024);
+    mover_all_right(&m);
     mover_close(&m);
     fixture_close(&f);
-}
-
-static void contiguous_ranges(void **state)
-{
-    static const struct {
-        uint32_t frames, align;
-    } cases[] = {{1, 1}, {3, 1}, {17, 4}, {64, 64}, {100, 32}, {128, 1}, {200, 64}, {320, 128}};
-
-    (void)state;
-    for (unsigned c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
-        struct kl_report r = {.size = sizeof(r)};
-        struct fixture f;
-        kl_pfn first;
-
-        fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
-        mover_open(&m, f.zone, MOVER_BATCH);
-        scatter(&f, 5);
-        assert_int_equal(
-            kl_contig_alloc(f.zone, m.owner, cases[c].frames, cases[c].align, KL_SYNC, &first, &r),
-            0);
-        assert_int_equal(kl_pfn_nr(first) % cases[c].align, 0);
-        memset(kl_frame_addr(f.zone, first), 0xee, cases[c].frames * 4096u);
-        all_right(512); /* nobody else lives there */
-        assert_zone_ok(f.zone);
-        assert_int_equal(kl_contig_free(f.zone, m.owner, first, cases[c].frames + 1), -KL_EINVAL);
-        assert_int_equal(kl_contig_free(f.zone, m.owner, first, 1), 0);
-        assert_int_equal(kl_contig_free(f.zone, m.owner, first, cases[c].frames), -KL_EINVAL);
-        if (cases[c].frames > 1)
-            assert_int_equal(kl_contig_free(f.zone, m.owner,
-                                            kl_zone_pfn(f.zone, kl_pfn_nr(first) + 1),
-                                            cases[c].frames - 1),
-                             0);
-        assert_zone_ok(f.zone);
-        mover_close(&m);
-        fixture_close(&f);
-    }
-}
-
-/* Around a pin: the only window without one is found, wherever it is. */
-static void finds_the_only_window(void **state)
-{
-    (void)state;
-    for (unsigned hole = 0; hole < 8; hole++) {
-        struct kl_report r = {.size = sizeof(r)};
-        struct fixture f;
-        kl_pfn first;
-
-        fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
-        mover_open(&m, f.zone, MOVER_SINGLE);
-        scatter(&f, 2);
-        for (unsigned b = 0; b < 8; b++) {
-            if (b != hole)
-                assert_int_equal(mover_pin(&m, item_at(b * 64 + 32)), 0);
-        }
-        assert_int_equal(kl_contig_alloc(f.zone, m.owner, 64, 64, KL_SYNC, &first, &r), 0);
-        assert_int_equal(kl_pfn_nr(first), hole * 64);
-        assert_int_equal(kl_contig_alloc(f.zone, m.owner, 64, 64, KL_SYNC, &first, &r), -KL_EBUSY);
-        assert_int_equal(kl_contig_free(f.zone, m.owner, kl_zone_pfn(f.zone, hole * 64), 64), 0);
-        all_right(512);
-        mover_close(&m);
-        fixture_close(&f);
-    }
 }
 
 /* Allocations of several frames move as one. */
@@ -357,7 +265,7 @@ static void higher_orders_move(void **state)
     for (unsigned i = 0; i < 40; i += 3)
         assert_true(mover_free(&m, i));
     assert_int_equal(kl_zone_give_back(f.zone, 3, KL_SYNC, &r), 0);
-    all_right(40);
+    mover_all_right(&m);
     assert_zone_ok(f.zone);
     mover_close(&m);
     fixture_close(&f);
@@ -628,7 +536,7 @@ static void failed_releases_keep_their_fences(void **state)
     (void)state;
     fixture_open(&f, 6, 6, KL_ZONE_POPULATE);
     mover_open(&m, f.zone, MOVER_SINGLE);
-    scatter(&f, 8);
+    mover_scatter(&m, 8);
     atomic_store(&shaking, true);
     for (int i = 0; i < 3; i++)
         pthread_create(&thread[i], NULL, give_and_lend, &f);
@@ -638,7 +546,7 @@ static void failed_releases_keep_their_fences(void **state)
         pthread_join(thread[i], NULL);
     fault_set(FAULT_RELEASE, 0);
     assert_zone_ok(f.zone);
-    all_right(384);
+    mover_all_right(&m);
     mover_close(&m);
     fixture_close(&f);
 }
@@ -703,8 +611,6 @@ int main(void)
         cmocka_unit_test(metadata_fails_cleanly),
         cmocka_unit_test(difficult_owners),
         cmocka_unit_test(compacts_to_the_optimum),
-        cmocka_unit_test(contiguous_ranges),
-        cmocka_unit_test(finds_the_only_window),
         cmocka_unit_test(higher_orders_move),
         cmocka_unit_test(freed_while_isolated),
         cmocka_unit_test(freed_before_it_is_published),

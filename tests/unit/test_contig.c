@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Contiguous ranges: shapes, pins, room, and that they succeed whenever they can. */
+#include "support/mover.h"
+
+#include <string.h>
+
+static struct mover m;
+
+static void contiguous_ranges(void **state)
+{
+    static const struct {
+        uint32_t frames, align;
+    } cases[] = {{1, 1}, {3, 1}, {17, 4}, {64, 64}, {100, 32}, {128, 1}, {200, 64}, {320, 128}};
+
+    (void)state;
+    for (unsigned c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        struct kl_report r = {.size = sizeof(r)};
+        struct fixture f;
+        kl_pfn first;
+
+        fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
+        mover_open(&m, f.zone, MOVER_BATCH);
+        mover_scatter(&m, 5);
+        assert_int_equal(
+            kl_contig_alloc(f.zone, m.owner, cases[c].frames, cases[c].align, KL_SYNC, &first, &r),
+            0);
+        assert_int_equal(kl_pfn_nr(first) % cases[c].align, 0);
+        memset(kl_frame_addr(f.zone, first), 0xee, cases[c].frames * 4096u);
+        mover_all_right(&m); /* nobody else lives there */
+        assert_zone_ok(f.zone);
+        assert_int_equal(kl_contig_free(f.zone, m.owner, first, cases[c].frames + 1), -KL_EINVAL);
+        assert_int_equal(kl_contig_free(f.zone, m.owner, first, 1), 0);
+        assert_int_equal(kl_contig_free(f.zone, m.owner, first, cases[c].frames), -KL_EINVAL);
+        if (cases[c].frames > 1)
+            assert_int_equal(kl_contig_free(f.zone, m.owner,
+                                            kl_zone_pfn(f.zone, kl_pfn_nr(first) + 1),
+                                            cases[c].frames - 1),
+                             0);
+        assert_zone_ok(f.zone);
+        mover_close(&m);
+        fixture_close(&f);
+    }
+}
+
+/* Around a pin: the only window without one is found, wherever it is. */
+static void finds_the_only_window(void **state)
+{
+    (void)state;
+    for (unsigned hole = 0; hole < 8; hole++) {
+        struct kl_report r = {.size = sizeof(r)};
+        struct fixture f;
+        kl_pfn first;
+
+        fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
+        mover_open(&m, f.zone, MOVER_SINGLE);
+        mover_scatter(&m, 2);
+        for (unsigned b = 0; b < 8; b++) {
+            if (b != hole)
+                assert_int_equal(mover_pin(&m, mover_at(&m, b * 64 + 32)), 0);
+        }
+        assert_int_equal(kl_contig_alloc(f.zone, m.owner, 64, 64, KL_SYNC, &first, &r), 0);
+        assert_int_equal(kl_pfn_nr(first), hole * 64);
+        assert_int_equal(kl_contig_alloc(f.zone, m.owner, 64, 64, KL_SYNC, &first, &r), -KL_EBUSY);
+        assert_int_equal(kl_contig_free(f.zone, m.owner, kl_zone_pfn(f.zone, hole * 64), 64), 0);
+        mover_all_right(&m);
+        mover_close(&m);
+        fixture_close(&f);
+    }
+}
+
+/* The last free frames are in the window's own blocks, beside it: they will do. */
+static void room_beside_the_window(void **state)
+{
+    struct fixture f;
+    kl_pfn first;
+
+    (void)state;
+    fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    for (unsigned i = 0; i < 256; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    for (unsigned nr = 100; nr < 116; nr++) /* 16 free, half of them where they count */
+        assert_true(mover_free(&m, mover_at(&m, nr)));
+    for (unsigned nr = 0; nr < 256; nr++) { /* and only one place for 16 at 16 */
+        if (nr % 16 == 15 && nr != 111)
+            assert_int_equal(mover_pin(&m, mover_at(&m, nr)), 0);
+    }
+    assert_int_equal(kl_contig_alloc(f.zone, m.owner, 16, 16, KL_SYNC, &first, NULL), 0);
+    assert_int_equal(kl_pfn_nr(first), 96);
+    assert_int_equal(kl_contig_alloc(f.zone, m.owner, 1, 1, KL_SYNC, &first, NULL), -KL_ENOMEM);
+    mover_all_right(&m);
+    assert_int_equal(kl_contig_free(f.zone, m.owner, kl_zone_pfn(f.zone, 96), 16), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+enum { BLOCKS = 8, FRAMES = BLOCKS * 64 };
+
+/* What is possible, by looking at every place: a window without pins, and as many
+ * free frames as it has. */
+static bool feasible(const uint8_t *map, uint32_t n, uint32_t align)
+{
+    uint32_t free = 0;
+
+    for (uint32_t nr = 0; nr < FRAMES; nr++)
+        free += map[nr] == KL_FRAME_FREE;
+    if (free < n)
+        return false;
+    for (uint32_t at = 0; at + n <= FRAMES; at += align) {
+        uint32_t i = 0;
+
+        while (i < n && map[at + i] <= KL_FRAME_MOVABLE)
+            i++;
+        if (i == n)
+            return true;
+    }
+    return false;
+}
+
+/* Fills the zone to `full` per cent and pins a few. */
+static void lay_out(struct rng *rng, unsigned full)
+{
+    for (unsigned i = 0; i < FRAMES; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    for (unsigned i = 0; i < FRAMES; i++) {
+        if (rng_below(rng, 100) >= full)
+            assert_true(mover_free(&m, i));
+        else if (rng_below(rng, 100) < 2)
+            assert_int_equal(mover_pin(&m, i), 0);
+    }
+}
+
+static void succeeds_whenever_it_can(void **state)
+{
+    struct rng rng = rng_new(77);
+    unsigned possible = 0;
+
+    (void)state;
+    for (int layout = 0; layout < 150; layout++) {
+        uint8_t map[FRAMES];
+        struct fixture f;
+
+        fixture_open(&f, BLOCKS, 6, KL_ZONE_POPULATE);
+        mover_open(&m, f.zone, MOVER_SINGLE);
+        lay_out(&rng, 50 + rng_below(&rng, 49));
+        for (int try = 0; try < 6; try++) {
+            uint32_t n = 1 + rng_below(&rng, 130), align = 1u << rng_below(&rng, 7);
+            kl_pfn first;
+            int err;
+
+            assert_int_equal(kl_zone_map(f.zone, 0, FRAMES, map), 0);
+            err = kl_contig_alloc(f.zone, m.owner, n, align, KL_SYNC, &first, NULL);
+            if ((err == 0) != feasible(map, n, align))
+                fail_msg("layout %d: %u at %u is %s but gave %s", layout, n, align,
+                         err ? "possible" : "impossible", kl_err_name(err));
+            mover_all_right(&m);
+            if (err == 0)
+                assert_int_equal(kl_contig_free(f.zone, m.owner, first, n), 0);
+            possible += err == 0;
+        }
+        mover_close(&m);
+        fixture_close(&f);
+    }
+    assert_in_range(possible, 100, 890);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(contiguous_ranges),
+        cmocka_unit_test(finds_the_only_window),
+        cmocka_unit_test(room_beside_the_window),
+        cmocka_unit_test(succeeds_whenever_it_can),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # lab.sh - sourced by the demo, the benchmarks and script tests: a folder of its
 # own, disks and servers in it, huge pages; all put back at the end, however that
-# comes.  Only SIGKILL leaves something behind.
+# comes: after SIGKILL a guard does it.
 #
 # A job that lab_spawn starts is a process group of its own, so that a Ctrl-C or
 # TERM reaches this shell, which then ends the job as a whole.  What takes long is
@@ -42,6 +42,24 @@ lab_setup() {
     LAB=$(mktemp -d "${TMPDIR:-/tmp}/klotski-lab.XXXXXX") || exit 1
     export KLOTSKI_RUNDIR=$LAB/run
     mkdir -m 700 "$KLOTSKI_RUNDIR"
+    lab_spawn lab_guard "$$"
+}
+
+# A job that outlives this shell: should the shell be gone while the lab is still
+# there, it clears up in its place.
+lab_guard() {
+    trap - EXIT INT TERM HUP
+    while lab_runs "$1"; do sleep 0.2; done
+    [ -d "$LAB" ] || return 0
+    {
+        lab_stop_disks
+        while read -r pid; do
+            [ "$pid" = "$BASHPID" ] || lab_end "$pid" -
+        done <"$LAB/jobs"
+        declare -F lab_memory_cleanup >/dev/null && lab_memory_cleanup
+        read -r LAB_HUGE_OLD LAB_HUGE_WANTED <"$LAB/huge" && lab_hugepages_restore
+    } 2>/dev/null
+    rm -rf "$LAB"
 }
 
 # Whether a process runs (one that has ended but that nobody has waited for is in
@@ -99,6 +117,7 @@ lab_spawn() {
     "$@" </dev/null 8<&- &
     LAB_JOB=$!
     set +m
+    echo "$LAB_JOB" >>"$LAB/jobs"
 }
 
 # The same, and waits for it; a signal ends the wait.
@@ -142,6 +161,7 @@ lab_hugepages_reserve() {
     flock -w 60 8 || echo "somebody else is changing the number of huge pages" >&2
     LAB_HUGE_OLD=$(<"$file")
     LAB_HUGE_WANTED=$((wanted - $(lab_hugepages_free)))
+    echo "$LAB_HUGE_OLD $LAB_HUGE_WANTED" >"$LAB/huge"
     [ "$LAB_HUGE_WANTED" -le 0 ] ||
         { echo $((LAB_HUGE_OLD + LAB_HUGE_WANTED)) >"$file"; } 2>/dev/null
     [ "$(lab_hugepages_free)" -ge "$wanted" ] && return 0
@@ -162,6 +182,7 @@ lab_hugepages_restore() {
     [ "$added" -le "$LAB_HUGE_WANTED" ] || added=$LAB_HUGE_WANTED
     [ "$added" -le 0 ] || echo $((now - added)) >"$file"
     LAB_HUGE_WANTED=0
+    rm -f "$LAB/huge"
     exec 8<&-
 }
 

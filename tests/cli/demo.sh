@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The demo, interrupted at some points by what a user or a system sends: it ends at
-# once, and leaves no process, no file, no cgroup and no huge page behind.
+# once (after KILL its guard does, a moment later), and leaves no process, no file,
+# no cgroup and no huge page behind.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../disk/lib.sh"
 need fio tar flock pgrep setsid
@@ -19,6 +20,11 @@ processes() {
     pgrep -f "$work/klotski-lab" || true
 }
 
+# After KILL the demo's guard does it, a moment later.
+cleared() {
+    [ -z "$(find "$work" -maxdepth 1 -name 'klotski-lab*')" ]
+}
+
 # interrupt SIGNAL STATUS TEXT: once the demo has said TEXT.
 interrupt() {
     local signal=$1 wanted=$2 text=$3 status=0 before=0
@@ -31,6 +37,7 @@ interrupt() {
     kill "-$signal" "$demo_pid"
     wait "$demo_pid" || status=$?
     [ "$status" = "$wanted" ] || fail "$signal: status $status, not $wanted"
+    [ "$signal" != KILL ] || wait_for 20 cleared || fail "nobody clears up after KILL"
     [ -z "$(processes)" ] || fail "$signal at '$text' leaves processes: $(processes | xargs ps -fp)"
     [ -z "$(find "$work" -maxdepth 1 -name 'klotski-lab*')" ] || fail "$signal leaves files"
     [ -z "$(find /sys/fs/cgroup -maxdepth 2 -name "klotski-$demo_pid-*" 2>/dev/null)" ] ||
@@ -44,3 +51,4 @@ interrupt TERM 143 'Huge pages'
 interrupt TERM 143 'is ready'
 interrupt TERM 143 'tar of /usr'
 interrupt TERM 143 'a random 40 %'
+interrupt KILL 137 'a random 40 %'

@@ -296,6 +296,34 @@ static void late_putback(void *ctx, kl_pfn frame)
     late_callbacks++;
 }
 
+/* Two blocks full of one owner's frames, but for those freed: `first` and `second`
+ * are left in the two. */
+static void full_but(struct fixture *f, const struct kl_owner_ops *ops, uint32_t first,
+                     uint32_t second)
+{
+    kl_pfn pfn;
+
+    fixture_open(f, 2, 6, KL_ZONE_POPULATE);
+    freeing_zone = f->zone;
+    late_callbacks = 0;
+    assert_int_equal(kl_owner_register(f->zone, ops, NULL, &freeing_owner), 0);
+    for (unsigned i = 0; i < 128; i++)
+        assert_int_equal(kl_frame_alloc(f->zone, 0, freeing_owner, KL_MOVABLE, &pfn), 0);
+    for (uint32_t nr = 0; nr < 128; nr++) {
+        if (nr % 64 < 64 - (nr < 64 ? first : second))
+            assert_int_equal(kl_frame_free(f->zone, freeing_owner, kl_zone_pfn(f->zone, nr)), 0);
+    }
+}
+
+/* Whatever is left of them goes, wherever it is. */
+static void close_full(struct fixture *f)
+{
+    for (uint32_t nr = 0; nr < 128; nr++)
+        (void)kl_frame_free(f->zone, freeing_owner, kl_zone_pfn(f->zone, nr));
+    assert_int_equal(kl_owner_unregister(f->zone, freeing_owner), 0);
+    fixture_close(f);
+}
+
 static void freed_while_isolated(void **state)
 {
     struct kl_owner_ops ops = {.size = sizeof(ops),
@@ -304,23 +332,14 @@ static void freed_while_isolated(void **state)
                                .migrate = late_migrate,
                                .putback = late_putback};
     struct fixture f;
-    kl_pfn pfn;
 
     (void)state;
-    fixture_open(&f, 2, 6, KL_ZONE_POPULATE);
-    freeing_zone = f.zone;
-    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &freeing_owner), 0);
-    for (unsigned i = 0; i < 128; i++)
-        assert_int_equal(kl_frame_alloc(f.zone, 0, freeing_owner, KL_MOVABLE, &pfn), 0);
-    assert_int_equal(kl_frame_free(f.zone, freeing_owner, pfn), 0);
+    full_but(&f, &ops, 64, 63);
     (void)kl_zone_give_back(f.zone, 1, KL_SYNC, NULL);
     (void)kl_zone_compact(f.zone, KL_SYNC, 0, NULL);
     assert_int_equal(late_callbacks, 0);
     assert_zone_ok(f.zone);
-    for (uint32_t nr = 0; nr < 128; nr++)
-        (void)kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr));
-    assert_int_equal(kl_owner_unregister(f.zone, freeing_owner), 0);
-    fixture_close(&f);
+    close_full(&f);
 }
 
 /* The owner frees the destination before the framework has let go of it: found by
@@ -347,23 +366,13 @@ static void freed_before_it_is_published(void **state)
                                .putback = late_putback};
     struct kl_report r = {.size = sizeof(r)};
     struct fixture f;
-    kl_pfn pfn;
 
     (void)state;
-    fixture_open(&f, 2, 6, KL_ZONE_POPULATE);
-    freeing_zone = f.zone;
-    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &freeing_owner), 0);
-    for (unsigned i = 0; i < 128; i++)
-        assert_int_equal(kl_frame_alloc(f.zone, 0, freeing_owner, KL_MOVABLE, &pfn), 0);
-    for (uint32_t nr = 0; nr < 100; nr += nr == 31 ? 33 : 1) /* leaves 32 and 28 */
-        assert_int_equal(kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr)), 0);
+    full_but(&f, &ops, 32, 28);
     assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, &r), 0);
     assert_int_equal(r.migrated, 28);
     assert_zone_ok(f.zone);
-    for (uint32_t nr = 0; nr < 128; nr++)
-        (void)kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr));
-    assert_int_equal(kl_owner_unregister(f.zone, freeing_owner), 0);
-    fixture_close(&f);
+    close_full(&f);
 }
 
 /* The owner frees the source, with a pfn that it read a moment ago, while its
@@ -384,26 +393,15 @@ static void freed_under_its_migrate(void **state)
                                .putback = late_putback};
     struct kl_report r = {.size = sizeof(r)};
     struct fixture f;
-    kl_pfn pfn;
 
     (void)state;
-    fixture_open(&f, 2, 6, KL_ZONE_POPULATE);
-    freeing_zone = f.zone;
-    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &freeing_owner), 0);
-    for (unsigned i = 0; i < 128; i++)
-        assert_int_equal(kl_frame_alloc(f.zone, 0, freeing_owner, KL_MOVABLE, &pfn), 0);
-    for (uint32_t nr = 0; nr < 100; nr += nr == 31 ? 33 : 1) /* leaves 32 and 28 */
-        assert_int_equal(kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr)), 0);
-    late_callbacks = 0;
+    full_but(&f, &ops, 32, 28);
     assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, &r), 0);
     assert_int_equal(r.freed, 28);
     assert_int_equal(r.failed + r.put_back + r.migrated, 0);
     assert_int_equal(late_callbacks, 0);
     assert_zone_ok(f.zone);
-    for (uint32_t nr = 0; nr < 128; nr++)
-        (void)kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr));
-    assert_int_equal(kl_owner_unregister(f.zone, freeing_owner), 0);
-    fixture_close(&f);
+    close_full(&f);
 }
 
 /* An owner whose finish is still to come can't leave, though it has no frame. */
@@ -450,16 +448,9 @@ static void no_leaving_before_finish(void **state)
                                .prepare = prepare_nothing,
                                .finish = finish_late};
     struct fixture f;
-    kl_pfn pfn;
 
     (void)state;
-    fixture_open(&f, 2, 6, KL_ZONE_POPULATE);
-    freeing_zone = f.zone;
-    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &freeing_owner), 0);
-    for (unsigned i = 0; i < 128; i++)
-        assert_int_equal(kl_frame_alloc(f.zone, 0, freeing_owner, KL_MOVABLE, &pfn), 0);
-    for (uint32_t nr = 0; nr < 126; nr += nr == 59 ? 5 : 1) /* leaves 4 and 2 */
-        assert_int_equal(kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr)), 0);
+    full_but(&f, &ops, 4, 2);
     leave_result = 1;
     assert_int_equal(kl_zone_give_back(f.zone, 1, KL_SYNC, NULL), 0);
     assert_int_equal(leave_result, -KL_EBUSY);
@@ -507,10 +498,7 @@ static void no_leaving_with_a_moving_frame(void **state)
     }
     atomic_store(&shaking, false);
     pthread_join(thread, NULL);
-    for (uint32_t nr = 0; nr < 128; nr++)
-        (void)kl_frame_free(f.zone, freeing_owner, kl_zone_pfn(f.zone, nr));
-    assert_int_equal(kl_owner_unregister(f.zone, freeing_owner), 0);
-    fixture_close(&f);
+    close_full(&f);
 }
 
 /* Two at a time whose memory will not go: each lifts its own fences only. */

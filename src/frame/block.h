@@ -21,8 +21,9 @@
  * (B2) hence free == all means: no allocation, and none on its way.
  * (B3) FENCED or ABSENT: free does not fall, but by the one who fenced it.
  * (B4) ABSENT: free and stuck are 0 and all bits are clear.
- * (B5) stuck is raised after a pin and lowered after an unpin: it may be too high
- *      for a moment, also when the frame is gone by then.
+ * (B5) stuck is raised after a pin and lowered after an unpin: it may be too low for
+ *      a moment (the frame is there then, and refuses), or too high, also when the
+ *      frame is gone by then.
  */
 #ifndef KLI_FRAME_BLOCK_H
 #define KLI_FRAME_BLOCK_H

@@ -15,7 +15,8 @@ help:
 	@echo 'make bench [NAME=disk]    benchmarks; the last lines are the ratios'
 	@echo 'make lint                 clang-format, clang-tidy, cppcheck, shellcheck, floors'
 	@echo 'make build                builds all in $(release)'
-	@echo 'make install              to PREFIX ($(PREFIX)) below DESTDIR'
+	@echo 'make install              to PREFIX ($(PREFIX)) below DESTDIR, and nowhere else;'
+	@echo '                          says how nbdkit finds the plugin there'
 	@echo 'make clean                removes $(BUILD)'
 	@echo
 	@echo 'demo, check, bench and lint install the Debian packages that they lack.'
@@ -43,6 +44,7 @@ lint:
 
 install: build
 	@DESTDIR='$(DESTDIR)' meson install -C $(release) --no-rebuild --quiet
+	@cat $(release)/integrations/plugin-use.txt
 
 clean:
 	@rm -rf $(BUILD)

@@ -46,6 +46,14 @@ static int set_name(void *ctx, const char *value)
     return CLI_GO;
 }
 
+static int set_socket(void *ctx, const char *value)
+{
+    struct cli_args *args = ctx;
+
+    args->socket = value;
+    return CLI_GO;
+}
+
 static int set_json(void *ctx, const char *value)
 {
     struct cli_args *args = ctx;
@@ -57,6 +65,7 @@ static int set_json(void *ctx, const char *value)
 
 static const struct cli_option common[] = {
     {"name", true, set_name},
+    {"socket", true, set_socket},
     {"json", false, set_json},
     {NULL, false, NULL},
 };
@@ -126,6 +135,9 @@ int cli_parse(const struct cli_command *cmd, int argc, char **argv,
         i += used;
     }
     args->nrest = kept - 1;
+    argv[kept] = NULL; /* who executes the rest looks for it */
+    if (args->disk != NULL && args->socket != NULL)
+        return cli_usage(cmd, "--name or --socket, not both");
     return CLI_GO;
 }
 
@@ -135,7 +147,7 @@ int cli_disk_argument(const struct cli_command *cmd, struct cli_args *args)
         return CLI_GO;
     if (args->nrest > 1)
         return cli_usage(cmd, "one disk at a time, please");
-    if (args->disk != NULL)
+    if (args->disk != NULL || args->socket != NULL)
         return cli_usage(cmd, "the disk is named twice");
     args->disk = args->rest[0];
     return CLI_GO;

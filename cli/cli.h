@@ -2,8 +2,10 @@
 /* cli.h - what the files of the `klotski` command share.
  *
  * One file a subcommand (cmd_*.c); args.c reads options, disk.c finds disks,
- * client.c speaks the control protocol, size.c reads and prints amounts, paint.c
- * draws.  The program has one thread.  Errors are printed where they are
+ * stale.c clears up after them, client.c speaks the control protocol, reply.c
+ * looks into replies, size.c reads and prints amounts, quote.c makes text safe for
+ * shells and URIs, output.c watches the standard output, paint.c draws.  The
+ * program has one thread.  Errors are printed where they are
  * understood, once, and travel upwards as exit codes.
  */
 #ifndef CLI_H
@@ -40,6 +42,16 @@ extern const struct cli_command cli_cmd_disk, cli_cmd_stat, cli_cmd_map, cli_cmd
 /* "klotski: ..." on stderr. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* ---- the standard output (output.c) ------------------------------------ */
+
+/* Says what has been done, in case that the standard output does not take the
+ * report of it: "taken as lease 3".  The last one counts. */
+void cli_done(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Writes out what was printed.  CLI_OK, or CLI_FAIL, at first after a message, if
+ * something of it was lost, now or before. */
+int cli_flush(void);
+
 /* ---- options (args.c) -------------------------------------------------- */
 
 /* One option of a subcommand: --NAME VALUE, or --NAME if it takes none. */
@@ -51,18 +63,19 @@ struct cli_option {
 };
 
 struct cli_args {
-    const char *disk; /* --name, or NULL */
+    const char *disk;   /* --name, or NULL */
+    const char *socket; /* --socket, or NULL; not both */
     bool json;
     char **rest; /* what is no option */
     int nrest;
 };
 
-/* Reads the common options (--name, --json, --help) and those in `options` (ends
+/* Reads the common options (--name, --socket, --json, --help) and those in `options` (ends
  * with a NULL name; may be NULL) into args and ctx.  CLI_GO, or an exit code. */
 int cli_parse(const struct cli_command *cmd, int argc, char **argv,
               const struct cli_option *options, void *ctx, struct cli_args *args);
 
-/* "klotski CMD: ..., see klotski CMD --help"; returns CLI_USAGE. */
+/* "klotski CMD: ..." and its usage; returns CLI_USAGE. */
 int cli_usage(const struct cli_command *cmd, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -88,14 +101,27 @@ const char *cli_duration(uint64_t ns, char buf[CLI_TEXT]);
 /* Per cent of a whole, rounded down, but 1 when part is not zero. */
 unsigned cli_percent(uint64_t part, uint64_t whole);
 
+/* ---- text for shells and URIs (quote.c) -------------------------------- */
+
+#define CLI_PATH_MAX   108                    /* sun_path */
+#define CLI_QUOTED_MAX (4 * CLI_PATH_MAX + 3) /* every byte a quotation mark */
+#define CLI_URI_MAX    (3 * CLI_PATH_MAX + 32)
+
+/* One word for a shell: as it is, or within quotation marks.  text is shorter than
+ * CLI_PATH_MAX.  Returns buf. */
+const char *cli_quote(const char *text, char buf[CLI_QUOTED_MAX]);
+
+/* nbd+unix:///?socket=PATH, percent-encoded, so that nothing in it is a quotation
+ * mark.  Returns buf. */
+const char *cli_uri(const char *path, char buf[CLI_URI_MAX]);
+
 /* ---- disks (disk.c) ---------------------------------------------------- */
 
 #define CLI_NAME_MAX 40
-#define CLI_PATH_MAX 108 /* sun_path */
 
 struct cli_disk {
-    char name[CLI_NAME_MAX + 1];
-    char dir[CLI_PATH_MAX];
+    char name[CLI_PATH_MAX]; /* or the path of its control socket */
+    char dir[CLI_PATH_MAX];  /* this and what follows but control: "" with --socket */
     char control[CLI_PATH_MAX];
     char nbd[CLI_PATH_MAX];
     char pidfile[CLI_PATH_MAX];
@@ -112,33 +138,69 @@ int cli_rundir(char dir[CLI_PATH_MAX], bool create);
 /* The paths of a disk of that name, which need not run. */
 int cli_disk_paths(const char *name, bool create, struct cli_disk *disk);
 
-/* The disk with that name (which need not run), or the only one that runs when
- * name is NULL.  CLI_GO, or an exit code after a message. */
-int cli_disk_find(const char *name, struct cli_disk *disk);
+/* The disk that the options name (which need not run), or the only one that runs
+ * when they name none.  CLI_GO, or an exit code after a message. */
+int cli_disk_find(const struct cli_args *args, struct cli_disk *disk);
 
-/* Names of the disks that answer, in order; *names is one allocation. */
-int cli_disk_list(char (**names)[CLI_NAME_MAX + 1], size_t *n);
+/* Names of the disks that run, in order; *names is one allocation.  `clean`: what
+ * is left of others is removed. */
+int cli_disk_list(bool clean, char (**names)[CLI_NAME_MAX + 1], size_t *n);
 
-/* Removes what a disk that is no more has left. */
+/* ---- what disks leave (stale.c) ---------------------------------------- */
+
+/* Nobody else starts or clears up a disk in this folder until the descriptor that
+ * this returns is closed.  -1: another one has it and `wait` is false, or after a
+ * message. */
+int cli_lock(const char *dir, bool wait);
+
+/* The process that serves the disk, by its pid file: 0 when there is none, or the
+ * number means another process by now. */
+uint64_t cli_disk_pid(const struct cli_disk *disk);
+
+/* Whether that process has been started with this control socket. */
+bool cli_serves(uint64_t pid, const struct cli_disk *disk);
+
+/* Removes the disk's files if nobody answers at them and its process is gone.
+ * true: there were some.  `wait`: for the lock, else nothing is done without. */
+bool cli_disk_clean(const struct cli_disk *disk, bool wait);
+
+/* Removes the files of a disk that is known to be no more. */
 void cli_disk_remove(const struct cli_disk *disk);
 
 /* ---- the control protocol (client.c) ----------------------------------- */
 
-/* A connection to the disk with that name, or to the only one: CLI_GO and *sock,
- * or an exit code after a message. */
-int cli_open(const char *name, struct cli_disk *disk, int *sock);
+#define CLI_PATIENCE_S 5 /* what a disk that works is asked is answered much sooner */
+
+enum cli_wait {
+    CLI_SOON, /* for CLI_PATIENCE_S */
+    CLI_LONG, /* if the disk answers at all: as long as it lives, but not silently */
+};
+
+/* Connects, within CLI_PATIENCE_S: the socket, or as kli_wire_connect, or -KL_EAGAIN
+ * when somebody listens who does not accept. */
+int cli_connect(const char *path);
+
+/* A connection to the disk that the options name, or to the only one: CLI_GO and
+ * *sock, or an exit code after a message. */
+int cli_open(const struct cli_args *args, struct cli_disk *disk, int *sock);
 
 /* Sends `request` (its reference is taken over) and reads the reply, which the
  * caller puts.  fd: where a descriptor sent along goes (-1 if none came); NULL
- * when none is expected.  CLI_GO, or CLI_FAIL after a message.  A reply that
- * says "ok": false is a reply. */
-int cli_request(int sock, struct json_object *request, struct json_object **reply, int *fd);
+ * when none is expected.  0, or without a message: -KL_EAGAIN: no answer in time;
+ * -KL_ECANCELED: the disk closed the connection; another negative enum kl_err.  A
+ * reply that says "ok": false is a reply. */
+int cli_call(int sock, enum cli_wait wait, struct json_object *request, struct json_object **reply,
+             int *fd);
+
+/* The same, with messages: CLI_GO, or CLI_FAIL after one. */
+int cli_request(int sock, enum cli_wait wait, struct json_object *request,
+                struct json_object **reply, int *fd);
 
 /* What most subcommands do: one request on a connection of its own.  With --json
  * the reply is printed as it is.  CLI_GO and *reply (the caller puts it) when it
  * is ok; else an exit code after a message. */
-int cli_ask(const struct cli_command *cmd, const struct cli_args *args, struct json_object *request,
-            struct json_object **reply);
+int cli_ask(const struct cli_command *cmd, const struct cli_args *args, enum cli_wait wait,
+            struct json_object *request, struct json_object **reply);
 
 /* If the reply is not ok: prints why, and who was in the way; CLI_FAIL.  Else
  * CLI_GO. */
@@ -150,11 +212,15 @@ struct json_object *cli_op(const char *name);
 /* Prints a reply for other programs, on one line. */
 void cli_print_json(struct json_object *reply);
 
-/* Looking into replies: absent fields read as 0, "" and NULL. */
+/* ---- looking into replies (reply.c) ------------------------------------ */
+
+/* Absent fields read as 0, "" and NULL. */
 struct json_object *cli_get(struct json_object *object, const char *name);
 uint64_t cli_get_u64(struct json_object *object, const char *name);
 int64_t cli_get_i64(struct json_object *object, const char *name);
 bool cli_get_bool(struct json_object *object, const char *name);
 const char *cli_get_str(struct json_object *object, const char *name);
+/* 0 when it is no array. */
+size_t cli_length(struct json_object *list);
 
 #endif

@@ -67,7 +67,7 @@ static int run_classes(const struct cli_command *self, int argc, char **argv)
         rc = cli_disk_argument(self, &args);
     if (rc != CLI_GO)
         return rc;
-    rc = cli_ask(self, &args, cli_op("classes"), &reply);
+    rc = cli_ask(self, &args, CLI_SOON, cli_op("classes"), &reply);
     if (rc != CLI_GO)
         return rc;
     struct json_object *classes = cli_get(reply, "classes");
@@ -84,7 +84,7 @@ static int run_classes(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cli_cmd_classes = {
     .name = "classes",
-    .synopsis = "[NAME] [--all] [--json]",
+    .synopsis = "[NAME|--socket PATH] [--all] [--json]",
     .brief = "zsmalloc's table of size classes",
     .help = "A line a class: size of its objects, frames and objects of a zspage, zspages and\n"
             "how full they are, objects, and frames that object compaction could free.\n"

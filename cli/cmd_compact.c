@@ -15,9 +15,10 @@ static int run_compact(const struct cli_command *self, int argc, char **argv)
         rc = cli_disk_argument(self, &args);
     if (rc != CLI_GO)
         return rc;
-    rc = cli_ask(self, &args, cli_op("compact"), &reply);
+    rc = cli_ask(self, &args, CLI_LONG, cli_op("compact"), &reply);
     if (rc != CLI_GO)
         return rc;
+    cli_done("compacted");
     if (!args.json)
         printf("objects: %s moved, %s frames freed; frames: %s moved; blocks: %s given back; %s\n",
                cli_count(cli_get_u64(reply, "objects_moved"), objects),
@@ -31,7 +32,7 @@ static int run_compact(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cli_cmd_compact = {
     .name = "compact",
-    .synopsis = "[NAME] [--json]",
+    .synopsis = "[NAME|--socket PATH] [--json]",
     .brief = "pack a disk's memory densely, and return what becomes free",
     .help = "Moves objects into fewer frames, then frames into fewer blocks, and returns blocks\n"
             "that are free as a whole to the system.  The disk serves meanwhile; it also does\n"

@@ -117,37 +117,34 @@ static const struct cli_option options[] = {
 static void say_ready(const struct cli_disk *disk, struct json_object *stat)
 {
     struct json_object *zone = cli_get(stat, "zone"), *facts = cli_get(stat, "disk");
-    char size[CLI_TEXT], memory[CLI_TEXT];
+    char size[CLI_TEXT], memory[CLI_TEXT], uri[CLI_URI_MAX], nbd[CLI_QUOTED_MAX];
 
     printf("disk '%s' is ready, pid %" PRIu64 ": %s, in a zone of %s (%s)\n", disk->name,
            cli_get_u64(facts, "pid"), cli_bytes(cli_get_u64(facts, "size"), size),
            cli_bytes(cli_get_u64(zone, "frames") * cli_get_u64(zone, "frame_bytes"), memory),
            cli_get_str(facts, "backing"));
-    printf("\n  uri='nbd+unix:///?socket=%s'\n\n"
+    printf("\n  uri='%s'\n\n"
            "  nbdinfo \"$uri\"\n"
            "  nbdcopy image.raw \"$uri\"                          # copy something in\n"
            "  qemu-img convert -n -O raw image.qcow2 \"$uri\"     # or so\n"
            "  nbd-client -unix %s /dev/nbd0    # a block device (root)\n"
            "\n"
            "  klotski stat %s; klotski map %s; klotski stop %s\n",
-           disk->nbd, disk->nbd, disk->name, disk->name, disk->name);
-    fflush(stdout);
+           cli_uri(disk->nbd, uri), cli_quote(disk->nbd, nbd), disk->name, disk->name, disk->name);
 }
 
 static void say_json(const struct cli_disk *disk, struct json_object *stat)
 {
     struct json_object *out = json_object_new_object();
-    char uri[CLI_PATH_MAX + 32];
+    char uri[CLI_URI_MAX];
 
-    snprintf(uri, sizeof(uri), "nbd+unix:///?socket=%s", disk->nbd);
     json_object_object_add(out, "name", json_object_new_string(disk->name));
-    json_object_object_add(out, "uri", json_object_new_string(uri));
+    json_object_object_add(out, "uri", json_object_new_string(cli_uri(disk->nbd, uri)));
     json_object_object_add(out, "control", json_object_new_string(disk->control));
     json_object_object_add(out, "pid",
                            json_object_new_uint64(cli_get_u64(cli_get(stat, "disk"), "pid")));
     cli_print_json(out);
     json_object_put(out);
-    fflush(stdout);
 }
 
 /* After "--": options and key=value words for nbdkit. */
@@ -186,6 +183,8 @@ static int run_disk(const struct cli_command *self, int argc, char **argv)
     int rc = cli_parse(self, argc, argv, options, &disk, &args);
     if (rc == CLI_GO)
         rc = take_extra(self, &disk, &args);
+    if (rc == CLI_GO && args.socket != NULL)
+        rc = cli_usage(self, "a disk gets its sockets from its --name");
     if (rc == CLI_GO)
         rc = cli_disk_paths(args.disk != NULL ? args.disk : "disk", true, &where);
     if (rc != CLI_GO)
@@ -196,12 +195,17 @@ static int run_disk(const struct cli_command *self, int argc, char **argv)
     rc = launch_start(&disk.launch, &stat);
     if (rc != CLI_GO)
         return rc;
+    cli_done("disk '%s' runs, with pid %" PRIu64, where.name,
+             cli_get_u64(cli_get(stat, "disk"), "pid"));
     if (args.json)
         say_json(&where, stat);
     else
         say_ready(&where, stat);
     json_object_put(stat);
-    return disk.launch.foreground ? launch_wait(&disk.launch) : CLI_OK;
+    rc = cli_flush();
+    if (disk.launch.foreground && launch_wait(&disk.launch) != CLI_OK)
+        rc = CLI_FAIL;
+    return rc;
 }
 
 const struct cli_command cli_cmd_disk = {

@@ -24,9 +24,9 @@ static int run_list(const struct cli_command *self, int argc, char **argv)
     int rc = cli_parse(self, argc, argv, NULL, NULL, &args);
     if (rc != CLI_GO)
         return rc;
-    if (args.nrest > 0 || args.disk != NULL)
-        return cli_usage(self, "it takes no name");
-    rc = cli_disk_list(&names, &n);
+    if (args.nrest > 0 || args.disk != NULL || args.socket != NULL)
+        return cli_usage(self, "it takes no name and no socket");
+    rc = cli_disk_list(true, &names, &n);
     if (rc != CLI_GO)
         return rc;
     if (args.json)
@@ -42,6 +42,7 @@ const struct cli_command cli_cmd_list = {
     .name = "list",
     .synopsis = "[--json]",
     .brief = "names of the disks that run",
-    .help = "One name a line; nothing when no disk runs.\n",
+    .help = "One name a line; nothing when no disk runs.  Files that killed disks have left are\n"
+            "removed.\n",
     .run = run_list,
 };

@@ -14,6 +14,7 @@ struct map_options {
     bool ascii, utf8, frames, colour;
     uint64_t width;
     uint64_t first, last;
+    bool range;
 };
 
 static int set_ascii(void *ctx, const char *value)
@@ -66,6 +67,7 @@ static int set_blocks(void *ctx, const char *value)
         cli_parse_number(text, 0, UINT32_MAX, &map->first) &&
         cli_parse_number(dash != NULL ? dash + 1 : text, map->first, UINT32_MAX, &map->last);
     free(text);
+    map->range = true;
     return good ? CLI_GO : cli_usage(&cli_cmd_map, "not a block or a range of them: %s", value);
 }
 
@@ -120,7 +122,8 @@ static struct paint_block *read_blocks(struct json_object *reply, size_t *n)
     return blocks;
 }
 
-static void print_summary(const struct paint_block *blocks, size_t n, uint64_t block_bytes)
+static void print_summary(const struct paint_block *blocks, size_t n, uint64_t block_bytes,
+                          uint64_t taken)
 {
     uint64_t present = 0, whole = 0, used = 0, all = 0, stuck = 0;
     char size[CLI_TEXT];
@@ -134,13 +137,13 @@ static void print_summary(const struct paint_block *blocks, size_t n, uint64_t b
         stuck += blocks[i].stuck;
         all += (uint64_t)blocks[i].used + blocks[i].free;
     }
-    printf("%zu blocks of %s: %ju present, of which %ju free as a whole\n"
+    printf("%zu blocks of %s: %ju present, of which %ju free as a whole; %ju taken\n"
            "frames in present blocks: %u %% used, %u %% free; %ju stuck\n",
-           n, cli_bytes(block_bytes, size), (uintmax_t)present, (uintmax_t)whole,
+           n, cli_bytes(block_bytes, size), (uintmax_t)present, (uintmax_t)whole, (uintmax_t)taken,
            cli_percent(used, all), all > 0 ? 100 - cli_percent(used, all) : 0, (uintmax_t)stuck);
 }
 
-static int draw(const struct map_options *map, struct json_object *reply)
+static int draw(const struct map_options *map, struct json_object *reply, uint64_t taken)
 {
     struct paint_style style = choose_style(map);
     uint64_t per_block = cli_get_u64(reply, "frames_per_block");
@@ -153,7 +156,12 @@ static int draw(const struct map_options *map, struct json_object *reply)
         free(blocks);
         return CLI_FAIL;
     }
-    size_t end = map->last < n ? (size_t)map->last + 1 : n;
+    if (map->range && map->last >= n) {
+        cli_error("there is no block %ju: the zone has %zu, from 0 on", (uintmax_t)map->last, n);
+        free(blocks);
+        return CLI_FAIL;
+    }
+    size_t end = map->range ? (size_t)map->last + 1 : n;
     if (map->frames) {
         paint_frames(stdout, &style, blocks, (size_t)map->first, end, kinds, per_block);
         paint_frames_legend(stdout, &style);
@@ -161,16 +169,42 @@ static int draw(const struct map_options *map, struct json_object *reply)
         paint_blocks(stdout, &style, blocks, n);
         paint_blocks_legend(stdout, &style, n);
     }
-    print_summary(blocks, n, per_block * cli_get_u64(reply, "frame_bytes"));
+    print_summary(blocks, n, per_block * cli_get_u64(reply, "frame_bytes"), taken);
     free(blocks);
     return CLI_OK;
 }
 
+/* The map, and how many blocks are taken, which it does not show. */
+static int show(const struct cli_command *self, const struct map_options *map,
+                const struct cli_args *args, int sock)
+{
+    struct json_object *request = cli_op("map"), *reply, *stat;
+
+    json_object_object_add(request, "frames", json_object_new_boolean(map->frames));
+    int rc = cli_request(sock, CLI_SOON, request, &reply, NULL);
+    if (rc != CLI_GO)
+        return rc;
+    if (args->json)
+        cli_print_json(reply);
+    rc = cli_judge(self, reply);
+    if (rc == CLI_GO && args->json)
+        rc = CLI_OK;
+    if (rc == CLI_GO)
+        rc = cli_request(sock, CLI_SOON, cli_op("stat"), &stat, NULL);
+    if (rc == CLI_GO) {
+        rc = draw(map, reply, cli_get_u64(cli_get(stat, "zone"), "given_blocks"));
+        json_object_put(stat);
+    }
+    json_object_put(reply);
+    return rc;
+}
+
 static int run_map(const struct cli_command *self, int argc, char **argv)
 {
-    struct map_options map = {.last = UINT32_MAX};
+    struct map_options map = {0};
     struct cli_args args;
-    struct json_object *reply;
+    struct cli_disk disk;
+    int sock;
 
     int rc = cli_parse(self, argc, argv, options, &map, &args);
     if (rc == CLI_GO)
@@ -179,21 +213,20 @@ static int run_map(const struct cli_command *self, int argc, char **argv)
         return rc;
     if (map.ascii && map.utf8)
         return cli_usage(self, "--ascii or --utf8, not both");
-    if (map.last != UINT32_MAX && !map.frames)
+    if (map.range && !map.frames)
         return cli_usage(self, "--blocks goes with --frames");
-    struct json_object *request = cli_op("map");
-    json_object_object_add(request, "frames", json_object_new_boolean(map.frames));
-    rc = cli_ask(self, &args, request, &reply);
+    rc = cli_open(&args, &disk, &sock);
     if (rc != CLI_GO)
         return rc;
-    rc = args.json ? CLI_OK : draw(&map, reply);
-    json_object_put(reply);
+    rc = show(self, &map, &args, sock);
+    close(sock);
     return rc;
 }
 
 const struct cli_command cli_cmd_map = {
     .name = "map",
-    .synopsis = "[NAME] [--frames [--blocks A[-B]]] [--ascii|--utf8] [--width N] [--json]",
+    .synopsis = "[NAME|--socket PATH] [--frames [--blocks A[-B]]] [--ascii|--utf8] [--colour]\n"
+                "                   [--width N] [--json]",
     .brief = "a picture of a disk's blocks, or of all their frames",
     .help = "One cell a block: a bar as high as the block is full.  An absent block has no memory\n"
             "(never used, or given back), a stuck one holds frames that cannot move, a fenced one\n"

@@ -18,9 +18,10 @@ static int run_migration(const struct cli_command *self, int argc, char **argv)
         return cli_usage(self, "on or off?");
     struct json_object *request = cli_op("migration");
     json_object_object_add(request, "on", json_object_new_boolean(on));
-    rc = cli_ask(self, &args, request, &reply);
+    rc = cli_ask(self, &args, CLI_SOON, request, &reply);
     if (rc != CLI_GO)
         return rc;
+    cli_done("migration is %s", on ? "on" : "off");
     if (!args.json)
         printf("migration is %s\n", on ? "on" : "off");
     json_object_put(reply);
@@ -29,7 +30,7 @@ static int run_migration(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cli_cmd_migration = {
     .name = "migration",
-    .synopsis = "on|off [--name NAME] [--json]",
+    .synopsis = "on|off [--name NAME|--socket PATH] [--json]",
     .brief = "turn moving of frames on or off, for experiments",
     .help = "Off, no frame is moved, so that only blocks which happen to be free as a whole can\n"
             "be taken.  This is the control of an experiment, to see what migration is worth;\n"

@@ -17,11 +17,11 @@ static int set_get(void *ctx, const char *value)
 /* The value at "zone.used_frames". */
 static int print_field(struct json_object *reply, const char *path)
 {
-    char *copy = strdup(path), *save = NULL;
+    char *copy = strdup(path), *rest = copy;
     struct json_object *at = reply;
 
-    for (char *name = strtok_r(copy, ".", &save); name != NULL; name = strtok_r(NULL, ".", &save))
-        at = cli_get(at, name);
+    for (const char *name; (name = strsep(&rest, ".")) != NULL;)
+        at = cli_get(at, name); /* nothing has the empty name */
     free(copy);
     if (at == NULL) {
         cli_error("the disk reports no '%s'", path);
@@ -34,14 +34,15 @@ static int print_field(struct json_object *reply, const char *path)
 static void print_disk(struct json_object *reply, const struct cli_disk *where)
 {
     struct json_object *disk = cli_get(reply, "disk"), *store = cli_get(reply, "store");
-    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT], uri[CLI_URI_MAX];
     uint64_t packed = cli_get_u64(store, "compressed"), raw = cli_get_u64(store, "raw");
     uint64_t same = cli_get_u64(store, "same"), block = cli_get_u64(disk, "block");
     uint64_t payload = cli_get_u64(store, "payload_bytes"),
              frames = cli_get_u64(store, "frame_bytes");
 
     printf("disk '%s', pid %" PRIu64 "\n", where->name, cli_get_u64(disk, "pid"));
-    printf("  connect   nbd+unix:///?socket=%s\n", where->nbd);
+    if (where->nbd[0] != '\0')
+        printf("  connect   '%s'\n", cli_uri(where->nbd, uri));
     printf("  size      %s in blocks of %s, %s level %" PRId64 "\n",
            cli_bytes(cli_get_u64(disk, "size"), a), cli_bytes(block, b),
            cli_get_str(disk, "compress"), cli_get_i64(disk, "level"));
@@ -107,22 +108,15 @@ static void print_zs(struct json_object *reply)
            cli_count(cli_get_u64(zs, "objects_moved"), d));
 }
 
-static size_t list_length(struct json_object *list)
-{
-    return list != NULL && json_object_is_type(list, json_type_array)
-               ? json_object_array_length(list)
-               : 0;
-}
-
 static void print_owners(struct json_object *owners)
 {
     static const char *const columns[] = {"frames", "movable", "pinned", "isolated"};
     char text[CLI_TEXT];
 
-    if (list_length(owners) == 0)
+    if (cli_length(owners) == 0)
         return;
     printf("\n  %-20s %12s %12s %12s %12s\n", "owner", "frames", "movable", "pinned", "isolated");
-    for (size_t i = 0; i < list_length(owners); i++) {
+    for (size_t i = 0; i < cli_length(owners); i++) {
         struct json_object *row = json_object_array_get_idx(owners, i);
         printf("  %-20.20s", cli_get_str(row, "name"));
         for (size_t j = 0; j < 4; j++)
@@ -135,10 +129,10 @@ static void print_leases(struct json_object *leases)
 {
     char text[CLI_TEXT];
 
-    if (list_length(leases) == 0)
+    if (cli_length(leases) == 0)
         return;
     printf("\n  %-8s %12s\n", "taken: id", "size");
-    for (size_t i = 0; i < list_length(leases); i++) {
+    for (size_t i = 0; i < cli_length(leases); i++) {
         struct json_object *row = json_object_array_get_idx(leases, i);
         printf("  %-9" PRIu64 " %12s  %s\n", cli_get_u64(row, "id"),
                cli_bytes(cli_get_u64(row, "bytes"), text),
@@ -176,10 +170,10 @@ static int run_stat(const struct cli_command *self, int argc, char **argv)
     if (rc == CLI_GO)
         rc = cli_disk_argument(self, &args);
     if (rc == CLI_GO)
-        rc = cli_open(args.disk, &disk, &sock);
+        rc = cli_open(&args, &disk, &sock);
     if (rc != CLI_GO)
         return rc;
-    rc = cli_request(sock, cli_op("stat"), &reply, NULL);
+    rc = cli_request(sock, CLI_SOON, cli_op("stat"), &reply, NULL);
     close(sock);
     if (rc != CLI_GO)
         return rc;
@@ -192,7 +186,7 @@ static int run_stat(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cli_cmd_stat = {
     .name = "stat",
-    .synopsis = "[NAME] [--get FIELD] [--json]",
+    .synopsis = "[NAME|--socket PATH] [--get FIELD] [--json]",
     .brief = "what a disk holds, and where its memory is",
     .help = "Figures are read while the disk works: each is true at some moment, not all at the\n"
             "same one.  \"System\" is what the system itself says that the disk's memory file\n"

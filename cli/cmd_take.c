@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <klotski/base.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +59,7 @@ static int run_command(char **command, int fd)
     sigset_t all, old;
     int status;
 
-    fflush(stdout);
+    cli_flush();
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, &old); /* nothing is lost before child_pid is set */
     pid_t pid = fork();
@@ -114,15 +115,27 @@ static void say_taken(FILE *out, struct json_object *reply)
             cli_duration(cli_get_u64(reply, "ns"), time));
 }
 
-static void give_back(int sock, uint64_t id)
+/* Ends the lease.  CLI_FAIL, after a message, when somebody else has done so, or
+ * the disk has ended, while the command ran. */
+static int give_back(int sock, uint64_t id, const char *command)
 {
     struct json_object *request = cli_op("give"), *reply;
+    int rc = CLI_OK;
 
     json_object_object_add(request, "id", json_object_new_uint64(id));
-    if (cli_request(sock, request, &reply, NULL) != CLI_GO)
-        return;
-    cli_judge(&cli_cmd_take, reply);
-    json_object_put(reply);
+    int err = cli_call(sock, CLI_SOON, request, &reply, NULL);
+    if (err == -KL_EAGAIN) {
+        cli_error("the disk does not answer; it has the memory again when it does");
+        return CLI_OK;
+    }
+    if (err != 0 || strcmp(cli_get_str(reply, "error"), "ENOENT") == 0) {
+        cli_error("the memory was taken back while %s ran", command);
+        rc = CLI_FAIL;
+    } else if (cli_judge(&cli_cmd_take, reply) != CLI_GO) {
+        rc = CLI_FAIL;
+    }
+    json_object_put(err == 0 ? reply : NULL);
+    return rc;
 }
 
 static int use_lease(int sock, struct json_object *reply, int fd, char **command, bool json)
@@ -137,8 +150,25 @@ static int use_lease(int sock, struct json_object *reply, int fd, char **command
         say_taken(stderr, reply);
     int rc = run_command(command, fd);
     close(fd);
-    give_back(sock, cli_get_u64(reply, "id"));
-    return rc;
+    int end = give_back(sock, cli_get_u64(reply, "id"), command[0]);
+    return rc == CLI_OK ? end : rc;
+}
+
+/* For the system: what ends it is said, and must not be lost. */
+static void say_lease(const struct cli_args *args, const struct cli_disk *disk,
+                      struct json_object *reply)
+{
+    char name[CLI_QUOTED_MAX];
+    uint64_t id = cli_get_u64(reply, "id");
+
+    cli_done("taken as lease %" PRIu64, id);
+    if (args->json) {
+        cli_print_json(reply);
+        return;
+    }
+    say_taken(stdout, reply);
+    printf("until: klotski give %" PRIu64 " --%s %s\n", id,
+           args->socket != NULL ? "socket" : "name", cli_quote(disk->name, name));
 }
 
 static int take(const struct cli_command *self, const struct cli_args *args, uint64_t bytes,
@@ -148,10 +178,10 @@ static int take(const struct cli_command *self, const struct cli_args *args, uin
     struct cli_disk disk;
     int sock, fd = -1;
 
-    int rc = cli_open(args->disk, &disk, &sock);
+    int rc = cli_open(args, &disk, &sock);
     if (rc != CLI_GO)
         return rc;
-    rc = cli_request(sock, take_request(bytes, command != NULL), &reply,
+    rc = cli_request(sock, CLI_LONG, take_request(bytes, command != NULL), &reply,
                      command != NULL ? &fd : NULL);
     if (rc != CLI_GO) {
         close(sock);
@@ -161,13 +191,11 @@ static int take(const struct cli_command *self, const struct cli_args *args, uin
     say_why(reply);
     if (rc == CLI_GO && command != NULL) {
         rc = use_lease(sock, reply, fd, command, args->json);
+    } else if (rc == CLI_GO) {
+        say_lease(args, &disk, reply);
+        rc = CLI_OK;
     } else if (args->json) {
         cli_print_json(reply);
-        rc = rc == CLI_GO ? CLI_OK : rc;
-    } else if (rc == CLI_GO) {
-        say_taken(stdout, reply);
-        printf("until: klotski give %" PRIu64 " --name %s\n", cli_get_u64(reply, "id"), disk.name);
-        rc = CLI_OK;
     }
     close(sock);
     json_object_put(reply);
@@ -199,7 +227,7 @@ static int run_take(const struct cli_command *self, int argc, char **argv)
 
 const struct cli_command cli_cmd_take = {
     .name = "take",
-    .synopsis = "SIZE [--name NAME] [--json] [-- COMMAND [ARGUMENTS]]",
+    .synopsis = "SIZE [--name NAME|--socket PATH] [--json] [-- COMMAND [ARGUMENTS]]",
     .brief = "get memory of a disk back whole, for the system or for a command",
     .help =
         "Empties as many blocks (huge pages of 2 MiB) as SIZE needs, by moving what is in them,\n"
@@ -207,8 +235,14 @@ const struct cli_command cli_cmd_take = {
         "\n"
         "Without a command the blocks go back to the system, where any program can have them,\n"
         "until `klotski give`.  With one, the command runs with the memory: the environment\n"
-        "variable KLOTSKI_FD is the number of a file descriptor to map; the disk gets the memory\n"
-        "back when the command ends, and the exit status is the command's.\n"
+        "variable KLOTSKI_FD is the number of a file descriptor to map.  A shell can put it into\n"
+        "arguments:\n"
+        "\n"
+        "  klotski take 128M -- sh -c 'program --memory /proc/self/fd/$KLOTSKI_FD'\n"
+        "\n"
+        "The disk gets the memory back when the command ends, even if processes that it has\n"
+        "started run on.  The exit status is the command's; 1 if the command has succeeded but\n"
+        "the memory was taken back before (klotski give, or the end of the disk).\n"
         "\n"
         "When it fails, the frame that was in the way, and whose it is, are named.\n",
     .run = run_take,

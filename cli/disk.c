@@ -2,17 +2,17 @@
 /* disk.c - where disks have their sockets, and which ones run.
  *
  * A disk NAME is NAME.ctl (control socket), NAME.nbd (NBD socket) and NAME.pid
- * in a folder that belongs to the user alone.  A disk runs when its control
- * socket answers; files of one that does not are leftovers.
+ * in a folder that belongs to the user alone.  A disk runs when somebody listens at
+ * its control socket.  One that was started in another way is known by that
+ * socket's path.
  */
 #include "cli.h"
-
-#include "integrations/control/wire.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <klotski/base.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -85,8 +85,8 @@ int cli_rundir(char dir[CLI_PATH_MAX], bool create)
 int cli_disk_paths(const char *name, bool create, struct cli_disk *disk)
 {
     if (!cli_name_valid(name)) {
-        cli_error("not a name of a disk: '%s' (letters, digits, '_', '-', '.', at most %d)", name,
-                  CLI_NAME_MAX);
+        cli_error("not a name of a disk: '%s' (letters, digits, '_', '-', '.', at most %d)%s", name,
+                  CLI_NAME_MAX, strchr(name, '/') != NULL ? "; see --socket" : "");
         return CLI_USAGE;
     }
     int rc = cli_rundir(disk->dir, create);
@@ -109,51 +109,99 @@ static int by_name(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* "NAME.ctl" that answers. */
-static bool running(const char *dir, const char *file, char name[CLI_NAME_MAX + 1])
+/* The disk's name if the file is one of those that disks have. */
+static bool name_of(const char *file, char name[CLI_NAME_MAX + 1])
 {
-    char path[CLI_PATH_MAX];
+    static const char *const suffixes[] = {".ctl", ".nbd", ".pid"};
     size_t len = strlen(file);
 
-    if (len <= 4 || len - 4 > CLI_NAME_MAX || strcmp(file + len - 4, ".ctl") != 0)
+    if (len <= 4 || len - 4 > CLI_NAME_MAX)
         return false;
     memcpy(name, file, len - 4);
     name[len - 4] = '\0';
-    if (!cli_name_valid(name) || !join(path, dir, name, ".ctl"))
-        return false;
-    int sock = kli_wire_connect(path);
-    if (sock < 0)
-        return false;
-    close(sock);
-    return true;
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
+        if (strcmp(file + len - 4, suffixes[i]) == 0)
+            return cli_name_valid(name);
+    return false;
 }
 
-int cli_disk_list(char (**names)[CLI_NAME_MAX + 1], size_t *n)
+/* Somebody listens at the control socket, whether he answers or not. */
+static bool running(const char *name)
 {
-    char dir[CLI_PATH_MAX], name[CLI_NAME_MAX + 1];
+    struct cli_disk disk;
 
-    *names = NULL;
-    *n = 0;
-    int rc = cli_rundir(dir, false);
-    if (rc != CLI_GO)
-        return rc == CLI_NO_DISK ? CLI_GO : rc;
+    if (cli_disk_paths(name, false, &disk) != CLI_GO)
+        return false;
+    int sock = cli_connect(disk.control);
+    if (sock >= 0)
+        close(sock);
+    return sock >= 0 || sock == -KL_EAGAIN;
+}
+
+struct names {
+    char (*name)[CLI_NAME_MAX + 1];
+    size_t n;
+};
+
+static int read_names(const char *dir, struct names *names)
+{
+    char name[CLI_NAME_MAX + 1];
+
     DIR *folder = opendir(dir);
     if (folder == NULL) {
         cli_error("%s: %s", dir, strerror(errno));
         return CLI_FAIL;
     }
     for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
-        if (!running(dir, entry->d_name, name))
+        if (!name_of(entry->d_name, name))
             continue;
-        void *more = realloc(*names, (*n + 1) * sizeof(**names));
+        void *more = realloc(names->name, (names->n + 1) * sizeof(*names->name));
         if (more == NULL)
             abort();
-        *names = more;
-        memcpy((*names)[(*n)++], name, sizeof(name));
+        names->name = more;
+        memcpy(names->name[names->n++], name, sizeof(name));
     }
     closedir(folder);
-    if (*n > 1)
-        qsort(*names, *n, sizeof(**names), by_name);
+    if (names->n > 1)
+        qsort(names->name, names->n, sizeof(*names->name), by_name);
+    return CLI_GO;
+}
+
+/* Leaves those that run, each once. */
+static void sift(struct names *names, bool clean)
+{
+    char name[CLI_NAME_MAX + 1] = "";
+    struct cli_disk disk;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < names->n; i++) {
+        if (strcmp(names->name[i], name) == 0)
+            continue;
+        memcpy(name, names->name[i], sizeof(name));
+        if (running(name))
+            memcpy(names->name[kept++], name, sizeof(name));
+        else if (clean && cli_disk_paths(name, false, &disk) == CLI_GO)
+            cli_disk_clean(&disk, false);
+    }
+    names->n = kept;
+}
+
+int cli_disk_list(bool clean, char (**list)[CLI_NAME_MAX + 1], size_t *n)
+{
+    struct names names = {0};
+    char dir[CLI_PATH_MAX];
+
+    *list = NULL;
+    *n = 0;
+    int rc = cli_rundir(dir, false);
+    if (rc != CLI_GO)
+        return rc == CLI_NO_DISK ? CLI_GO : rc;
+    rc = read_names(dir, &names);
+    if (rc != CLI_GO)
+        return rc;
+    sift(&names, clean);
+    *list = names.name;
+    *n = names.n;
     return CLI_GO;
 }
 
@@ -162,7 +210,7 @@ static int only_disk(char name[CLI_NAME_MAX + 1])
     char(*names)[CLI_NAME_MAX + 1];
     size_t n;
 
-    int rc = cli_disk_list(&names, &n);
+    int rc = cli_disk_list(false, &names, &n);
     if (rc != CLI_GO)
         return rc;
     if (n == 1) {
@@ -180,10 +228,26 @@ static int only_disk(char name[CLI_NAME_MAX + 1])
     return rc;
 }
 
-int cli_disk_find(const char *name, struct cli_disk *disk)
+/* A disk whose control socket is all that is known. */
+static int find_by_socket(const char *path, struct cli_disk *disk)
+{
+    if (path[0] == '\0' || strlen(path) >= CLI_PATH_MAX) {
+        cli_error("no path of a socket, or too long: '%s'", path);
+        return CLI_USAGE;
+    }
+    *disk = (struct cli_disk){.dir = ""};
+    snprintf(disk->name, sizeof(disk->name), "%s", path);
+    snprintf(disk->control, sizeof(disk->control), "%s", path);
+    return CLI_GO;
+}
+
+int cli_disk_find(const struct cli_args *args, struct cli_disk *disk)
 {
     char only[CLI_NAME_MAX + 1];
+    const char *name = args->disk;
 
+    if (args->socket != NULL)
+        return find_by_socket(args->socket, disk);
     if (name == NULL) {
         int rc = only_disk(only);
         if (rc != CLI_GO)
@@ -191,11 +255,4 @@ int cli_disk_find(const char *name, struct cli_disk *disk)
         name = only;
     }
     return cli_disk_paths(name, false, disk);
-}
-
-void cli_disk_remove(const struct cli_disk *disk)
-{
-    unlink(disk->control);
-    unlink(disk->nbd);
-    unlink(disk->pidfile);
 }

@@ -12,10 +12,10 @@
  */
 #include "launch.h"
 
-#include "integrations/control/wire.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <klotski/base.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -33,10 +33,12 @@ static volatile sig_atomic_t forward_to;  /* nbdkit, once it serves */
 
 static const char plugin_file[] = "nbdkit-klotski-plugin.so";
 
-/* The plugin of the tree that this program was built in, else the installed one. */
+/* The plugin of the tree that this program was built in, or that was installed with
+ * it, else the one that nbdkit knows by its name. */
 static const char *find_plugin(char path[PATH_MAX])
 {
-    static const char *const places[] = {"", "../integrations/", "../integrations/nbdkit/"};
+    static const char *const places[] = {"", "../integrations/", "../integrations/nbdkit/",
+                                         CLI_PLUGIN_PLACE};
     const char *own = getenv("KLOTSKI_PLUGIN");
     char self[PATH_MAX];
 
@@ -111,13 +113,13 @@ static bool alive(const struct launch *launch)
 /* Whether the control socket answers a stat. */
 static bool answers(const struct cli_disk *disk, struct json_object **stat)
 {
-    int sock = kli_wire_connect(disk->control);
+    int sock = cli_connect(disk->control);
 
     if (sock < 0)
         return false;
-    int rc = cli_request(sock, cli_op("stat"), stat, NULL);
+    int err = cli_call(sock, CLI_SOON, cli_op("stat"), stat, NULL);
     close(sock);
-    return rc == CLI_GO;
+    return err == 0;
 }
 
 static int wait_ready(struct launch *launch, struct json_object **stat)
@@ -154,30 +156,15 @@ static void abandon(struct launch *launch)
     cli_disk_remove(launch->disk);
 }
 
-/* Nobody else starts or clears up a disk in this folder meanwhile. */
-static int lock_folder(const char *dir)
-{
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    char path[CLI_PATH_MAX + 8];
-
-    snprintf(path, sizeof(path), "%s/lock", dir);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd >= 0 && fcntl(fd, F_SETLKW, &whole) == 0)
-        return fd;
-    cli_error("%s: %s", path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
 static int not_running(const struct cli_disk *disk)
 {
-    int sock = kli_wire_connect(disk->control);
-    if (sock < 0)
-        sock = kli_wire_connect(disk->nbd);
-    if (sock < 0)
+    int sock = cli_connect(disk->control);
+    if (sock < 0 && sock != -KL_EAGAIN)
+        sock = cli_connect(disk->nbd);
+    if (sock < 0 && sock != -KL_EAGAIN && cli_disk_pid(disk) == 0)
         return CLI_GO;
-    close(sock);
+    if (sock >= 0)
+        close(sock);
     cli_error("a disk '%s' is running; choose another --name", disk->name);
     return CLI_FAIL;
 }
@@ -208,7 +195,7 @@ static int spawn(struct launch *launch)
         cli_error("pipe: %s", strerror(errno));
         return CLI_FAIL;
     }
-    fflush(stdout);
+    cli_flush();
     catch_signals(on_signal);
     launch->child = fork();
     if (launch->child == 0) {
@@ -247,7 +234,7 @@ static int start_locked(struct launch *launch, struct json_object **stat)
 
 int launch_start(struct launch *launch, struct json_object **stat)
 {
-    int lock = lock_folder(launch->disk->dir);
+    int lock = cli_lock(launch->disk->dir, true);
     if (lock < 0)
         return CLI_FAIL;
     int rc = start_locked(launch, stat);

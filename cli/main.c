@@ -22,8 +22,9 @@ static void print_usage(FILE *out)
     for (size_t i = 0; i < NCOMMANDS; i++)
         fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->brief);
     fputs("\n"
-          "klotski COMMAND --help says more.  Exit status: 0 done, 1 failed, 2 wrong\n"
-          "usage, 3 no such disk.\n",
+          "klotski COMMAND --help says more.  --name NAME says which disk, or --socket PATH,\n"
+          "the control socket of one that was not started by `klotski disk`.\n"
+          "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such disk.\n",
           out);
 }
 
@@ -62,9 +63,7 @@ int main(int argc, char **argv)
 {
     setlocale(LC_CTYPE, "");
     int rc = dispatch(argc, argv);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        if (rc == CLI_OK)
-            rc = CLI_FAIL;
-    }
+    if (cli_flush() != CLI_OK && rc == CLI_OK)
+        rc = CLI_FAIL;
     return rc;
 }

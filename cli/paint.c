@@ -132,24 +132,56 @@ void paint_blocks(FILE *out, const struct paint_style *style, const struct paint
     }
 }
 
-static void key(FILE *out, const struct paint_style *style, enum cell cell, const char *what)
+/* Before something of so many columns: a gap, or the next line if it has no room. */
+static void legend_room(FILE *out, const struct paint_style *style, unsigned *column, unsigned gap,
+                        size_t wide)
 {
-    put_cell(out, style, cell, 0);
-    fputs(what, out);
+    if (*column > 6 && *column + gap + wide > style->width) {
+        fputc('\n', out);
+        *column = 0;
+    }
+    if (*column == 0)
+        gap = 6;
+    fprintf(out, "%*s", (int)gap, "");
+    *column += gap + (unsigned)wide;
+}
+
+static void legend_words(FILE *out, const struct paint_style *style, const char *text)
+{
+    unsigned column = 0;
+
+    while (*text != '\0') {
+        size_t len = strcspn(text, " ");
+        legend_room(out, style, &column, 1, len);
+        fwrite(text, 1, len, out);
+        text += len + strspn(text + len, " ");
+    }
+    fputc('\n', out);
+}
+
+static void key(FILE *out, const struct paint_style *style, unsigned *column, enum cell cell,
+                const char *what)
+{
+    legend_room(out, style, column, 2, strlen(what) + (cell == FILLED ? 9 : 2));
+    if (cell == FILLED)
+        for (int i = 0; i < 8; i++)
+            put_bar(out, style, (i + 0.5) / 8);
+    else
+        put_cell(out, style, cell, 0);
+    fprintf(out, " %s", what);
 }
 
 void paint_blocks_legend(FILE *out, const struct paint_style *style, size_t n)
 {
     size_t group = paint_blocks_per_cell(style, n);
+    unsigned column = 0;
 
-    fputs("      ", out);
-    key(out, style, ABSENT, " absent  ");
-    key(out, style, FREE, " free  ");
-    for (int i = 0; i < 8; i++)
-        put_bar(out, style, (i + 0.5) / 8);
-    fputs(" sparse to dense  ", out);
-    key(out, style, STUCK, " stuck  ");
-    key(out, style, FENCED, " fenced\n");
+    key(out, style, &column, ABSENT, "absent");
+    key(out, style, &column, FREE, "free");
+    key(out, style, &column, FILLED, "sparse to dense");
+    key(out, style, &column, STUCK, "stuck");
+    key(out, style, &column, FENCED, "fenced");
+    fputc('\n', out);
     if (group > 1)
         fprintf(out, "      a cell is %zu blocks\n", group);
 }
@@ -239,17 +271,19 @@ void paint_frames(FILE *out, const struct paint_style *style, const struct paint
 
 void paint_frames_legend(FILE *out, const struct paint_style *style)
 {
-    if (style->ascii)
-        fputs("      a sign is 8 frames: how many of them are used, '.' none\n", out);
-    else
-        fputs("      a dot is a used frame, 8 frames a cell\n", out);
-    if (!style->colour)
-        return;
-    fputs("      ", out);
-    put(out, style, 113, "movable");
-    fputs(", ", out);
-    put(out, style, 201, "isolated");
-    fputs(", ", out);
-    put(out, style, 196, "unmovable or pinned");
-    fputc('\n', out);
+    static const struct {
+        unsigned colour;
+        const char *what;
+    } kinds[] = {{113, "movable"}, {201, "isolated"}, {196, "unmovable or pinned"}};
+    unsigned column = 0;
+
+    legend_words(out, style,
+                 style->ascii ? "a sign is 8 frames: how many of them are used, '.' none"
+                              : "a dot is a used frame, 8 frames a cell");
+    for (size_t i = 0; style->colour && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        legend_room(out, style, &column, 2, strlen(kinds[i].what));
+        put(out, style, kinds[i].colour, kinds[i].what);
+    }
+    if (style->colour)
+        fputc('\n', out);
 }

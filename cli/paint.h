@@ -26,7 +26,7 @@ struct paint_style {
 void paint_blocks(FILE *out, const struct paint_style *style, const struct paint_block *blocks,
                   size_t n);
 
-/* What the cells mean, on one or two lines. */
+/* What the cells mean, on as many lines as the width asks for. */
 void paint_blocks_legend(FILE *out, const struct paint_style *style, size_t n);
 
 /* Every frame of the blocks [first, end): a line a block (more, if the terminal

@@ -33,7 +33,7 @@ static uint64_t now_ns(void)
 
 static bool open_zone(void)
 {
-    uint64_t frames = LIVE / 9 * 10;
+    uint64_t frames = (uint64_t)LIVE / 9 * 10;
     struct kl_linux_backing_config memory = {
         .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = frames * 4096};
     struct kl_zone_config config = {

@@ -5,46 +5,22 @@
  */
 #include "internal.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
-
-/* The number in a file, or -1. */
-static int64_t read_number(const char *path)
-{
-    FILE *file = fopen(path, "re");
-    char text[32];
-    char *end;
-    long long value = -1;
-
-    if (!file)
-        return -1;
-    if (fgets(text, sizeof(text), file)) {
-        errno = 0;
-        value = strtoll(text, &end, 10);
-        if (errno || end == text || value < 0)
-            value = -1;
-    }
-    fclose(file);
-    return value;
-}
+#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB"
 
 int64_t kl_linux_hugepages_free(void)
 {
-    return read_number(POOL "free_hugepages");
+    return kli_read_number(POOL, "free_hugepages", "");
 }
 
 int64_t kl_linux_hugepages_total(void)
 {
-    return read_number(POOL "nr_hugepages");
+    return kli_read_number(POOL, "nr_hugepages", "");
 }
 
 int64_t kli_hugepages_unreserved(void)
 {
     int64_t free = kl_linux_hugepages_free();
-    int64_t reserved = read_number(POOL "resv_hugepages");
+    int64_t reserved = kli_read_number(POOL, "resv_hugepages", "");
 
     if (free < 0 || reserved < 0)
         return -1;

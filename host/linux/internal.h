@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* internal.h - what the files of the Linux host share: memory files.
+/* internal.h - what the files of the Linux host share.
  *
  * A memory file is a memfd of ordinary or of huge pages.  Its memory is always
  * taken by fallocate before anybody touches it: a page that is missing is then
@@ -28,6 +28,13 @@ int kli_memfile_release(int fd, uint64_t offset, uint64_t bytes);
 
 /* Free huge pages that nobody has reserved; -1 when there is no pool. */
 int64_t kli_hugepages_unreserved(void);
+
+/* The number after the first line's beginning that is `key` ("": the first line)
+ * of a file; -1 when there is none. */
+int64_t kli_read_number(const char *folder, const char *name, const char *key);
+
+/* kl_linux_memory_available of a system whose files are below root. */
+int64_t kli_memory_available(const char *root);
 
 /* The two compressors.  -KL_EINVAL: no such level. */
 int kli_codec_lz4(int level, struct kl_codec *codec);

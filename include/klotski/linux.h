@@ -50,6 +50,11 @@ uint64_t kl_linux_backing_resident(const struct kl_linux_backing *backing);
 int64_t kl_linux_hugepages_free(void);
 int64_t kl_linux_hugepages_total(void);
 
+/* How many bytes of ordinary memory the system and the memory cgroups of this
+ * process have left, without swap; -1 when they don't say.  Ask before
+ * KL_ZONE_POPULATE of a memfd: Linux hands out more than there is and then kills. */
+int64_t kl_linux_memory_available(void);
+
 /* A lease: memory that was taken from a zone and goes to another process, as a
  * fresh memfd of the backing's kind (never the zone's own descriptor).  The file
  * is fully allocated; ftruncate and fallocate can't make it longer and it can't be
@@ -57,7 +62,10 @@ int64_t kl_linux_hugepages_total(void);
  * it gets SIGBUS.  (What a peer maps anew of hugetlb after that is its own affair
  * with the system's pool, as with MAP_HUGETLB.)
  * Give `bytes` back with kl_zone_give_back first.
- * -KL_ENOMEM: the system has not got it (any more). */
+ * -KL_EINVAL: bytes is 0, no multiple of the backing's block, or more than the
+ * whole backing; or a pointer is NULL.
+ * -KL_ENOMEM: the system has not got it (any more).
+ * -KL_ENOTSUP, -KL_EIO: it refuses such a file, or to seal it. */
 int kl_linux_lease_create(const struct kl_linux_backing *like, uint64_t bytes, int *fd);
 /* Takes the memory back and closes the descriptor. */
 int kl_linux_lease_revoke(int fd);

@@ -13,6 +13,9 @@
  *   3. Every block that kl_zone_give_back took is in exactly one lease until
  *      kl_zone_lend.
  *   4. A lease with a client has a descriptor and ends with that client.
+ *   5. There are at most KLI_HELD_MAX of those, so at least KLI_SPARE slots have
+ *      no lease: whoever comes can be served, at worst in the place of the one
+ *      of them that has been silent longest.
  */
 #ifndef KLI_CONTROL_INTERNAL_H
 #define KLI_CONTROL_INTERNAL_H
@@ -24,11 +27,15 @@
 #include "server.h"
 #include "wire.h"
 
-#define KLI_CLIENTS 16 /* at a time; more wait in the socket's queue */
+#define KLI_CLIENTS  256 /* at a time; more wait in the socket's queue */
+#define KLI_SPARE    4   /* of them for clients without a lease */
+#define KLI_HELD_MAX (KLI_CLIENTS - KLI_SPARE)
 
 struct kli_client {
-    int sock;  /* -1: a free slot */
-    bool last; /* close it when the reply is sent */
+    int sock;           /* -1: a free slot */
+    bool last;          /* close it when the reply is sent */
+    unsigned held;      /* leases of its own */
+    uint64_t active_ns; /* when something last came or went */
     struct kli_wire_line in;
     char *out; /* the reply that is being sent, or NULL */
     size_t out_len;
@@ -54,7 +61,9 @@ struct kli_control {
     pthread_t thread;
     struct kli_client clients[KLI_CLIENTS];
     struct kli_lease *leases; /* newest first */
+    unsigned held;            /* of them with a client */
     uint64_t last_id;
+    bool migration_off; /* as last asked for here */
 };
 
 /* Answers one request.  The reply is the caller's; never NULL but for lack of
@@ -62,6 +71,9 @@ struct kli_control {
  * request was no JSON at all, so nothing after it can be trusted. */
 struct json_object *kli_control_answer(struct kli_control *control, struct kli_client *client,
                                        const char *text, size_t len, int *fd, bool *last);
+
+/* The monotonic clock. */
+uint64_t kli_now_ns(void);
 
 /* A reply that says no; what may be NULL, for the error's own sentence. */
 struct json_object *kli_reply_error(int err, const char *what);

@@ -13,26 +13,77 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-static uint64_t now_ns(void)
+/* Blocks that a take could have now, those without memory included. */
+static uint32_t emptiable(const struct kli_control *control, const struct kl_zone_stats *stats)
 {
-    struct timespec now;
+    uint32_t n = stats->blocks - stats->present_blocks - stats->given_blocks;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+    for (uint32_t i = 0; i < stats->blocks; i++) {
+        struct kl_block_info info = {0};
+
+        kl_zone_block_info(control->config.zone, (kl_block){i}, &info);
+        if (info.present && !info.fenced && info.stuck == 0 &&
+            (info.used == 0 || !control->migration_off))
+            n++;
+    }
+    return n;
+}
+
+/* The frames in use, and the room for them in the blocks that would be left. */
+static bool say_no_room(const struct kl_zone_stats *stats, uint32_t want, char *text, size_t bytes)
+{
+    uint64_t left = (uint64_t)(stats->blocks - stats->given_blocks - want) *
+                    (stats->frames / stats->blocks) * stats->frame_bytes;
+    uint64_t used = (uint64_t)stats->used_frames * stats->frame_bytes;
+
+    if (used <= left)
+        return false; /* somebody has freed something since */
+    snprintf(text, bytes,
+             "too few frames are free outside of the blocks: %llu bytes are in use, there would "
+             "be room for %llu",
+             (unsigned long long)used, (unsigned long long)left);
+    return true;
+}
+
+/* Why want blocks can't be taken, in words, with figures as far as they still
+ * explain it: the disk goes on meanwhile. */
+static void explain(struct kli_control *control, int err, uint32_t want, char *text, size_t bytes)
+{
+    struct kl_zone_stats stats = {.size = sizeof(stats)};
+    uint32_t could;
+
+    kl_zone_get_stats(control->config.zone, &stats);
+    snprintf(text, bytes, "%s", kl_err_text(err));
+    if (stats.given_blocks + want > stats.blocks) {
+        snprintf(text, bytes, "%u blocks are wanted, and of the zone's %u, %u are taken already",
+                 want, stats.blocks, stats.given_blocks);
+    } else if (err == -KL_ENOMEM) {
+        if (!say_no_room(&stats, want, text, bytes))
+            snprintf(text, bytes, "too few frames are free outside of the blocks");
+    } else if (err == -KL_EBUSY) {
+        could = emptiable(control, &stats);
+        if (could < want)
+            snprintf(text, bytes, "%u blocks are wanted, %u can be emptied%s", want, could,
+                     control->migration_off ? " while migration is off" : "");
+        else
+            snprintf(text, bytes, "too few blocks could be emptied just now");
+    }
 }
 
 /* Why a take failed, and who was in the way. */
-static struct json_object *refuse(struct kli_control *control, int err,
+static struct json_object *refuse(struct kli_control *control, int err, uint32_t want,
                                   const struct kl_report *report)
 {
     struct kl_zone *zone = control->config.zone;
-    struct json_object *reply = kli_reply_error(err, NULL);
+    struct json_object *reply;
     struct json_object *culprit;
     uint32_t frames_per_block;
     uint32_t frame;
+    char text[160];
 
+    explain(control, err, want, text, sizeof(text));
+    reply = kli_reply_error(err, text);
     if (!report->culprit.v || !reply)
         return reply;
     frames_per_block = (uint32_t)(kl_zone_block_bytes(zone) / kl_zone_frame_bytes(zone));
@@ -45,26 +96,10 @@ static struct json_object *refuse(struct kli_control *control, int err,
     return reply;
 }
 
-static struct kli_lease *lease_add(struct kli_control *control, uint32_t blocks)
-{
-    struct kli_lease *lease = malloc(sizeof(*lease));
-
-    if (!lease)
-        return NULL;
-    *lease = (struct kli_lease){
-        .next = control->leases,
-        .id = ++control->last_id,
-        .blocks = blocks,
-        .fd = -1,
-    };
-    control->leases = lease;
-    return lease;
-}
-
 /* A client that was never sent the descriptor does not get a stale one. */
 static void forget_fd(struct kli_client *client, int fd)
 {
-    if (client && client->out_fd == fd)
+    if (client->out_fd == fd)
         client->out_fd = -1;
 }
 
@@ -75,24 +110,42 @@ static uint32_t lease_drop(struct kli_control *control, struct kli_lease **link)
     uint32_t blocks = lease->blocks;
 
     *link = lease->next;
-    if (lease->fd >= 0) {
+    if (lease->client) {
         forget_fd(lease->client, lease->fd);
         kl_linux_lease_revoke(lease->fd);
+        lease->client->held--;
+        control->held--;
     }
     kl_zone_lend(control->config.zone, blocks);
     free(lease);
     return blocks;
 }
 
-/* The memory file for a lease. */
-static int lease_hand_out(struct kli_control *control, struct kli_lease *lease,
-                          struct kli_client *client, uint64_t bytes)
+/* Makes a lease of what was taken.  On failure the lease is gone and the zone has
+ * its blocks again. */
+static int lease_begin(struct kli_control *control, struct kli_lease *lease,
+                       struct kli_client *client)
 {
-    int err = kl_linux_lease_create(control->config.backing, bytes, &lease->fd);
+    struct kl_zone *zone = control->config.zone;
+    int err = 0;
 
-    if (!err)
+    if (client)
+        err = kl_linux_lease_create(control->config.backing,
+                                    lease->blocks * kl_zone_block_bytes(zone), &lease->fd);
+    if (err) {
+        kl_zone_lend(zone, lease->blocks);
+        free(lease);
+        return err;
+    }
+    if (client) {
         lease->client = client;
-    return err;
+        client->held++;
+        control->held++;
+    }
+    lease->id = ++control->last_id;
+    lease->next = control->leases;
+    control->leases = lease;
+    return 0;
 }
 
 static struct json_object *granted(const struct kli_lease *lease, uint64_t bytes,
@@ -115,30 +168,29 @@ struct json_object *kli_lease_take(struct kli_control *control, struct kli_clien
     struct kl_zone *zone = control->config.zone;
     struct kl_report report = {.size = sizeof(report)};
     uint64_t block_bytes = kl_zone_block_bytes(zone);
-    uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;
-    uint64_t start = now_ns();
+    uint64_t blocks = bytes / block_bytes + (bytes % block_bytes != 0);
+    uint64_t start = kli_now_ns();
     struct kli_lease *lease;
     int err;
 
     if (blocks == 0 || blocks > kl_zone_blocks(zone))
         return kli_reply_error(-KL_EINVAL, "bytes: not from 1 to the size of the zone");
-    lease = lease_add(control, (uint32_t)blocks);
+    if (with_fd && control->held >= KLI_HELD_MAX)
+        return kli_reply_error(-KL_ENOSPC, "too many leases with a descriptor are held already");
+    lease = malloc(sizeof(*lease));
     if (!lease)
-        return kli_reply_error(-KL_ENOMEM, NULL);
-    err = kl_zone_give_back(zone, (uint32_t)blocks, KL_SYNC, &report);
+        return kli_reply_error(-KL_ENOMEM, "no memory is left for the lease itself");
+    *lease = (struct kli_lease){.blocks = (uint32_t)blocks, .fd = -1};
+    err = kl_zone_give_back(zone, lease->blocks, KL_SYNC, &report);
     if (err) {
-        control->leases = lease->next; /* nothing was taken: nothing to lend */
-        free(lease);
-        return refuse(control, err, &report);
+        free(lease); /* nothing was taken: nothing to lend */
+        return refuse(control, err, (uint32_t)blocks, &report);
     }
-    if (with_fd)
-        err = lease_hand_out(control, lease, client, blocks * block_bytes);
-    if (err) {
-        lease_drop(control, &control->leases);
+    err = lease_begin(control, lease, with_fd ? client : NULL);
+    if (err)
         return kli_reply_error(err, "the system has not got the memory that was returned to it");
-    }
     *fd = lease->fd;
-    return granted(lease, blocks * block_bytes, &report, now_ns() - start);
+    return granted(lease, blocks * block_bytes, &report, kli_now_ns() - start);
 }
 
 struct json_object *kli_lease_give(struct kli_control *control, uint64_t id)

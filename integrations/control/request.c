@@ -92,7 +92,7 @@ static struct json_object *op_map(const struct call *call)
     return kli_report_map(call->control, frames);
 }
 
-static uint64_t now_ns(void)
+uint64_t kli_now_ns(void)
 {
     struct timespec now;
 
@@ -121,7 +121,7 @@ static struct json_object *op_compact(const struct call *call)
     struct kl_zs_stats before = {.size = sizeof(before)};
     struct kl_zs_stats after = {.size = sizeof(after)};
     struct kl_report report = {.size = sizeof(report)};
-    uint64_t start = now_ns();
+    uint64_t start = kli_now_ns();
     struct json_object *reply;
     int64_t freed;
     int trimmed;
@@ -143,7 +143,7 @@ static struct json_object *op_compact(const struct call *call)
     kli_reply_add(reply, "zs_frames_freed", (uint64_t)freed);
     kli_reply_add(reply, "migrated", report.migrated);
     kli_reply_add(reply, "blocks_trimmed", (uint64_t)trimmed);
-    kli_reply_add(reply, "ns", now_ns() - start);
+    kli_reply_add(reply, "ns", kli_now_ns() - start);
     return reply;
 }
 
@@ -177,6 +177,7 @@ static struct json_object *op_migration(const struct call *call)
         !boolean(call->request, "on", &on))
         return kli_reply_error(-KL_EINVAL, "on: true or false is needed");
     kl_zone_set_migration(call->control->config.zone, on);
+    call->control->migration_off = !on;
     return kli_reply_ok();
 }
 
@@ -193,50 +194,54 @@ static struct json_object *dispatch(const struct call *call)
 {
     struct json_object *op;
     const char *name;
+    size_t len;
 
     if (!json_object_is_type(call->request, json_type_object) ||
         !json_object_object_get_ex(call->request, "op", &op) ||
         !json_object_is_type(op, json_type_string))
         return kli_reply_error(-KL_EINVAL, "a request is an object with a string \"op\"");
     name = json_object_get_string(op);
+    len = (size_t)json_object_get_string_len(op); /* a NUL may be in it */
     for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
-        if (strcmp(name, ops[i].name) == 0)
+        if (len == strlen(ops[i].name) && memcmp(name, ops[i].name, len) == 0)
             return ops[i].run(call);
     }
     return kli_reply_error(-KL_EINVAL, "no such op");
 }
 
-/* The whole line as JSON, or NULL. */
-static struct json_object *parse(const char *text, size_t len)
+/* Is the whole line JSON?  *request is the caller's then; NULL if it is null. */
+static bool parse(const char *text, size_t len, struct json_object **request)
 {
     enum { DEPTH = 8 };
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH);
-    struct json_object *request;
+    bool whole;
 
+    *request = NULL;
     if (!tokener)
-        return NULL;
+        return false;
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    request = json_tokener_parse_ex(tokener, text, (int)len + 1); /* with its NUL */
-    if (request && json_tokener_get_parse_end(tokener) < len) {
-        json_object_put(request); /* something, a NUL for instance, came after it */
-        request = NULL;
+    *request = json_tokener_parse_ex(tokener, text, (int)len + 1); /* with its NUL */
+    whole = json_tokener_get_error(tokener) == json_tokener_success &&
+            json_tokener_get_parse_end(tokener) >= len;
+    if (!whole) { /* or something, a NUL for instance, came after it */
+        json_object_put(*request);
+        *request = NULL;
     }
     json_tokener_free(tokener);
-    return request;
+    return whole;
 }
 
 struct json_object *kli_control_answer(struct kli_control *control, struct kli_client *client,
                                        const char *text, size_t len, int *fd, bool *last)
 {
-    struct json_object *request = parse(text, len);
-    struct call call = {.control = control, .client = client, .request = request, .fd = fd};
+    struct call call = {.control = control, .client = client, .fd = fd};
     struct json_object *reply;
 
     *fd = -1;
-    *last = !request;
-    if (!request)
+    *last = !parse(text, len, &call.request);
+    if (*last)
         return kli_reply_error(-KL_EINVAL, "a request is one line of JSON");
     reply = dispatch(&call);
-    json_object_put(request);
+    json_object_put(call.request);
     return reply;
 }

@@ -4,6 +4,9 @@
  * States of a connection: free slot -> reading -> (request complete) ->
  * writing -> (reply sent) reading, or free when the peer has gone, broke the
  * framing, or sent what is no JSON.  Closing ends the connection's leases.
+ *
+ * When all slots are used, a new connection takes that of the one without a lease
+ * that has been silent longest, once that is a second; until then it waits.
  * See internal.h for the invariants.
  */
 #ifndef _GNU_SOURCE
@@ -22,6 +25,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SILENT_MS 1000
+#define NS_PER_MS UINT64_C(1000000)
+
 static void client_close(struct kli_control *control, struct kli_client *client)
 {
     kli_lease_end(control, client);
@@ -36,6 +42,7 @@ static void client_open(struct kli_client *client, int sock)
 {
     *client = (struct kli_client){
         .sock = sock,
+        .active_ns = kli_now_ns(),
         .in = {.max = KLI_WIRE_REQUEST_MAX},
         .out_fd = -1,
     };
@@ -123,6 +130,7 @@ static void client_event(struct kli_control *control, struct kli_client *client,
 {
     bool alive;
 
+    client->active_ns = kli_now_ns();
     if (client->out) {
         alive = !(events & (POLLERR | POLLHUP)) && client_send(client);
         if (alive)
@@ -143,13 +151,48 @@ static struct kli_client *free_slot(struct kli_control *control)
     return NULL;
 }
 
-static void accept_one(struct kli_control *control, struct kli_client *client)
+/* The one without a lease that has been silent longest; there is one when all
+ * slots are used (invariant 5). */
+static struct kli_client *most_silent(struct kli_control *control)
+{
+    struct kli_client *found = NULL;
+
+    for (size_t i = 0; i < KLI_CLIENTS; i++) {
+        struct kli_client *client = &control->clients[i];
+
+        if (client->sock >= 0 && client->held == 0 &&
+            (!found || client->active_ns < found->active_ns))
+            found = client;
+    }
+    return found;
+}
+
+/* How long until a new connection can be accepted: 0 is now. */
+static int accept_in_ms(struct kli_control *control)
+{
+    const struct kli_client *client;
+    uint64_t silent;
+
+    if (free_slot(control))
+        return 0;
+    client = most_silent(control);
+    silent = client ? (kli_now_ns() - client->active_ns) / NS_PER_MS : 0;
+    return silent < SILENT_MS ? SILENT_MS - (int)silent : 0;
+}
+
+static void accept_one(struct kli_control *control)
 {
     int sock = accept4(control->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    struct kli_client *client;
 
     if (sock < 0) {
         poll(NULL, 0, 100); /* out of descriptors, perhaps: do not spin */
         return;
+    }
+    client = free_slot(control);
+    if (!client) {
+        client = most_silent(control);
+        client_close(control, client);
     }
     client_open(client, sock);
     if (kli_listener_peer_allowed(sock))
@@ -165,16 +208,16 @@ static void serve(struct kli_control *control)
     struct pollfd fds[KLI_CLIENTS + 2];
 
     for (;;) {
-        struct kli_client *slot = free_slot(control);
+        int wait = accept_in_ms(control);
 
         fds[0] = (struct pollfd){.fd = control->stop, .events = POLLIN};
-        fds[1] = (struct pollfd){.fd = slot ? control->listener : -1, .events = POLLIN};
+        fds[1] = (struct pollfd){.fd = wait ? -1 : control->listener, .events = POLLIN};
         for (size_t i = 0; i < KLI_CLIENTS; i++)
             fds[i + 2] = (struct pollfd){
                 .fd = control->clients[i].sock,
                 .events = control->clients[i].out ? POLLOUT : POLLIN,
             };
-        if (poll(fds, KLI_CLIENTS + 2, -1) < 0)
+        if (poll(fds, KLI_CLIENTS + 2, wait ? wait : -1) < 0)
             continue; /* interrupted, or short of memory: again */
         if (fds[0].revents)
             return;
@@ -182,8 +225,8 @@ static void serve(struct kli_control *control)
             if (fds[i + 2].revents)
                 client_event(control, &control->clients[i], fds[i + 2].revents);
         }
-        if (fds[1].revents)
-            accept_one(control, slot);
+        if (fds[1].revents && accept_in_ms(control) == 0)
+            accept_one(control);
     }
 }
 

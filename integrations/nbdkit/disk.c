@@ -18,6 +18,23 @@ static const char *backing_name(enum kl_linux_kind kind)
     return kind == KL_LINUX_HUGETLB ? "huge pages" : "ordinary memory";
 }
 
+/* Memory for all of a memfd has to be there, zone's own data included, before any
+ * of it is taken: the system would not refuse it, but kill. */
+static int memory_check(const struct kli_params *params, const struct kl_linux_backing *backing)
+{
+    uint64_t need = params->memory + params->memory / 64;
+    int64_t there = kl_linux_memory_available();
+
+    if (!params->populate || kl_linux_backing_kind(backing) != KL_LINUX_MEMFD)
+        return 0;
+    if (there < 0 || need <= (uint64_t)there)
+        return 0;
+    nbdkit_error("populate=true: memory=%llu needs %llu bytes of ordinary memory, but %lld are "
+                 "available (MemAvailable in /proc/meminfo, limits of memory cgroups)",
+                 (unsigned long long)params->memory, (unsigned long long)need, (long long)there);
+    return -1;
+}
+
 static int backing_open(const struct kli_params *params, struct kl_linux_backing **backing)
 {
     const struct kl_linux_backing_config config = {
@@ -27,8 +44,13 @@ static int backing_open(const struct kli_params *params, struct kl_linux_backing
     };
     int err = kl_linux_backing_create(&config, backing);
 
-    if (!err)
+    if (!err && memory_check(params, *backing) == 0)
         return 0;
+    if (!err) {
+        kl_linux_backing_destroy(*backing);
+        *backing = NULL;
+        return -1;
+    }
     if (err == -KL_ENOTSUP)
         nbdkit_error("backing=hugetlb: this machine has no pool of 2 MiB huge pages for us");
     else

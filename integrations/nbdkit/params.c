@@ -72,7 +72,7 @@ static int set_backing(const char *value, enum kl_linux_kind *out)
     return -1;
 }
 
-/* NAME or NAME:LEVEL */
+/* NAME or NAME:LEVEL; 0, the default to the library, is no level that is given. */
 static int set_compress(const char *value, struct kl_codec *out)
 {
     const char *colon = strchr(value, ':');
@@ -84,9 +84,10 @@ static int set_compress(const char *value, struct kl_codec *out)
         return -1;
     if (len < sizeof(name))
         memcpy(name, value, len);
-    if (kl_linux_codec(name, level, out) == 0)
+    if ((!colon || level != 0) && kl_linux_codec(name, level, out) == 0)
         return 0;
-    nbdkit_error("compress=%s: it is lz4 or lz4:ACCEL, zstd or zstd:LEVEL", value);
+    nbdkit_error("compress=%s: it is lz4 or lz4:ACCEL (from 1 on), zstd or zstd:LEVEL (not 0)",
+                 value);
     return -1;
 }
 

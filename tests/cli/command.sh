@@ -5,7 +5,7 @@
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/../disk/lib.sh"
 need_cli
-need pgrep nbdcopy
+need pgrep nbdcopy python3
 klotski=$KLOTSKI_CLI
 
 # expect STATUS TEXT ARGUMENTS...: the exit code, and what stdout or stderr says.
@@ -37,6 +37,13 @@ usage() {
     expect 2 'after --' take 2M ls
     expect 2 'no command follows' take 2M --
     expect 2 'which one' give
+    expect 2 'goes with --all' give 1 --force
+    expect 2 'not both' stat --name a --socket "$work/x"
+    expect 2 'see --socket' stat "$work/x"
+    expect 2 'named twice' stat a --socket "$work/x"
+    expect 2 'gets its sockets from' disk --socket "$work/x"
+    expect 2 'no name and no socket' list --socket "$work/x"
+    expect 0 'colour' map --help
     expect 2 'not an ID' give 0
     expect 2 'on or off' migration
     expect 2 'on or off' migration maybe
@@ -57,6 +64,7 @@ no_disk() {
     done
     expect 3 'no disk' take 2M
     expect 3 'no disk' give 1
+    expect 3 'nobody answers' stat --socket "$work/nothing.ctl"
     KLOTSKI_RUNDIR=$work/nowhere expect 3 'no disk' stat x
     [ ! -e "$work/nowhere" ] || fail "asking has made a folder"
 }
@@ -110,7 +118,21 @@ leftovers() {
     wait_for 20 nobody_answers || fail "a killed disk answers"
     [ -e "$KLOTSKI_RUNDIR/a.ctl" ] || fail "this test has tested nothing"
     expect 3 'no disk is running' stat
-    expect 3 'nobody answers' stop a
+    expect 3 'what it had left is removed' stop a
+    [ -z "$(left_behind)" ] || fail "stop leaves of a killed disk: $(left_behind)"
+    expect 0 "disk 'a' is ready" disk --name a --size 64M --backing memfd
+    pid=$(pid_of a)
+    children+=("$pid")
+    kill -KILL "$pid"
+    wait_for 20 nobody_answers || fail "a killed disk answers"
+    [ -z "$("$klotski" list)" ] || fail "a killed disk is listed: $("$klotski" list)"
+    [ -z "$(left_behind)" ] || fail "list leaves of a killed disk: $(left_behind)"
+    # A pid file whose number means another process by now.
+    echo $$ >"$KLOTSKI_RUNDIR/a.pid"
+    echo a >"$KLOTSKI_RUNDIR/other"
+    expect 3 'what it had left is removed' stop a
+    [ -e "$KLOTSKI_RUNDIR/other" ] || fail "stop has removed another file"
+    rm "$KLOTSKI_RUNDIR/other"
     expect 0 "disk 'a' is ready" disk --name a --size 64M --memory 32M --backing memfd
     children+=("$(pid_of a)")
 }
@@ -124,13 +146,18 @@ figures() {
     expect 0 '^67108864$' stat --get disk.size
     expect 0 '^16$' stat --get zone.blocks
     expect 1 "no 'zone.nonsense'" stat --get zone.nonsense
+    expect 1 "no ''" stat --get ''
+    expect 1 "no 'zone.'" stat --get zone.
+    expect 1 'no block 9999' map --frames --blocks 9999
+    expect 1 'no block 16' map --frames --blocks 3-16
+    expect 0 '^   15 absent$' map --frames --blocks 15
     expect 0 '"ok":true' stat --json
     expect 0 '"frames_per_block":512' map --json
     expect 0 '"classes":\[' classes --json
     expect 0 '"objects_moved":' compact --json
     expect 0 'in all: 0 objects' classes
     expect 0 '^    0 \.\{16\}$' map --ascii
-    expect 0 '16 blocks of 2 MiB: 0 present' map
+    expect 0 '16 blocks of 2 MiB: 0 present.* 0 taken' map
     expect 0 '^    3 absent$' map --frames --blocks 2-3
 }
 
@@ -155,7 +182,10 @@ taking() {
     id=$("$klotski" take 2M --json | sed 's/.*"id":\([0-9]*\).*/\1/')
     expect 0 '2 MiB lent' give "$id"
     expect 1 'ENOENT' give "$id"
+    expect 0 '2 taken' map
     expect 0 '4 MiB lent' give --all
+    [ "$("$klotski" take 2M --name a -- echo x y 2>/dev/null)" = 'x y' ] ||
+        fail "the command got other arguments"
     expect 1 'EINVAL' take 1G
     expect 1 '"ok":false' take 1G --json
     "$klotski" take 2M -- sh -c 'exit 7' 2>/dev/null || status=$?
@@ -185,6 +215,158 @@ vanishing() {
     kill "$command"
 }
 
+# Memory that a program holds is spared by --all, and its loss is no secret.
+withdrawing() {
+    local holder status=0
+    # shellcheck disable=SC2016
+    "$klotski" take 2M -- sh -c 'read -r line <"$1"' sh "$work/go" 2>"$work/said" 8<&- &
+    holder=$!
+    children+=("$holder")
+    wait_for 20 given 1 || fail "nothing was taken"
+    expect 0 '^taken: 4 MiB' take 4M
+    expect 0 '4 MiB lent' give --all
+    grep -q 'left: 1 lease of running programs (2 MiB); --force' "$work/out" ||
+        fail "the program's lease is not mentioned: $(cat "$work/out")"
+    given 1 || fail "give --all has taken the memory of a program away"
+    expect 0 '"spared":1' give --all --json
+    expect 0 '2 MiB lent' give --all --force
+    given 0 || fail "give --all --force leaves a lease"
+    echo >"$work/go"
+    wait "$holder" || status=$?
+    [ $status = 1 ] || fail "the memory was withdrawn under the command: status $status"
+    grep -q 'taken back while sh ran' "$work/said" || fail "not said: $(cat "$work/said")"
+}
+
+# What was done is said, even where the standard output takes nothing.
+full_output() {
+    local status=0
+    "$klotski" take 2M >/dev/full 2>"$work/said" || status=$?
+    [ $status = 1 ] || fail "a take that could not be printed: status $status"
+    grep -q 'taken as lease [0-9]*, but it could not be printed' "$work/said" ||
+        fail "the lease is not said: $(cat "$work/said")"
+    expect 0 '2 MiB lent' give "$(sed 's/.*lease \([0-9]*\),.*/\1/' "$work/said")"
+    status=0
+    "$klotski" stat >/dev/full 2>"$work/said" || status=$?
+    [ $status = 1 ] || fail "a stat that could not be printed: status $status"
+    grep -q 'could not be written' "$work/said" || fail "not said: $(cat "$work/said")"
+    status=0
+    "$klotski" disk --name full --size 64M --backing memfd >/dev/full 2>"$work/said" || status=$?
+    [ $status = 1 ] || fail "a disk that could not be printed: status $status"
+    grep -q "disk 'full' runs, with pid [0-9]*, but" "$work/said" ||
+        fail "the disk is not said: $(cat "$work/said")"
+    expect 0 'has ended' stop full
+}
+
+# A stopped disk, and one that takes no more connections, make nobody wait for ever; and
+# end when they shall.
+silence() {
+    local pid command crowd_pid
+    expect 0 "is ready" disk --name s --size 64M --backing memfd
+    pid=$(pid_of s)
+    children+=("$pid")
+    kill -STOP "$pid"
+    for command in 'stat s' 'take 2M --name s' 'give --all --name s' 'compact s'; do
+        # shellcheck disable=SC2086
+        expect 1 'does not answer' $command
+    done
+    expect 0 '^s$' list # it is there
+    expect 0 "disk 's' has ended" stop s
+    expect 0 "is ready" disk --name s --size 64M --backing memfd
+    pid=$(pid_of s)
+    children+=("$pid")
+    kill -STOP "$pid"
+    python3 -c "$crowd" "$KLOTSKI_RUNDIR/s.ctl" >"$work/said" 8<&- &
+    crowd_pid=$!
+    children+=("$crowd_pid")
+    wait_for 60 grep -q full "$work/said" || fail "there is room for any number of clients"
+    expect 1 'does not answer' stat s
+    expect 0 '^s$' list
+    expect 0 "disk 's' has ended" stop s
+    kill "$crowd_pid"
+}
+
+# Connects until nobody accepts, and asks nothing, until it is killed.
+crowd='
+import signal, socket, sys
+held = []
+try:
+    for i in range(1000):
+        held.append(socket.socket(socket.AF_UNIX))
+        held[-1].settimeout(1)
+        held[-1].connect(sys.argv[1])
+except OSError:
+    print("full", flush=True)
+signal.pause()
+'
+
+# Answers the first request at once, the second when its input has a line.
+slow='
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+client = listener.accept()[0]
+client.recv(4096)
+client.send(b"{\"ok\":true}\n")
+client.recv(4096)
+sys.stdin.readline()
+client.send(b"{\"ok\":true,\"id\":7,\"bytes\":2097152,\"blocks\":1}\n")
+client.recv(4096)
+'
+
+# A take may last; it says so, and ends well.
+patience() {
+    local taking status=0
+    python3 -c "$slow" "$work/slow.ctl" <"$work/go" 8<&- &
+    children+=($!)
+    exec 9<>"$work/go"
+    wait_for 20 test -S "$work/slow.ctl" || fail "no slow server"
+    "$klotski" take 2M --socket "$work/slow.ctl" >"$work/said" 2>&1 8<&- 9>&- &
+    taking=$!
+    children+=("$taking")
+    wait_for 60 grep -q 'still waiting' "$work/said" || fail "a long wait is not mentioned"
+    echo >&9
+    wait "$taking" || status=$?
+    [ $status = 0 ] || fail "a take that lasts ends with $status: $(cat "$work/said")"
+    grep -q "until: klotski give 7 --socket $work/slow.ctl" "$work/said" ||
+        fail "not said how it ends: $(cat "$work/said")"
+    exec 9>&-
+}
+
+# A disk that was started without this command, at a path that needs quoting.
+plain_nbdkit() {
+    local dir="$work/it's a \"disk\"" pid line
+    mkdir -m 700 "$dir"
+    nbdkit -U "$dir/n.nbd" -P "$dir/pid" "$KLOTSKI_PLUGIN" size=64M memory=32M backing=memfd \
+        control="$dir/c.ctl" 8<&-
+    wait_for 20 test -s "$dir/pid" || fail "nbdkit does not start"
+    pid=$(cat "$dir/pid")
+    children+=("$pid")
+    wait_for 20 "$klotski" stat --socket "$dir/c.ctl" >/dev/null || fail "no answer by --socket"
+    expect 0 '16 blocks of 2 MiB' map --socket "$dir/c.ctl"
+    expect 0 'blocks: 0 given back' compact --socket="$dir/c.ctl"
+    expect 0 'in all' classes --socket "$dir/c.ctl"
+    expect 0 'migration is on' migration on --socket "$dir/c.ctl"
+    line=$("$klotski" take 2M --socket "$dir/c.ctl" | sed -n 's/^until: klotski //p')
+    eval "\"\$klotski\" $line" >"$work/out" || fail "as printed, this does not work: $line"
+    grep -q '2 MiB lent' "$work/out" || fail "as printed, this does nothing: $line"
+    kill -STOP "$pid"
+    expect 0 'has ended' stop --socket "$dir/c.ctl"
+    # The lines that `klotski disk` prints, read by a shell.
+    KLOTSKI_RUNDIR=$dir expect 0 'is ready' disk --name q --size 64M --backing memfd
+    children+=("$(KLOTSKI_RUNDIR=$dir pid_of q)")
+    line=$(sed -n 's/^  \(uri=.*\)/\1/p' "$work/out")
+    (
+        eval "$line"
+        # shellcheck disable=SC2154
+        nbdcopy "$work/noise" "$uri"
+    ) || fail "as printed, this does not work: $line"
+    line=$(sed -n 's/^  nbd-client -unix \(.*\) \/dev\/nbd0 .*/\1/p' "$work/out")
+    eval "[ -S $line ]" || fail "as printed, this is no socket: $line"
+    KLOTSKI_RUNDIR=$dir expect 0 "connect   'nbd+unix:///?socket=[^ \"']*'$" stat q
+    KLOTSKI_RUNDIR=$dir expect 0 'has ended' stop q
+}
+
 has_child() {
     pgrep -P "$1" >/dev/null
 }
@@ -212,6 +394,7 @@ answers() {
 
 unset NO_COLOR
 noise $((4 << 20)) "$work/noise"
+mkfifo "$work/go"
 usage
 no_disk
 bad_start
@@ -221,7 +404,12 @@ figures
 pictures
 taking
 vanishing
+withdrawing
+full_output
 foreground
 expect 0 'has ended' stop a
+silence
+patience
+plain_nbdkit
 [ -z "$(left_behind)" ] || fail "left: $(left_behind)"
 say "ok"

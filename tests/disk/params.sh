@@ -52,6 +52,8 @@ refused 'compress=zstd:99' size=64M compress=zstd:99
 refused 'compress' size=64M compress=zstd:
 refused 'compress' size=64M compress=zstd:x
 refused 'compress=lz4:-1' size=64M compress=lz4:-1
+refused 'compress=lz4:0' size=64M compress=lz4:0
+refused 'compress=zstd:0' size=64M compress=zstd:0
 refused 'compress=a-very-long-name' size=64M compress=a-very-long-name
 refused 'limit=1K' size=64M limit=1K
 refused 'limit is larger' size=64M limit=65M
@@ -72,11 +74,22 @@ if [ -r $pool/free_hugepages ]; then
     accepted size=$many backing=auto
 fi
 
+# More ordinary memory than any machine has: refused at once, by the process that
+# was started, and nothing is taken.
+refused 'populate=true: .*MemAvailable' size=16T block=64K memory=16T backing=memfd populate=true \
+    control="$control"
+status=0
+timeout 20 nbdkit -U "$work/refused.nbd" -P "$work/refused.pid" "$KLOTSKI_PLUGIN" size=16T \
+    block=64K memory=16T backing=memfd populate=true 2>"$work/log" || status=$?
+[ $status -eq 1 ] || fail "whoever starts a disk that is too large is told $status"
+[ ! -e "$work/refused.pid" ] || fail "a disk that is too large goes to the background"
+
 for good in size=1 size=511 size=64M 64M; do
     accepted $good backing=memfd
 done
 accepted size=1T memory=2M block=64K compress=zstd:19 limit=4K auto-compact=off
 accepted size=10M compress=zstd:-7 backing=memfd populate=true control="$control"
+accepted size=10M compress=lz4:1 backing=memfd
 unlinked() { [ ! -e "$control" ]; }
 wait_for 20 unlinked || fail "the control socket is left behind"
 

@@ -82,10 +82,40 @@ take_for_command() {
     [ "$(zone_figure given_blocks)" = 0 ] || fail "the lease outlives its command"
 }
 
+# More commands hold memory than a small table of connections would have room for:
+# everybody else is served all the same.
+many_holders() {
+    local holders=() i
+    disk_start size=64M backing=memfd
+    for ((i = 0; i < 20; i++)); do
+        # shellcheck disable=SC2016 # until its file is removed
+        "$KLOTSKI_CLI" take 2M --name t -- \
+            sh -c 'touch "$0"; while [ -e "$0" ]; do sleep 0.1; done' "$work/holds.$i" 8<&- &
+        holders+=($!)
+        children+=($!)
+    done
+    for ((i = 0; i < 20; i++)); do
+        wait_for 20 test -e "$work/holds.$i" || fail "holder $i has got nothing"
+    done
+    timeout 20 "$KLOTSKI_CLI" stat --name t >/dev/null || fail "no stat while 20 commands hold memory"
+    [ "$(zone_figure given_blocks)" = 20 ] || fail "20 commands do not hold 20 blocks"
+    timeout 20 "$KLOTSKI_CLI" take 2M --name t >/dev/null || fail "no take while they hold it"
+    timeout 20 "$KLOTSKI_CLI" give --all --name t >/dev/null || fail "no give while they hold it"
+    rm "$work"/holds.*
+    for i in "${holders[@]}"; do
+        wait "$i" || fail "a command that held memory ended with $?"
+    done
+    [ "$(zone_figure given_blocks)" = 0 ] || fail "what they held is not back"
+    disk_stop
+    say "ok: 20 holders"
+}
+
 migration_off() {
     cli migration off >/dev/null
     if cli take $((want * 2))M >"$work/out" 2>&1; then fail "taken without migration"; fi
     grep -q EBUSY "$work/out" || fail "not EBUSY: $(cat "$work/out")"
+    grep -q "$want blocks are wanted, [0-9]* can be emptied while migration is off" "$work/out" ||
+        fail "not clear: $(cat "$work/out")"
     [ "$(zone_figure given_blocks)" = 0 ] || fail "a failed take has taken something"
     cli migration on >/dev/null
     cli take $((want * 2))M >/dev/null || fail "cannot take after migration is on again"
@@ -134,6 +164,7 @@ run() {
     say "ok: $kind"
 }
 
+many_holders
 run memfd
 if huge_reserve $blocks; then
     free=$(huge_free)

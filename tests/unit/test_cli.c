@@ -164,6 +164,53 @@ static void two_dashes_end_the_options(void **state)
     assert_string_equal(args.rest[4], "--help");
 }
 
+/* What follows "--" is executed: nothing of the options may be behind it. */
+static void the_rest_ends_where_it_ends(void **state)
+{
+    char *argv[] = {"test", "2M", "--name", "a", "--", "echo", "x", "y", NULL};
+    struct cli_args args;
+    int number = 0;
+
+    (void)state;
+    assert_int_equal(parse(argv, &number, &args), CLI_GO);
+    assert_int_equal(args.nrest, 5);
+    assert_string_equal(args.rest[4], "y");
+    assert_null(args.rest[5]);
+}
+
+static void a_disk_is_named_once(void **state)
+{
+    char *argv[] = {"test", "--name", "a", "--socket", "b", NULL};
+    char *one[] = {"test", "--socket=b", NULL};
+    struct cli_args args;
+    int number = 0;
+
+    (void)state;
+    assert_int_equal(parse(argv, &number, &args), CLI_USAGE);
+    assert_int_equal(parse(one, &number, &args), CLI_GO);
+    assert_string_equal(args.socket, "b");
+    assert_null(args.disk);
+}
+
+static void text_is_safe_for_shells_and_uris(void **state)
+{
+    char word[CLI_QUOTED_MAX], uri[CLI_URI_MAX], longest[CLI_PATH_MAX];
+
+    (void)state;
+    assert_string_equal(cli_quote("/run/user/0/a.nbd", word), "/run/user/0/a.nbd");
+    assert_string_equal(cli_quote("a b", word), "'a b'");
+    assert_string_equal(cli_quote("", word), "''");
+    assert_string_equal(cli_quote("it's $x", word), "'it'\\''s $x'");
+    assert_string_equal(cli_quote("~", word), "'~'");
+    assert_string_equal(cli_uri("/run/a-b_c.nbd", uri), "nbd+unix:///?socket=/run/a-b_c.nbd");
+    assert_string_equal(cli_uri("/a b'c\"%&\xc3\xa9", uri),
+                        "nbd+unix:///?socket=/a%20b%27c%22%25%26%C3%A9");
+    memset(longest, '\'', sizeof(longest) - 1);
+    longest[sizeof(longest) - 1] = '\0';
+    assert_int_equal(strlen(cli_quote(longest, word)), 4 * (CLI_PATH_MAX - 1) + 2);
+    assert_true(strlen(cli_uri(longest, uri)) < CLI_URI_MAX);
+}
+
 static void wrong_options_are_refused(void **state)
 {
     char *bad[][4] = {
@@ -236,6 +283,29 @@ static void rows_fit_the_terminal(void **state)
         free(text);
     }
     free(blocks);
+}
+
+/* In ASCII, so that bytes are columns. */
+static void legends_fit_the_terminal(void **state)
+{
+    struct paint_style style = {.ascii = true};
+
+    (void)state;
+    for (style.width = 24; style.width <= 100; style.width++) {
+        char *text = NULL;
+        size_t len;
+        FILE *out = open_memstream(&text, &len);
+
+        assert_non_null(out);
+        paint_blocks_legend(out, &style, 16);
+        paint_frames_legend(out, &style);
+        fclose(out);
+        assert_non_null(strstr(text, "sparse to dense"));
+        assert_non_null(strstr(text, "fenced\n"));
+        for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
+            assert_in_range(strlen(line), 7, style.width < 30 ? 30 : style.width);
+        free(text);
+    }
 }
 
 static void rows_of_nothing_are_folded(void **state)
@@ -351,9 +421,13 @@ int main(void)
         cmocka_unit_test(amounts_are_printed),
         cmocka_unit_test(options_come_in_any_order),
         cmocka_unit_test(two_dashes_end_the_options),
+        cmocka_unit_test(the_rest_ends_where_it_ends),
+        cmocka_unit_test(a_disk_is_named_once),
+        cmocka_unit_test(text_is_safe_for_shells_and_uris),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(every_block_has_its_sign),
         cmocka_unit_test(rows_fit_the_terminal),
+        cmocka_unit_test(legends_fit_the_terminal),
         cmocka_unit_test(rows_of_nothing_are_folded),
         cmocka_unit_test(huge_zones_share_cells),
         cmocka_unit_test(colour_only_when_asked_for),

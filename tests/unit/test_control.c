@@ -36,6 +36,10 @@
 #define DISK_BYTES ((uint64_t)64 << 20)
 #define NOBODY     65534
 
+/* As the server has them (doc/CONTROL.md). */
+#define CLIENTS  256
+#define HELD_MAX 252
+
 static int open_descriptors(void)
 {
     DIR *dir = opendir("/proc/self/fd");
@@ -236,10 +240,10 @@ static int control_start(struct disk *disk, char *why, size_t why_bytes)
     return kli_control_start(&config, &disk->control, why, why_bytes);
 }
 
-static void memory_open(struct disk *disk)
+static void memory_open(struct disk *disk, uint64_t bytes, unsigned block_order)
 {
     const struct kl_linux_backing_config memory = {
-        .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = ZONE_BYTES};
+        .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = bytes, .block_order = block_order};
     struct kl_zone_config zone = {.size = sizeof(zone), .host = kl_linux_host()};
     const struct kl_store_config store = {.size = sizeof(store),
                                           .blocks = DISK_BYTES / 4096,
@@ -253,7 +257,7 @@ static void memory_open(struct disk *disk)
     assert_int_equal(kl_store_create(disk->zone, &store, &disk->store), 0);
 }
 
-static int disk_open(void **state)
+static int disk_open_with(void **state, uint64_t bytes, unsigned block_order)
 {
     struct disk *disk = calloc(1, sizeof(*disk));
     char why[256] = "";
@@ -262,11 +266,22 @@ static int disk_open(void **state)
     snprintf(disk->dir, sizeof(disk->dir), "/tmp/klotski-test-XXXXXX");
     assert_non_null(mkdtemp(disk->dir));
     snprintf(disk->path, sizeof(disk->path), "%s/disk.ctl", disk->dir);
-    memory_open(disk);
+    memory_open(disk, bytes, block_order);
     if (control_start(disk, why, sizeof(why)) != 0)
         fail_msg("%s", why);
     *state = disk;
     return 0;
+}
+
+static int disk_open(void **state)
+{
+    return disk_open_with(state, ZONE_BYTES, 0);
+}
+
+/* Blocks of 64 KiB: many leases in little memory. */
+static int disk_open_small_blocks(void **state)
+{
+    return disk_open_with(state, ZONE_BYTES * 4, 4);
 }
 
 static int disk_close(void **state)
@@ -343,6 +358,16 @@ static void check_refused(int sock, const char *request, const char *error)
     assert_false(says_ok(reply));
     assert_string_equal(json_object_get_string(member(reply, "error")), error);
     assert_true(strlen(json_object_get_string(member(reply, "message"))) > 0);
+    json_object_put(reply);
+}
+
+static void check_says(int sock, const char *request, const char *error, const char *text)
+{
+    struct json_object *reply = ask(sock, request, NULL);
+
+    assert_string_equal(json_object_get_string(member(reply, "error")), error);
+    if (!strstr(json_object_get_string(member(reply, "message")), text))
+        fail_msg("no \"%s\": %s", text, json_object_to_json_string(reply));
     json_object_put(reply);
 }
 
@@ -436,6 +461,10 @@ static void test_refused_requests(void **state)
         "[]",
         "1",
         "\"stat\"",
+        "null",
+        "{\"op\":null}",
+        "{\"op\":\"stat\\u0000x\"}",
+        "{\"op\":\"stat\\u0000\"}",
         "{\"op\":7}",
         "{\"op\":\"\"}",
         "{\"op\":\"format\"}",
@@ -457,6 +486,7 @@ static void test_refused_requests(void **state)
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         check_refused(sock, bad[i], "EINVAL");
+    check_says(sock, "null", "EINVAL", "an object with a string \"op\"");
     check_refused(sock, "{\"op\":\"give\",\"id\":7}", "ENOENT");
     check_ok(sock, "{\"op\":\"give\",\"id\":0}");
     check_ok(sock, "{\"op\":\"stat\"}"); /* the connection has survived all that */
@@ -558,6 +588,29 @@ static void test_more_clients_than_slots(void **state)
     }
 }
 
+/* When every slot is used, whoever has been silent longest makes room. */
+static void test_idle_clients_make_room(void **state)
+{
+    struct disk *disk = *state;
+    int socks[CLIENTS];
+    int late;
+
+    for (int i = 0; i < CLIENTS; i++) {
+        socks[i] = join(disk);
+        check_ok(socks[i], "{\"op\":\"migration\",\"on\":true}");
+    }
+    check_ok(socks[0], "{\"op\":\"migration\",\"on\":true}"); /* not silent longest any more */
+    late = join(disk);
+    check_ok(late, "{\"op\":\"stat\"}");
+    check_closed(socks[1]);
+    check_ok(socks[0], "{\"op\":\"stat\"}");
+    for (int i = 2; i < CLIENTS; i++)
+        check_ok(socks[i], "{\"op\":\"migration\",\"on\":true}");
+    for (int i = 0; i < CLIENTS; i++)
+        close(socks[i]);
+    close(late);
+}
+
 /* ---- leases ------------------------------------------------------------ */
 
 static void test_take_and_give(void **state)
@@ -610,6 +663,89 @@ static void test_take_with_descriptor(void **state)
     assert_int_equal(st.st_blocks, 0);
     assert_int_equal(st.st_size, 0);
     close(fd);
+}
+
+static const char take_one[] = "{\"op\":\"take\",\"bytes\":1,\"fd\":true}";
+
+static void hold_one(int sock)
+{
+    int fd = -1;
+    struct json_object *reply = ask(sock, take_one, &fd);
+
+    if (!says_ok(reply))
+        fail_msg("%s", json_object_to_json_string(reply));
+    json_object_put(reply);
+    assert_true(fd >= 0);
+    close(fd); /* the lease is the connection's */
+}
+
+/* Holders leave room for others, however many there are, and are never dropped. */
+static void test_holders_leave_room(void **state)
+{
+    struct disk *disk = *state;
+    int holders[HELD_MAX];
+    int idle[2 * (CLIENTS - HELD_MAX)];
+    int fd = -1;
+    int sock;
+    struct json_object *reply;
+
+    for (int i = 0; i < HELD_MAX; i++) {
+        holders[i] = join(disk);
+        hold_one(holders[i]);
+    }
+    sock = join(disk);
+    reply = ask(sock, take_one, &fd);
+    assert_string_equal(json_object_get_string(member(reply, "error")), "ENOSPC");
+    json_object_put(reply);
+    assert_int_equal(fd, -1);
+    assert_int_equal(given_blocks(disk), HELD_MAX);
+    check_refused(holders[0], take_one, "ENOSPC");   /* nor does a holder get a second one */
+    check_ok(sock, "{\"op\":\"take\",\"bytes\":1}"); /* without a descriptor: no slot is held */
+    for (size_t i = 0; i < sizeof(idle) / sizeof(idle[0]); i++) {
+        idle[i] = join(disk); /* more than there is room for */
+        check_ok(idle[i], "{\"op\":\"stat\"}");
+    }
+    assert_int_equal(given_blocks(disk), HELD_MAX + 1); /* no holder was dropped */
+    close(holders[0]);
+    wait_given(disk, HELD_MAX);
+    hold_one(idle[sizeof(idle) / sizeof(idle[0]) - 1]);
+    assert_int_equal(given_blocks(disk), HELD_MAX + 1);
+    for (int i = 1; i < HELD_MAX; i++)
+        close(holders[i]);
+    for (size_t i = 0; i < sizeof(idle) / sizeof(idle[0]); i++)
+        close(idle[i]);
+    close(sock);
+    wait_given(disk, 1);
+}
+
+/* A take that fails says what was missing, and uses up no id. */
+static void test_failed_take_explains(void **state)
+{
+    struct disk *disk = *state;
+    struct json_object *reply;
+    int sock = join(disk);
+    uint64_t first;
+    char page[4096];
+
+    reply = ask(sock, "{\"op\":\"take\",\"bytes\":2097152}", NULL);
+    first = number(reply, "id");
+    json_object_put(reply);
+    check_says(sock, "{\"op\":\"take\",\"bytes\":16777216}", "EBUSY",
+               "8 blocks are wanted, and of the zone's 8, 1 are taken already");
+    for (size_t i = 0; i < sizeof(page); i++)
+        page[i] = (char)(i * 7919 >> 3);
+    assert_int_equal(kl_store_write(disk->store, 0, 0, page, sizeof(page)), 0);
+    check_says(sock, "{\"op\":\"take\",\"bytes\":14680064}", "ENOMEM",
+               "too few frames are free outside of the blocks: ");
+    check_says(sock, "{\"op\":\"take\",\"bytes\":14680064}", "ENOMEM", "room for 0");
+    check_ok(sock, "{\"op\":\"migration\",\"on\":false}");
+    check_says(sock, "{\"op\":\"take\",\"bytes\":14680064}", "EBUSY",
+               "7 blocks are wanted, 6 can be emptied while migration is off");
+    check_ok(sock, "{\"op\":\"migration\",\"on\":true}");
+    reply = ask(sock, "{\"op\":\"take\",\"bytes\":2097152}", NULL);
+    assert_int_equal(number(reply, "id"), first + 1);
+    json_object_put(reply);
+    close(sock);
 }
 
 /* Another connection gives it back: the holder's memory goes at once. */
@@ -822,8 +958,12 @@ int main(void)
         WITH_DISK(test_pipelined),
         WITH_DISK(test_client_that_never_reads),
         WITH_DISK(test_more_clients_than_slots),
+        WITH_DISK(test_idle_clients_make_room),
         WITH_DISK(test_take_and_give),
         WITH_DISK(test_take_with_descriptor),
+        cmocka_unit_test_setup_teardown(test_holders_leave_room, disk_open_small_blocks,
+                                        disk_close),
+        WITH_DISK(test_failed_take_explains),
         WITH_DISK(test_give_under_the_holder),
         WITH_DISK(test_stop_ends_everything),
         WITH_DISK(test_migration_off),

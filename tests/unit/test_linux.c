@@ -16,10 +16,12 @@
 
 #include <cmocka.h>
 
+#include "../../host/linux/internal.h"
 #include <klotski/klotski.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -511,6 +513,7 @@ static void test_lease_refuses(void **state)
     assert_int_equal(kl_linux_lease_create(NULL, BLOCK, &fd), -KL_EINVAL);
     assert_int_equal(kl_linux_lease_create(own, BLOCK, NULL), -KL_EINVAL);
     assert_int_equal(kl_linux_lease_create(own, 0, &fd), -KL_EINVAL);
+    assert_int_equal(kl_linux_lease_create(own, 1, &fd), -KL_EINVAL);
     assert_int_equal(kl_linux_lease_create(own, BLOCK + 4096, &fd), -KL_EINVAL);
     assert_int_equal(kl_linux_lease_create(own, 3 * BLOCK, &fd), -KL_EINVAL);
     assert_int_equal(fd, -1);
@@ -533,6 +536,116 @@ static void test_lease_exhausted(void **state)
     assert_int_equal(fd, -1);
     assert_int_equal(kl_linux_hugepages_free(), free);
     kl_linux_backing_destroy(own);
+}
+
+/* ---- how much memory there is ------------------------------------------ */
+
+static void test_memory_available(void **state)
+{
+    int64_t there = kl_linux_memory_available();
+
+    (void)state;
+    assert_true(there > 0);
+    assert_true(there <= (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
+}
+
+/* A system of files in a folder of its own. */
+static void put_file(const char *root, const char *name, const char *text)
+{
+    char path[256];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/%s", root, name);
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(path, 0700);
+        *slash = '/';
+    }
+    file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int system_setup(void **state)
+{
+    static char root[32];
+
+    snprintf(root, sizeof(root), "/tmp/klotski-root-XXXXXX");
+    if (!mkdtemp(root))
+        return -1;
+    put_file(root, "proc/meminfo", "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    1000 kB\n");
+    *state = root;
+    return 0;
+}
+
+static int system_teardown(void **state)
+{
+    return nftw(*state, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void test_memory_without_groups(void **state)
+{
+    const char *root = *state;
+
+    assert_int_equal(kli_memory_available(root), 1000 * 1024);
+    put_file(root, "proc/meminfo", "MemTotal: 9000 kB\n");
+    assert_int_equal(kli_memory_available(root), -1); /* it doesn't say */
+    put_file(root, "proc/meminfo", "MemAvailable: no\n");
+    assert_int_equal(kli_memory_available(root), -1);
+}
+
+/* Version 1, and a group that is mounted by itself, as in a container. */
+static void test_memory_group_v1(void **state)
+{
+    const char *root = *state;
+
+    put_file(root, "proc/self/cgroup", "3:cpu:/x\n2:pids,memory:/box/a/b\n0::/\n");
+    put_file(root, "proc/self/mountinfo",
+             "30 23 0:28 / /g/cpu rw - cgroup cgroup rw,cpu\n"
+             "31 23 0:29 /box /g/m rw,noexec shared:4 - cgroup cgroup rw,pids,memory\n");
+    put_file(root, "g/m/memory.limit_in_bytes", "9223372036854771712\n");
+    put_file(root, "g/m/memory.usage_in_bytes", "5\n");
+    assert_int_equal(kli_memory_available(root), 1000 * 1024);
+    put_file(root, "g/m/a/b/memory.limit_in_bytes", "900000\n");
+    put_file(root, "g/m/a/b/memory.usage_in_bytes", "300000\n");
+    assert_int_equal(kli_memory_available(root), 600000);
+    put_file(root, "g/m/a/b/memory.stat", "cache 70\ninactive_file 1\ntotal_inactive_file 50000\n");
+    assert_int_equal(kli_memory_available(root), 650000); /* cache goes when it must */
+    put_file(root, "g/m/a/memory.limit_in_bytes", "100\n");
+    put_file(root, "g/m/a/memory.usage_in_bytes", "40\n");
+    assert_int_equal(kli_memory_available(root), 60); /* the group above has less */
+    put_file(root, "g/m/memory.limit_in_bytes", "4\n");
+    assert_int_equal(kli_memory_available(root), 0); /* and the top nothing at all */
+}
+
+static void test_memory_group_v2(void **state)
+{
+    const char *root = *state;
+
+    put_file(root, "proc/self/cgroup", "0::/a/b\n");
+    put_file(root, "proc/self/mountinfo", "31 23 0:29 / /sys/fs/cgroup rw - cgroup2 none rw\n");
+    put_file(root, "sys/fs/cgroup/a/b/memory.max", "max\n");
+    put_file(root, "sys/fs/cgroup/a/b/memory.current", "300000\n");
+    assert_int_equal(kli_memory_available(root), 1000 * 1024);
+    put_file(root, "sys/fs/cgroup/a/memory.max", "700000\n");
+    put_file(root, "sys/fs/cgroup/a/memory.current", "400000\n");
+    put_file(root, "sys/fs/cgroup/a/memory.stat", "anon 7\ninactive_file 500000\n");
+    assert_int_equal(kli_memory_available(root), 700000);
+    put_file(root, "proc/self/cgroup", "0::/../other\n"); /* outside of what we see */
+    assert_int_equal(kli_memory_available(root), 1000 * 1024);
+    put_file(root, "proc/self/cgroup", "0::");
+    assert_int_equal(kli_memory_available(root), 1000 * 1024);
+    put_file(root, "proc/self/mountinfo", "31 23\n\n - \n31 23 0:29 / /x rw - cgroup2\n");
+    assert_int_equal(kli_memory_available(root), 1000 * 1024);
 }
 
 /* ---- codecs ------------------------------------------------------------ */
@@ -724,6 +837,10 @@ int main(void)
         cmocka_unit_test(test_lease_hugetlb_returned),
         cmocka_unit_test(test_lease_refuses),
         cmocka_unit_test(test_lease_exhausted),
+        cmocka_unit_test(test_memory_available),
+        cmocka_unit_test_setup_teardown(test_memory_without_groups, system_setup, system_teardown),
+        cmocka_unit_test_setup_teardown(test_memory_group_v1, system_setup, system_teardown),
+        cmocka_unit_test_setup_teardown(test_memory_group_v2, system_setup, system_teardown),
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_broken_lz4),
         cmocka_unit_test(test_broken_zstd),

@@ -18,24 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static int connect_error(int err)
-{
-    switch (err) {
-    case ENOENT:
-    case ENOTDIR:
-        return -KL_ENOENT;
-    case ECONNREFUSED:
-        return -KL_ESTALE;
-    case EACCES:
-    case EPERM:
-        return -KL_EBUSY;
-    case EAGAIN:
-        return -KL_EAGAIN;
-    default:
-        return -KL_EIO;
-    }
-}
-
 int cli_connect(const char *path)
 {
     const struct timeval patience = {.tv_sec = CLI_PATIENCE_S};
@@ -50,7 +32,7 @@ int cli_connect(const char *path)
     setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)); /* connect's too */
     if (connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0)
         return sock;
-    err = connect_error(errno);
+    err = kli_wire_connect_error(errno);
     close(sock);
     return err;
 }

@@ -169,7 +169,7 @@ int kli_wire_address(const char *path, struct sockaddr_un *address)
     return 0;
 }
 
-static int connect_error(int err)
+int kli_wire_connect_error(int err)
 {
     switch (err) {
     case ENOENT:
@@ -197,7 +197,7 @@ int kli_wire_connect(const char *path)
     if (sock < 0)
         return -KL_EIO;
     if (connect(sock, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        err = connect_error(errno);
+        err = kli_wire_connect_error(errno);
         close(sock);
         return err;
     }

@@ -50,6 +50,8 @@ int kli_wire_address(const char *path, struct sockaddr_un *address);
 /* For clients: connects (blocking).  The socket, or -KL_ENOENT: no such file;
  * -KL_ESTALE: nobody listens there; -KL_EBUSY: not permitted; -KL_EIO. */
 int kli_wire_connect(const char *path);
+/* What connect's errno means in those terms; -KL_EAGAIN: the queue is full. */
+int kli_wire_connect_error(int err);
 
 /* For clients: sends one request (without its newline), waits for the reply.
  * *reply is the caller's to free(), NUL-terminated and without its newline.

@@ -32,7 +32,7 @@ static int release(void *ctx, uint64_t offset, uint64_t bytes)
     return fails(FAULT_RELEASE) ? -KL_EIO : real.release(ctx, offset, bytes);
 }
 
-void fixture_open(struct fixture *f, unsigned blocks, unsigned order, unsigned flags)
+int fixture_try(struct fixture *f, unsigned blocks, unsigned order, unsigned flags)
 {
     struct kl_linux_backing_config memory = {.size = sizeof(memory),
                                              .kind = KL_LINUX_MEMFD,
@@ -41,6 +41,7 @@ void fixture_open(struct fixture *f, unsigned blocks, unsigned order, unsigned f
     struct kl_zone_config config = {.size = sizeof(config), .flags = flags};
     struct kl_host host = *kl_linux_host();
     struct kl_backing backing;
+    int err;
 
     assert_int_equal(kl_linux_backing_create(&memory, &f->memory), 0);
     real = backing = *kl_linux_backing_get(f->memory);
@@ -49,7 +50,17 @@ void fixture_open(struct fixture *f, unsigned blocks, unsigned order, unsigned f
     backing.release = release;
     config.host = &host;
     config.backing = &backing;
-    assert_int_equal(kl_zone_create(&config, &f->zone), 0);
+    err = kl_zone_create(&config, &f->zone);
+    if (err) {
+        assert_int_equal(kl_linux_backing_resident(f->memory), 0);
+        kl_linux_backing_destroy(f->memory);
+    }
+    return err;
+}
+
+void fixture_open(struct fixture *f, unsigned blocks, unsigned order, unsigned flags)
+{
+    assert_int_equal(fixture_try(f, blocks, order, flags), 0);
 }
 
 void fixture_close(struct fixture *f)

@@ -20,6 +20,8 @@ struct fixture {
 
 /* A zone of `blocks` blocks of 2^order frames of 4 KiB. */
 void fixture_open(struct fixture *f, unsigned blocks, unsigned order, unsigned flags);
+/* The same, but the zone's creation may fail: its error, with nothing left. */
+int fixture_try(struct fixture *f, unsigned blocks, unsigned order, unsigned flags);
 /* Checks the zone, and that nothing is left in it. */
 void fixture_close(struct fixture *f);
 

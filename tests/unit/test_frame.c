@@ -231,27 +231,23 @@ static void populate_fails_cleanly(void **state)
     fixture_close(&f);
 }
 
+/* Each allocation of metadata, and the memory of each block, fails once. */
 static void creation_fails_cleanly(void **state)
 {
-    struct kl_linux_backing_config memory = {
-        .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = 4 << 20};
-    struct kl_linux_backing *mem;
-    struct kl_host host = *kl_linux_host();
-    struct kl_zone_config config = {
-        .size = sizeof(config), .host = &host, .flags = KL_ZONE_POPULATE};
     struct fixture f;
-    struct kl_zone *zone;
 
     (void)state;
-    fixture_open(&f, 1, 4, 0); /* for its failing functions */
+    for (int nth = 1; nth <= 2; nth++) {
+        fault_set(FAULT_META, nth);
+        assert_int_equal(fixture_try(&f, 4, 6, KL_ZONE_POPULATE), -KL_ENOMEM);
+    }
+    for (int nth = 1; nth <= 4; nth++) {
+        fault_set(FAULT_POPULATE, nth);
+        assert_int_equal(fixture_try(&f, 4, 6, KL_ZONE_POPULATE), -KL_ENOMEM);
+    }
+    assert_int_equal(fixture_try(&f, 4, 6, KL_ZONE_POPULATE), 0);
+    assert_int_equal(kl_linux_backing_resident(f.memory), 4 * 64 * 4096);
     fixture_close(&f);
-    assert_int_equal(kl_linux_backing_create(&memory, &mem), 0);
-    config.backing = kl_linux_backing_get(mem);
-    assert_int_equal(kl_zone_create(&config, &zone), 0);
-    assert_int_equal(kl_linux_backing_resident(mem), 4 << 20);
-    assert_int_equal(kl_zone_destroy(zone), 0);
-    assert_int_equal(kl_linux_backing_resident(mem), 0);
-    kl_linux_backing_destroy(mem);
 }
 
 /* Threads that share the last block while one of them is still getting its memory:

@@ -71,6 +71,12 @@ int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
 int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, uint32_t align,
                     enum kl_mode mode, kl_pfn *first, struct kl_report *report);
 
+/* The same, but exactly the range that begins at frame `first`.
+ * -KL_EINVAL: it is not within the zone, or not below the owner's bound.
+ * -KL_EBUSY: something in it can't be moved.  -KL_ENOMEM: too little room outside. */
+int kl_contig_alloc_at(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, uint32_t frames,
+                       enum kl_mode mode, struct kl_report *report);
+
 /* Frees a range, or a part of one, of kl_contig_alloc.  -KL_EINVAL: a frame of
  * it is not one of this owner's; nothing is freed then. */
 int kl_contig_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, uint32_t frames);

@@ -85,11 +85,16 @@ struct kl_owner_ops {
      * that fails (negative) puts the frames back; finish is not called then. */
     int (*prepare)(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode);
     void (*finish)(void *ctx, const kl_pfn *frames, size_t n);
+
+    /* The highest pfn, as a bound: its frames, also after a move, have numbers
+     * below this one.  0: anywhere.  Rounded down to whole blocks. */
+    uint32_t below;
 };
 
 /* Registers an owner.  ops == NULL or without callbacks: its frames are
  * unmovable.  ops is copied.  -KL_EINVAL: some but not all of isolate, putback
- * and one of the two migrates.  -KL_ENOSPC: 255 owners are registered. */
+ * and one of the two migrates, or below is not 0 and less than a block.  -KL_ENOSPC: 255 owners are
+ * registered. */
 int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void *ctx,
                       kl_owner_id *owner);
 

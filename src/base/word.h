@@ -34,7 +34,7 @@ static inline bool kli_apply(kli_word *word, kli_edge *edge, uint64_t arg, uint6
         step = edge(old, arg);
         if (!step.ok)
             break;
-    } while (!atomic_compare_exchange_weak_explicit(word, &old, step.next, memory_order_acq_rel,
+    } while (!atomic_compare_exchange_weak_explicit(word, &old, step.next, memory_order_seq_cst,
                                                     memory_order_relaxed));
     if (seen)
         *seen = old;

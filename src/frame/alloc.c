@@ -6,9 +6,10 @@
  * bits and then raises the word (block.h, B1).  No locks.
  *
  * Where it looks, in this order: this CPU's cache (single frames); the block that
- * this CPU used last; blocks of its kind in use; a whole free block, which takes
- * its kind; what the caches of all CPUs hold; an absent block, for which memory is
- * got; a block of the other kind (mixing, counted).
+ * this CPU used last; a few blocks of its kind in use; a whole free block, which
+ * takes its kind; the other blocks of its kind; what the caches of all CPUs hold; an
+ * absent block, for which memory is got; a block of the other kind (mixing,
+ * counted).  Blocks are found by the index (index.c).
  * When all that fails while somebody holds frames back (blocks that are being
  * emptied, or populated), it waits for the end of that, unless told not to.
  */
@@ -21,11 +22,12 @@ struct ask {
     unsigned owner;
     uint64_t flags; /* of the state word */
     bool unmovable;
+    uint32_t end; /* blocks below this one */
 };
 
 static void give_back_reservation(struct kl_zone *zone, uint32_t block, uint32_t n, bool unmovable)
 {
-    kli_apply(&zone->block[block], kli_b_put, n | (unmovable ? n * KLI_B_STUCK : 0), NULL);
+    kli_block_step(zone, block, kli_b_put, n | (unmovable ? n * KLI_B_STUCK : 0));
 }
 
 static void name_frame(struct kl_zone *zone, uint32_t nr, unsigned order, unsigned owner,
@@ -42,7 +44,7 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
     bool unmovable = !(flags & KLI_F_KIND);
     uint64_t ask = kli_b_ask(1u << order, unmovable, want, zone->block_frames);
 
-    if (!kli_apply(&zone->block[block], kli_b_reserve, ask, NULL))
+    if (!kli_block_step(zone, block, kli_b_reserve, ask))
         return false;
     if (!kli_bits_take(zone, block, order, nr)) {
         give_back_reservation(zone, block, 1u << order, unmovable);
@@ -55,7 +57,7 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
 bool kli_alloc_beside(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
                       uint64_t flags, uint32_t not_nr, uint32_t not_n, uint32_t *nr)
 {
-    if (!kli_apply(&zone->block[block], kli_b_lodge, UINT64_C(1) << order, NULL))
+    if (!kli_block_step(zone, block, kli_b_lodge, UINT64_C(1) << order))
         return false;
     if (!kli_bits_take_outside(zone, block, order, not_nr, not_n, nr)) {
         give_back_reservation(zone, block, 1u << order, false);
@@ -72,7 +74,7 @@ uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovabl
     uint64_t ask = kli_b_ask(most, unmovable, KLI_WANT_OWN_KIND, zone->block_frames);
     uint32_t n = 0;
 
-    if (!kli_apply(&zone->block[block], kli_b_reserve, ask, NULL))
+    if (!kli_block_step(zone, block, kli_b_reserve, ask))
         return 0;
     while (n < most && kli_bits_take(zone, block, 0, &nr[n]))
         n++;
@@ -113,20 +115,74 @@ static bool try_block(struct kl_zone *zone, uint32_t block, const struct ask *as
     return kli_alloc_in(zone, block, ask->order, ask->owner, ask->flags, want, nr);
 }
 
-/* Goes round once from the hint; remembers where it found something. */
-static bool search(struct kl_zone *zone, const struct ask *ask, enum kli_want want, uint32_t *nr)
+static _Atomic uint32_t *hint_of(struct kl_zone *zone, const struct ask *ask)
 {
-    _Atomic uint32_t *hint = &zone->hint[kli_cpu(zone)].block[ask->unmovable];
-    uint32_t start = atomic_load_explicit(hint, memory_order_relaxed);
+    return &zone->hint[kli_cpu(zone)].block[ask->unmovable];
+}
 
-    for (uint32_t i = 0; i < zone->blocks; i++) {
-        uint32_t block = start + i < zone->blocks ? start + i : start + i - zone->blocks;
+/* A search: which blocks, what of them, and how many are asked at most. */
+struct look {
+    enum kli_class class;
+    enum kli_want want;
+    uint32_t most;
+};
 
-        if (try_block(zone, block, ask, want, nr)) {
-            if (i != 0)
-                atomic_store_explicit(hint, block, memory_order_relaxed);
+/* Blocks [from, end) of the class; remembers where it found something. */
+static bool search_range(struct kl_zone *zone, const struct ask *ask, struct look *look,
+                         uint32_t from, uint32_t end, uint32_t *nr)
+{
+    uint32_t block = kli_index_next(zone, look->class, from);
+
+    for (; block < end && look->most > 0; look->most--) {
+        if (try_block(zone, block, ask, look->want, nr)) {
+            atomic_store_explicit(hint_of(zone, ask), block, memory_order_relaxed);
             return true;
         }
+        block = kli_index_next(zone, look->class, block + 1);
+    }
+    return false;
+}
+
+/* Goes round once from the hint. */
+static bool search(struct kl_zone *zone, const struct ask *ask, struct look look, uint32_t *nr)
+{
+    uint32_t start = atomic_load_explicit(hint_of(zone, ask), memory_order_relaxed);
+
+    if (start >= ask->end)
+        start = 0;
+    return search_range(zone, ask, &look, start, ask->end, nr) ||
+           search_range(zone, ask, &look, 0, start, nr);
+}
+
+static enum kli_class class_of(bool unmovable)
+{
+    return unmovable ? KLI_CLASS_UNMOVABLE : KLI_CLASS_MOVABLE;
+}
+
+/* Blocks of its kind in use: a free frame is in each of them, but a run of frames
+ * need not be, so that a free block is broken up after a few of them. */
+static bool search_own(struct kl_zone *zone, const struct ask *ask, uint32_t most, uint32_t *nr)
+{
+    struct look look = {class_of(ask->unmovable), KLI_WANT_OWN_KIND, most};
+
+    return ask->order < zone->block_order && search(zone, ask, look, nr);
+}
+
+static bool search_free(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+{
+    return search(zone, ask, (struct look){KLI_CLASS_FREE, KLI_WANT_WHOLE_FREE, UINT32_MAX}, nr);
+}
+
+/* Mixing; and in the end every block, in case the index is behind. (index.c, I3) */
+static bool search_any(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+{
+    struct look look = {class_of(!ask->unmovable), KLI_WANT_ANY, UINT32_MAX};
+
+    if (search(zone, ask, look, nr))
+        return true;
+    for (uint32_t block = 0; block < ask->end; block++) {
+        if (try_block(zone, block, ask, KLI_WANT_ANY, nr))
+            return true;
     }
     return false;
 }
@@ -135,9 +191,8 @@ static bool populate_and_search(struct kl_zone *zone, const struct ask *ask, uin
 {
     uint32_t block;
 
-    while (kli_populate_one(zone, &block)) {
-        if (try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr) ||
-            search(zone, ask, KLI_WANT_WHOLE_FREE, nr))
+    while (kli_populate_one(zone, ask->end, &block)) {
+        if (try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr) || search_free(zone, ask, nr))
             return true;
     }
     return false;
@@ -146,31 +201,39 @@ static bool populate_and_search(struct kl_zone *zone, const struct ask *ask, uin
 /* The block that this CPU used last, even if it has become free as a whole. */
 static bool try_last(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
 {
-    _Atomic uint32_t *hint = &zone->hint[kli_cpu(zone)].block[ask->unmovable];
-    uint32_t block = atomic_load_explicit(hint, memory_order_relaxed);
+    uint32_t block = atomic_load_explicit(hint_of(zone, ask), memory_order_relaxed);
 
-    return try_block(zone, block, ask, KLI_WANT_OWN_KIND, nr) ||
-           try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr);
+    return block < ask->end && (try_block(zone, block, ask, KLI_WANT_OWN_KIND, nr) ||
+                                try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr));
+}
+
+static bool search_present(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+{
+    enum { FEW = 16 };
+
+    return search_own(zone, ask, FEW, nr) || search_free(zone, ask, nr) ||
+           search_own(zone, ask, UINT32_MAX, nr);
 }
 
 static bool alloc_once(struct kl_zone *zone, const struct ask *ask, unsigned flags, uint32_t *nr)
 {
-    if (ask->order == 0 && kli_cache_get(zone, ask->unmovable, nr)) {
+    uint64_t word;
+
+    if (ask->order == 0 && ask->end == zone->blocks && kli_cache_get(zone, ask->unmovable, nr)) {
         name_frame(zone, *nr, 0, ask->owner, ask->flags);
         return true;
     }
-    if (try_last(zone, ask, nr))
+    if (try_last(zone, ask, nr) || search_present(zone, ask, nr))
         return true;
-    if (search(zone, ask, KLI_WANT_OWN_KIND, nr) || search(zone, ask, KLI_WANT_WHOLE_FREE, nr))
-        return true;
-    if (kli_cache_drain(zone) &&
-        (search(zone, ask, KLI_WANT_OWN_KIND, nr) || search(zone, ask, KLI_WANT_WHOLE_FREE, nr)))
+    if (kli_cache_drain(zone) && search_present(zone, ask, nr))
         return true;
     if (!(flags & KL_ATOMIC) && populate_and_search(zone, ask, nr))
         return true;
-    if (!search(zone, ask, KLI_WANT_ANY, nr))
+    if (!search_any(zone, ask, nr))
         return false;
-    kli_count(zone, KLI_C_MIXED, 1);
+    word = kli_block_word(zone, kli_block_of(zone, *nr));
+    if (!(word & KLI_B_UNMOVABLE) == ask->unmovable)
+        kli_count(zone, KLI_C_MIXED, 1);
     return true;
 }
 
@@ -209,7 +272,7 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
                    kl_pfn *pfn)
 {
     bool movable = flags & KL_MOVABLE;
-    struct ask ask = {order, owner.v, movable ? KLI_F_KIND | KLI_F_MOVABLE : 0, !movable};
+    struct ask ask = {order, owner.v, movable ? KLI_F_KIND | KLI_F_MOVABLE : 0, !movable, 0};
     uint32_t nr;
 
     if (flags & ~(unsigned)(KL_MOVABLE | KL_ZERO | KL_NOWAIT | KL_ATOMIC))
@@ -217,6 +280,7 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
     if (order > zone->block_order || !kli_owner_is(zone, owner.v) ||
         (movable && !kli_owner(zone, owner.v)->movable))
         return -KL_EINVAL;
+    ask.end = kli_owner(zone, owner.v)->end;
     if (movable && (flags & KL_ZERO)) /* nobody may move it before it is zeroed */
         ask.flags = KLI_F_KIND | KLI_F_LOCKED;
     if (!alloc_waiting(zone, &ask, flags, &nr))

@@ -50,6 +50,26 @@ static inline bool kli_b_open(uint64_t w)
     return !(w & (KLI_B_FENCED | KLI_B_ABSENT));
 }
 
+/* What a search for a block goes by (index.c). */
+enum kli_class {
+    KLI_CLASS_MOVABLE,   /* of this kind, partly free */
+    KLI_CLASS_UNMOVABLE, /* of this kind, partly free */
+    KLI_CLASS_FREE,      /* free as a whole */
+    KLI_CLASS_ABSENT,    /* and nobody gets memory for it yet */
+    KLI_CLASSES,         /* none of these: full, or fenced */
+};
+
+static inline enum kli_class kli_b_class(uint64_t w, uint64_t all)
+{
+    if (w == KLI_B_ABSENT)
+        return KLI_CLASS_ABSENT;
+    if (!kli_b_open(w) || kli_b_free(w) == 0)
+        return KLI_CLASSES;
+    if (kli_b_free(w) == all)
+        return KLI_CLASS_FREE;
+    return (w & KLI_B_UNMOVABLE) ? KLI_CLASS_UNMOVABLE : KLI_CLASS_MOVABLE;
+}
+
 /* What an allocation asks of a block. */
 enum kli_want {
     KLI_WANT_OWN_KIND = 0,   /* a block of its kind, in use */
@@ -109,11 +129,16 @@ static inline struct kli_step kli_b_unfence(uint64_t w, uint64_t arg)
     return (w & KLI_B_FENCED) ? KLI_STEP(w & ~KLI_B_FENCED) : KLI_REFUSED;
 }
 
-/* The one who fenced it reserves n frames, which stay unmovable. */
-static inline struct kli_step kli_b_claim(uint64_t w, uint64_t n)
+/* The one who fenced it reserves n frames, which stay unmovable; arg: n | all << 20.
+ * A free block takes that kind. */
+static inline struct kli_step kli_b_claim(uint64_t w, uint64_t arg)
 {
+    uint64_t n = kli_field(arg, 0, 20), all = kli_field(arg, 20, 20);
+
     if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || kli_b_free(w) < n)
         return KLI_REFUSED;
+    if (kli_b_free(w) == all)
+        w |= KLI_B_UNMOVABLE;
     return KLI_STEP(w - n + n * KLI_B_STUCK);
 }
 

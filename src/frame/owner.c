@@ -46,6 +46,11 @@ static void copy_name(char *dst, size_t bytes, const char *src)
     dst[i] = '\0';
 }
 
+static uint32_t end_block(const struct kl_zone *zone, uint32_t below)
+{
+    return below == 0 || below > zone->frames ? zone->blocks : below >> zone->block_order;
+}
+
 int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void *ctx,
                       kl_owner_id *owner)
 {
@@ -54,7 +59,7 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
 
     if (!ops)
         ops = &nameless;
-    if (!ops_ok(ops))
+    if (!ops_ok(ops) || (ops->below != 0 && ops->below < zone->block_frames))
         return -KL_EINVAL;
     kli_lock_take(&zone->host, &zone->owners_lock);
     id = free_slot(zone);
@@ -63,6 +68,7 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
         copy_name(zone->owner[id].name, sizeof(zone->owner[id].name), ops->name);
         zone->owner[id].ctx = ctx;
         zone->owner[id].movable = has_all(ops);
+        zone->owner[id].end = end_block(zone, ops->below);
         atomic_store(&zone->owner[id].used, KLI_OWNER_REGISTERED);
     }
     kli_lock_drop(&zone->host, &zone->owners_lock);
@@ -112,7 +118,7 @@ static void count_stuck(struct kl_zone *zone, uint32_t nr, uint64_t word, kli_ed
     uint64_t n = UINT64_C(1) << kli_f_order(word);
 
     if (word & KLI_F_KIND)
-        kli_apply(&zone->block[kli_block_of(zone, nr)], edge, n * KLI_B_STUCK, NULL);
+        kli_block_step(zone, kli_block_of(zone, nr), edge, n * KLI_B_STUCK);
 }
 
 int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)

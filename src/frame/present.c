@@ -81,9 +81,9 @@ static int populate_entered(struct kl_zone *zone, uint32_t block)
 {
     int err;
 
-    if (kli_apply(&zone->block[block], kli_b_summon, 0, NULL)) {
+    if (kli_block_step(zone, block, kli_b_summon, 0)) {
         err = backing_call(zone, block, zone->backing.populate);
-        kli_apply(&zone->block[block], kli_b_settle, err ? KLI_B_ABSENT : zone->block_frames, NULL);
+        kli_block_step(zone, block, kli_b_settle, err ? KLI_B_ABSENT : zone->block_frames);
     } else {
         err = -KL_EAGAIN;
     }
@@ -108,15 +108,14 @@ int kli_populate(struct kl_zone *zone, uint32_t block)
     return err;
 }
 
-/* Gets memory for some absent block; false: none may or can be had. */
-bool kli_populate_one(struct kl_zone *zone, uint32_t *block)
+/* Gets memory for some absent block below `end`; false: none may or can be had. */
+bool kli_populate_one(struct kl_zone *zone, uint32_t end, uint32_t *block)
 {
-    for (uint32_t b = 0; b < zone->blocks; b++) {
-        int err;
+    uint32_t b = kli_index_next(zone, KLI_CLASS_ABSENT, 0);
 
-        if (kli_block_word(zone, b) != KLI_B_ABSENT)
-            continue;
-        err = kli_populate(zone, b);
+    for (; b < end; b = kli_index_next(zone, KLI_CLASS_ABSENT, b + 1)) {
+        int err = kli_populate(zone, b);
+
         if (err == 0)
             *block = b;
         if (err != -KL_EAGAIN)
@@ -132,10 +131,10 @@ int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
     uint64_t all = zone->block_frames;
     int err;
 
-    if (!kli_apply(&zone->block[block], kli_b_vacate, all, NULL))
+    if (!kli_block_step(zone, block, kli_b_vacate, all))
         return -KL_EBUSY;
     err = backing_call(zone, block, zone->backing.release);
-    kli_apply(&zone->block[block], kli_b_settle, err ? KLI_B_FENCED | all : KLI_B_ABSENT, NULL);
+    kli_block_step(zone, block, kli_b_settle, err ? KLI_B_FENCED | all : KLI_B_ABSENT);
     if (err)
         return err;
     kli_apply(&zone->budget, edge_leave, given, NULL);

@@ -35,6 +35,7 @@ static size_t lay_out(struct kl_zone *zone, char *base)
     CARVE(frame, zone->frames);
     CARVE(bits, kli_div_up(zone->frames, 64));
     CARVE(block, zone->blocks);
+    CARVE(index_mem, KLI_CLASSES * kli_index_words(zone->blocks));
     CARVE(hint, zone->host.ncpus);
     CARVE(cache, zone->host.ncpus);
 #undef CARVE
@@ -70,7 +71,7 @@ static int populate_all(struct kl_zone *zone)
     uint32_t block;
 
     for (uint32_t i = 0; i < zone->blocks; i++) {
-        if (!kli_populate_one(zone, &block))
+        if (!kli_populate_one(zone, zone->blocks, &block))
             return -KL_ENOMEM;
     }
     return 0;
@@ -80,7 +81,7 @@ static int populate_all(struct kl_zone *zone)
 static void release_all(struct kl_zone *zone)
 {
     for (uint32_t b = 0; b < zone->blocks; b++) {
-        if (kli_apply(&zone->block[b], kli_b_fence, 0, NULL))
+        if (kli_block_step(zone, b, kli_b_fence, 0))
             kli_release_block(zone, b, false);
     }
 }
@@ -133,6 +134,7 @@ int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
     atomic_init(&zone->migration_off, (config->flags & KL_ZONE_NO_MIGRATION) != 0);
     for (uint32_t b = 0; b < zone->blocks; b++)
         atomic_init(&zone->block[b], KLI_B_ABSENT);
+    kli_index_init(zone);
     spread_hints(zone);
     if ((config->flags & KL_ZONE_POPULATE) || !zone->backing.populate)
         err = populate_all(zone);

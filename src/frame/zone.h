@@ -20,6 +20,8 @@ struct kli_frame {
     kli_word priv; /* the owner's */
 };
 
+enum { KLI_ORDERS = 19 }; /* of a block, 0 to 18 */
+
 enum kli_counter {
     KLI_C_SCANNED,
     KLI_C_ISOLATED,
@@ -40,6 +42,7 @@ struct kli_owner {
     _Atomic uint32_t used;
     _Atomic uint32_t calls; /* prepares that have not had their finish */
     bool movable;
+    uint32_t end;  /* its frames are in blocks below this one */
     char name[32]; /* its own copy: read without any hold on the owner */
     struct kl_owner_ops ops;
     void *ctx;
@@ -48,6 +51,15 @@ struct kli_owner {
 /* Where this CPU allocated last, by kind; a line of its own. */
 struct kli_cpu_hint {
     _Alignas(64) _Atomic uint32_t block[2];
+    _Atomic int64_t free; /* not in zone->free yet */
+};
+
+/* index.c: the blocks of one class; the summaries of six levels cover 2^36. */
+enum { KLI_INDEX_LEVELS = 6 };
+struct kli_index {
+    kli_word *level[KLI_INDEX_LEVELS];
+    uint32_t words[KLI_INDEX_LEVELS];
+    unsigned levels;
 };
 
 enum { KLI_CACHE = 32 };
@@ -74,14 +86,17 @@ struct kl_zone {
     uint64_t tag;              /* (c) in the high half of every kl_pfn */
     size_t metadata_bytes;     /* (c) */
 
-    struct kli_frame *frame;    /* one a frame */
-    kli_word *bits;             /* one bit a frame, set = allocated */
-    kli_word *block;            /* one word a block */
-    struct kli_cpu_hint *hint;  /* one a CPU */
-    struct kli_cache *cache;    /* one a CPU */
-    kli_word budget;            /* present blocks, given blocks << 32 */
-    _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
-    _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */
+    struct kli_frame *frame; /* one a frame */
+    kli_word *bits;          /* one bit a frame, set = allocated */
+    kli_word *block;         /* one word a block */
+    kli_word *index_mem;
+    struct kli_index index[KLI_CLASSES]; /* (c), but for the words */
+    struct kli_cpu_hint *hint;           /* one a CPU */
+    struct kli_cache *cache;             /* one a CPU */
+    kli_word budget;                     /* present blocks, given blocks << 32 */
+    _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
+    _Atomic uint32_t holds;              /* who keeps frames out of reach for a while */
+    _Atomic uint32_t hold_ends;          /* changes when one of them let go; waited on */
     atomic_bool migration_off;
     _Atomic uint64_t counter[KLI_COUNTERS];
 
@@ -132,6 +147,14 @@ static inline unsigned kli_cpu(const struct kl_zone *zone)
     return cpu < zone->host.ncpus ? cpu : 0;
 }
 
+/* index.c: the one way to change a block's word, and blocks by class. */
+bool kli_block_step(struct kl_zone *zone, uint32_t block, kli_edge *edge, uint64_t arg);
+uint32_t kli_index_next(const struct kl_zone *zone, enum kli_class class, uint32_t from);
+uint64_t kli_index_words(uint32_t blocks);
+void kli_index_init(struct kl_zone *zone);
+void kli_free_add(struct kl_zone *zone, int64_t n);
+uint64_t kli_free_frames(const struct kl_zone *zone);
+
 /* bitmap.c: runs of bits in one block. */
 bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr);
 bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t not_nr,
@@ -168,7 +191,7 @@ bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg)
 void kli_hold(struct kl_zone *zone);
 void kli_let_go(struct kl_zone *zone, bool gained);
 int kli_populate(struct kl_zone *zone, uint32_t block);
-bool kli_populate_one(struct kl_zone *zone, uint32_t *block);
+bool kli_populate_one(struct kl_zone *zone, uint32_t end, uint32_t *block);
 uint32_t kli_populatable(struct kl_zone *zone);
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given);
 uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n);

@@ -57,6 +57,39 @@ static void check_block(struct kl_zone *zone, uint32_t b, struct tally *all)
     expect(all, !t.broken, t.broken);
 }
 
+static bool bit_of(const kli_word *words, uint32_t at)
+{
+    return atomic_load(&words[at / 64]) >> (at % 64) & 1;
+}
+
+/* The index of one class: its bits against the words, the summaries against both. */
+static void check_index(const struct kl_zone *zone, enum kli_class class, struct tally *t)
+{
+    const struct kli_index *index = &zone->index[class];
+
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        bool is = kli_b_class(kli_block_word(zone, b), zone->block_frames) == class;
+
+        expect(t, bit_of(index->level[0], b) == is, "I1: a block is indexed wrongly");
+    }
+    for (unsigned l = 0; l + 1 < index->levels; l++) {
+        for (uint32_t i = 0; i < index->words[l]; i++)
+            expect(t, bit_of(index->level[l + 1], i) == (atomic_load(&index->level[l][i]) != 0),
+                   "I1: a summary is wrong");
+    }
+}
+
+static void check_sums(const struct kl_zone *zone, struct tally *t)
+{
+    uint64_t free = 0;
+
+    for (unsigned c = 0; c < KLI_CLASSES; c++)
+        check_index(zone, (enum kli_class)c, t);
+    for (uint32_t b = 0; b < zone->blocks; b++)
+        free += kli_b_free(kli_block_word(zone, b));
+    expect(t, free == kli_free_frames(zone), "free frames are miscounted");
+}
+
 int kl_zone_check(struct kl_zone *zone, const char **what)
 {
     struct tally all = {0};
@@ -64,6 +97,7 @@ int kl_zone_check(struct kl_zone *zone, const char **what)
 
     for (uint32_t b = 0; b < zone->blocks && !all.broken; b++)
         check_block(zone, b, &all);
+    check_sums(zone, &all);
     expect(&all, all.broken || (uint32_t)budget == all.used, "present blocks are miscounted");
     expect(&all, (uint32_t)budget + (budget >> 32) <= zone->blocks, "P1 is broken");
     expect(&all, atomic_load(&zone->holds) == 0, "a hold did not end");

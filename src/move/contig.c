@@ -56,8 +56,7 @@ static void unclaim(struct kli_run *run, const struct kli_window *part)
 {
     uint64_t n = part->n;
 
-    kli_apply(&run->zone->block[kli_block_of(run->zone, part->first)], kli_b_put,
-              n | n * KLI_B_STUCK, NULL);
+    kli_block_step(run->zone, kli_block_of(run->zone, part->first), kli_b_put, n | n * KLI_B_STUCK);
 }
 
 /* Takes the bits of the window; -KL_EAGAIN: somebody was on the way in. */
@@ -67,7 +66,8 @@ static int claim_window(struct kli_run *run, const struct kli_window *w)
 
     for (uint32_t b = first_block(zone, w); b <= last_block(zone, w); b++) {
         struct kli_window part = part_in(zone, w, b);
-        bool counted = kli_apply(&zone->block[b], kli_b_claim, part.n, NULL);
+        bool counted =
+            kli_block_step(zone, b, kli_b_claim, part.n | (uint64_t)zone->block_frames << 20);
 
         if (counted && kli_bits_take_at(zone, part.first, part.n))
             continue;
@@ -124,60 +124,116 @@ static int take_window(struct kli_run *run, const struct kli_window *w, kl_owner
     return err;
 }
 
-static void avoid_culprit(struct kli_run *run, struct kli_avoid *avoid)
+/* What stood in the way is not tried again. */
+static void learn(struct kli_search *search, int err)
 {
-    if (!run->report.culprit.v)
-        return;
-    avoid->nr[avoid->n++] = kl_pfn_nr(run->report.culprit);
+    struct kli_run *run = search->run;
+
+    if (err == -KL_ENOMEM)
+        search->spare = 0; /* no memory for absent blocks */
+    else if (run->report.culprit.v)
+        search->avoid.nr[search->avoid.n++] = kl_pfn_nr(run->report.culprit);
+    run->report.culprit = (kl_pfn){0};
 }
 
-static int contig_run(struct kli_run *run, kl_owner_id owner, uint32_t n, uint32_t align,
-                      kl_pfn *first)
+/* Frames that are free or could be: enough of them is enough, wherever they are. */
+static bool has_room(struct kl_zone *zone, uint32_t n)
+{
+    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone) * zone->block_frames >= n;
+}
+
+/* Looks for a window and takes it, and another one if that fails. */
+static int take_any(struct kli_search *search, kl_owner_id owner, kl_pfn *first)
 {
     enum { RELAX_LONG = 16 };
-    struct kli_avoid avoid = {.n = 0};
+    const struct kl_host *host = &search->run->zone->host;
     int err = -KL_EBUSY;
 
-    run->may_populate = true;
-    for (unsigned i = 0; i < sizeof(avoid.nr) / sizeof(avoid.nr[0]); i++) {
+    for (unsigned i = 0; i < sizeof(search->avoid.nr) / sizeof(search->avoid.nr[0]); i++) {
         struct kli_window window = {0};
 
-        err = kli_window_find(run, n, align, &avoid, &window);
+        err = kli_window_find(search, &window);
         if (err)
             return err;
-        err = take_window(run, &window, owner);
+        err = take_window(search->run, &window, owner);
         if (err == 0) {
-            *first = kli_pfn(run->zone, window.first);
-            run->report.culprit = (kl_pfn){0};
+            *first = kli_pfn(search->run->zone, window.first);
             return 0;
         }
-        if (err == -KL_ENOMEM)
+        if (err == -KL_ENOMEM && search->spare == 0)
             return err;
         if (err == -KL_EAGAIN) /* somebody else's fence */
-            run->zone->host.relax(run->zone->host.ctx, RELAX_LONG + i);
-        avoid_culprit(run, &avoid);
-        run->report.culprit = (kl_pfn){0};
+            host->relax(host->ctx, RELAX_LONG + i);
+        learn(search, err);
     }
+    return err;
+}
+
+/* This window and no other. */
+static int take_exactly(struct kli_run *run, const struct kli_window *w, kl_owner_id owner)
+{
+    static const unsigned tries[] = {[KL_ASYNC] = 1, [KL_SYNC_LIGHT] = 8, [KL_SYNC] = 64};
+    const struct kl_host *host = &run->zone->host;
+    int err = -KL_EAGAIN;
+
+    for (unsigned i = 0; i < tries[run->mode] && err == -KL_EAGAIN; i++) {
+        if (i > 0)
+            host->relax(host->ctx, i);
+        err = take_window(run, w, owner);
+    }
+    return err;
+}
+
+static int contig_run(struct kl_zone *zone, kl_owner_id owner, struct kli_search *search,
+                      const struct kli_window *exact, enum kl_mode mode, kl_pfn *first,
+                      struct kl_report *report)
+{
+    struct kli_run run;
+    int err;
+
+    kli_run_begin(&run, zone, mode);
+    run.may_populate = true;
+    search->run = &run;
+    search->spare = kli_populatable(zone);
+    if (!has_room(zone, exact ? exact->n : search->n))
+        err = -KL_ENOMEM;
+    else
+        err = exact ? take_exactly(&run, exact, owner) : take_any(search, owner, first);
+    if (err == 0)
+        run.report.culprit = (kl_pfn){0};
+    kli_run_end(&run, report);
     return err == -KL_EAGAIN ? -KL_EBUSY : err;
 }
 
 int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, uint32_t align,
                     enum kl_mode mode, kl_pfn *first, struct kl_report *report)
 {
-    struct kli_run run;
-    int err;
+    struct kli_search search = {.n = frames, .align = align};
 
     if (report)
         *report = (struct kl_report){.size = sizeof(*report)};
     if (frames == 0 || frames > zone->frames || !kli_is_pow2(align) || (unsigned)mode > KL_SYNC ||
         !kli_owner_is(zone, owner.v))
         return -KL_EINVAL;
-    err = kli_run_begin(&run, zone, mode);
-    if (err)
-        return err;
-    err = contig_run(&run, owner, frames, align, first);
-    kli_run_end(&run, report);
-    return err;
+    search.end = kli_owner(zone, owner.v)->end;
+    if (frames > (uint64_t)search.end << zone->block_order)
+        return -KL_ENOMEM;
+    return contig_run(zone, owner, &search, NULL, mode, first, report);
+}
+
+int kl_contig_alloc_at(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, uint32_t frames,
+                       enum kl_mode mode, struct kl_report *report)
+{
+    struct kli_window window = {kl_pfn_nr(first), frames};
+    struct kli_search search = {.n = frames};
+
+    if (report)
+        *report = (struct kl_report){.size = sizeof(*report)};
+    if (frames == 0 || !kli_pfn_ok(zone, first) || frames > zone->frames - window.first ||
+        (unsigned)mode > KL_SYNC || !kli_owner_is(zone, owner.v) ||
+        last_block(zone, &window) >= kli_owner(zone, owner.v)->end)
+        return -KL_EINVAL;
+    return contig_run(zone, owner, &search, &window, mode, NULL, report);
 }
 
 static bool all_are(const struct kl_zone *zone, kl_owner_id owner, uint32_t first, uint32_t n)

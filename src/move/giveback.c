@@ -124,12 +124,14 @@ static int give_run(struct kl_zone *zone, uint32_t want, enum kl_mode mode,
     const struct kl_host *host = &zone->host;
     struct chosen chosen = {.want = want, .bytes = want * sizeof(uint32_t)};
     struct kli_run run;
-    int err = kli_run_begin(&run, zone, mode);
+    int err = -KL_ENOMEM;
 
-    if (err)
-        return err;
+    kli_run_begin(&run, zone, mode);
     chosen.list = host->meta_alloc(host->ctx, chosen.bytes);
-    err = chosen.list ? give_present(&run, &chosen) : -KL_ENOMEM;
+    if (chosen.list)
+        err = kli_plan(&run);
+    if (!err)
+        err = give_present(&run, &chosen);
     if (chosen.list)
         host->meta_free(host->ctx, chosen.list, chosen.bytes);
     kli_run_end(&run, report);
@@ -165,13 +167,12 @@ static bool trim_block(struct kl_zone *zone, uint32_t block, int *err)
 {
     uint64_t word = kli_block_word(zone, block);
 
-    if (kli_b_free(word) != zone->block_frames ||
-        !kli_apply(&zone->block[block], kli_b_fence, 0, NULL))
+    if (kli_b_free(word) != zone->block_frames || !kli_block_step(zone, block, kli_b_fence, 0))
         return false;
     *err = kli_release_block(zone, block, false);
     if (*err == 0)
         return true;
-    kli_apply(&zone->block[block], kli_b_unfence, 0, NULL);
+    kli_block_step(zone, block, kli_b_unfence, 0);
     if (*err == -KL_EBUSY)
         *err = 0; /* somebody was on the way in */
     return false;

@@ -45,53 +45,66 @@ static uint32_t snapshot(struct kl_zone *zone, uint32_t *used, uint32_t *count, 
     return n;
 }
 
-int kli_plan_build(struct kl_zone *zone, struct kli_plan *plan)
+static int build(struct kl_zone *zone, struct kli_plan *plan)
 {
     const struct kl_host *host = &zone->host;
-    uint32_t kinds = zone->block_frames + 1;
-    size_t scratch_bytes = ((size_t)kinds + zone->blocks) * sizeof(uint32_t);
-    uint32_t *place = host->meta_alloc(host->ctx, scratch_bytes);
+    size_t blocks_bytes = (size_t)zone->blocks * sizeof(uint32_t);
+    uint32_t kinds = zone->block_frames + 1, *used = host->meta_alloc(host->ctx, blocks_bytes);
 
-    *plan = (struct kli_plan){.bytes = zone->blocks * sizeof(uint32_t)};
+    if (!used)
+        return -KL_ENOMEM;
+    plan->bytes = blocks_bytes + kinds * sizeof(uint32_t);
     plan->block = host->meta_alloc(host->ctx, plan->bytes);
-    if (place && plan->block) {
-        uint32_t *used = place + kinds;
-
-        plan->n = snapshot(zone, used, place, &plan->free);
-        accumulate(place, kinds);
+    if (plan->block) {
+        plan->end = plan->block + zone->blocks;
+        plan->n = snapshot(zone, used, plan->end, &plan->free);
+        accumulate(plan->end, kinds);
         for (uint32_t b = 0; b < zone->blocks; b++) {
             if (used[b] != UINT32_MAX)
-                plan->block[place[used[b]]++] = b;
+                plan->block[plan->end[used[b]]++] = b;
         }
-    } else {
-        kli_plan_free(zone, plan);
     }
-    if (place)
-        host->meta_free(host->ctx, place, scratch_bytes);
+    host->meta_free(host->ctx, used, blocks_bytes);
     return plan->block ? 0 : -KL_ENOMEM;
 }
 
-void kli_plan_free(struct kl_zone *zone, struct kli_plan *plan)
+int kli_plan(struct kli_run *run)
 {
-    if (plan->block)
-        zone->host.meta_free(zone->host.ctx, plan->block, plan->bytes);
-    plan->block = NULL;
+    const struct kl_zone *zone = run->zone;
+
+    if (run->plan.block)
+        return 0;
+    if (build(run->zone, &run->plan) != 0)
+        return -KL_ENOMEM;
+    for (unsigned order = 0; order <= zone->block_order; order++) /* fuller ones have no room */
+        run->target[order] = run->plan.end[zone->block_frames - (1u << order)];
+    return 0;
+}
+
+void kli_plan_free(struct kli_run *run)
+{
+    const struct kl_host *host = &run->zone->host;
+
+    if (run->plan.block)
+        host->meta_free(host->ctx, run->plan.block, run->plan.bytes);
+    run->plan.block = NULL;
 }
 
 static bool target_in(struct kli_run *run, uint32_t block, unsigned order, unsigned owner,
                       uint32_t *nr)
 {
-    return kli_alloc_in(run->zone, block, order, owner, KLI_F_LOCKED | KLI_F_KIND, run->want, nr);
+    return block < kli_owner(run->zone, owner)->end &&
+           kli_alloc_in(run->zone, block, order, owner, KLI_F_LOCKED | KLI_F_KIND, run->want, nr);
 }
 
-/* From the dense end; blocks that had no room for one frame are not asked again. */
+/* From the dense end; blocks that had no room for this order are not asked again. */
 static bool target_planned(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr)
 {
-    for (uint32_t i = run->target; i-- > run->lowest;) {
+    for (uint32_t i = run->target[order]; i-- > run->lowest;) {
         if (target_in(run, run->plan.block[i], order, owner, nr))
             return true;
-        if (order == 0)
-            run->target = i;
+        if (run->plan.block[i] < kli_owner(run->zone, owner)->end)
+            run->target[order] = i;
     }
     return false;
 }
@@ -106,7 +119,8 @@ static bool target_beside(struct kli_run *run, unsigned order, unsigned owner, u
     edge[0] = kli_block_of(run->zone, run->keep_nr);
     edge[1] = kli_block_of(run->zone, run->keep_nr + run->keep_n - 1);
     for (int i = 0; i < 2; i++) {
-        if (kli_alloc_beside(run->zone, edge[i], order, owner, KLI_F_LOCKED | KLI_F_KIND,
+        if (edge[i] < kli_owner(run->zone, owner)->end &&
+            kli_alloc_beside(run->zone, edge[i], order, owner, KLI_F_LOCKED | KLI_F_KIND,
                              run->keep_nr, run->keep_n, nr))
             return true;
     }
@@ -115,14 +129,16 @@ static bool target_beside(struct kli_run *run, unsigned order, unsigned owner, u
 
 bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr)
 {
-    uint32_t block;
+    uint32_t end = kli_owner(run->zone, owner)->end, block;
 
+    if (kli_plan(run) != 0)
+        return false;
     if (target_planned(run, order, owner, nr))
         return true;
-    run->target = run->plan.n; /* frames may have become free behind us */
+    run->target[order] = run->plan.n; /* frames may have become free behind us */
     if (target_planned(run, order, owner, nr))
         return true;
-    while (run->may_populate && kli_populate_one(run->zone, &block)) {
+    while (run->may_populate && kli_populate_one(run->zone, end, &block)) {
         if (target_in(run, block, order, owner, nr))
             return true;
     }

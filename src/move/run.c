@@ -2,19 +2,12 @@
 /* Beginning and end of a run, its fences, and whom it blames. */
 #include "move/run.h"
 
-int kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode)
+void kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode)
 {
-    int err;
-
     *run = (struct kli_run){.zone = zone, .mode = mode, .want = KLI_WANT_ANY};
     run->report.size = sizeof(run->report);
     kli_cache_drain(zone);
-    err = kli_plan_build(zone, &run->plan);
-    if (err)
-        return err;
-    run->target = run->plan.n;
     kli_hold(zone); /* R1 */
-    return 0;
 }
 
 static void publish(const struct kli_run *run)
@@ -34,7 +27,7 @@ void kli_run_end(struct kli_run *run, struct kl_report *report)
     struct kl_zone *zone = run->zone;
 
     publish(run);
-    kli_plan_free(zone, &run->plan);
+    kli_plan_free(run);
     kli_let_go(zone, true);
     if (report)
         *report = run->report;
@@ -70,11 +63,10 @@ void kli_blame_block(struct kli_run *run, uint32_t block)
 
 bool kli_fence(struct kli_run *run, uint32_t block)
 {
-    return kli_apply(&run->zone->block[block], kli_b_fence, 0, NULL);
+    return kli_block_step(run->zone, block, kli_b_fence, 0);
 }
 
 void kli_unfence(struct kli_run *run, uint32_t block)
 {
-    KLI_REQUIRE(&run->zone->host,
-                kli_apply(&run->zone->block[block], kli_b_unfence, 0, NULL)); /* R2 */
+    KLI_REQUIRE(&run->zone->host, kli_block_step(run->zone, block, kli_b_unfence, 0)); /* R2 */
 }

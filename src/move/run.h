@@ -20,7 +20,8 @@
 struct kli_plan {
     uint32_t *block;
     uint32_t n;
-    size_t bytes;  /* of the array */
+    uint32_t *end; /* by frames in use, 0 to all: behind the last block with so many */
+    size_t bytes;  /* of both arrays */
     uint64_t free; /* frames free in all of them */
 };
 
@@ -31,23 +32,23 @@ struct kli_run {
     bool may_populate;  /* targets may be blocks that are absent now */
     struct kl_report report;
     struct kli_plan plan;
-    uint32_t target;          /* targets are taken from the plan's end; those >= are used up */
-    uint32_t lowest;          /* first target */
-    uint32_t keep_nr, keep_n; /* a window that must stay free; its edge blocks, which
-                               * the run has fenced, may be targets beside it */
+    uint32_t target[KLI_ORDERS]; /* by order: from the plan's end; those >= are used up */
+    uint32_t lowest;             /* first target */
+    uint32_t keep_nr, keep_n;    /* a window that must stay free; its edge blocks, which
+                                  * the run has fenced, may be targets beside it */
 };
 
 /* run.c */
-int kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode);
+void kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode);
 void kli_run_end(struct kli_run *run, struct kl_report *report);
 void kli_blame(struct kli_run *run, uint32_t nr, uint64_t word);
 void kli_blame_block(struct kli_run *run, uint32_t block);
 bool kli_fence(struct kli_run *run, uint32_t block);
 void kli_unfence(struct kli_run *run, uint32_t block);
 
-/* plan.c */
-int kli_plan_build(struct kl_zone *zone, struct kli_plan *plan);
-void kli_plan_free(struct kl_zone *zone, struct kli_plan *plan);
+/* plan.c: built when it is first needed.  -KL_ENOMEM: no metadata. */
+int kli_plan(struct kli_run *run);
+void kli_plan_free(struct kli_run *run);
 /* A locked frame of the owner's, not yet movable, in the densest block that has
  * room; false: there is none. */
 bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr);

@@ -1,95 +1,131 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The cheapest window: classify every frame, then slide once over the zone.
+/* The cheapest window.
  *
- * The two sums of the window (frames to move, frames that can't) are kept as it
- * slides, so that the whole costs one pass, whatever the alignment.
+ * Block words first: they say how much stands in a block and whether any of it is
+ * stuck.  A large window that begins where a block does is found by one pass over
+ * them; a small one in an unmovable block with room, so that ranges stay together,
+ * else in a free block, else in the one with least in it.  Only if none of those
+ * will do each frame is looked at (slide.c), so that a window is found whenever
+ * there is one.
  */
 #include "move/window.h"
 
-enum class { FREE = 0, MOVE = 1, NEVER = 2 };
+/* What a block is worth to a window: frames that need not be moved, and above
+ * ABSENT_ONE whether memory must be got for it; sums of both fit into one number. */
+#define ABSENT_ONE (UINT64_C(1) << 40)
 
-/* One block's frames. */
-static void classify_block(struct kli_run *run, uint32_t block, uint8_t *class, bool may_populate)
+static uint64_t worth(const kli_word *block, uint64_t absent, uint64_t bad, bool *is_bad)
 {
-    struct kl_zone *zone = run->zone;
-    uint32_t first = block << zone->block_order, end = first + zone->block_frames;
-    uint64_t word = kli_block_word(zone, block);
-    bool moves = !atomic_load(&zone->migration_off);
+    uint64_t w = atomic_load_explicit(block, memory_order_relaxed);
 
-    if ((word & KLI_B_FENCED) || ((word & KLI_B_ABSENT) && !may_populate)) {
-        memset(class + first, NEVER, zone->block_frames);
-        return;
-    }
-    if (word & KLI_B_ABSENT)
-        return;
-    for (uint32_t nr = first; nr < end;) {
-        uint64_t state = kli_state(zone, nr);
-        uint32_t n = (state & KLI_F_HEAD) ? 1u << kli_f_order(state) : 1;
-        uint8_t as = !moves || kli_f_stuck(state) ? NEVER : MOVE;
-
-        if ((state & KLI_F_HEAD) && nr + n <= end)
-            memset(class + nr, as, n);
-        nr += n;
-    }
+    *is_bad = (w & bad) != 0;
+    return (w & KLI_B_ABSENT) ? absent : kli_b_free(w);
 }
 
-static void classify(struct kli_run *run, const struct kli_avoid *avoid, uint8_t *class)
+static bool is_avoided(const struct kli_search *search, uint32_t block)
 {
-    uint32_t spare = kli_populatable(run->zone);
-
-    for (uint32_t b = 0; b < run->zone->blocks; b++)
-        classify_block(run, b, class, spare > 0);
-    for (unsigned i = 0; i < avoid->n; i++)
-        class[avoid->nr[i]] = NEVER;
+    for (unsigned i = 0; i < search->avoid.n; i++) {
+        if (kli_block_of(search->run->zone, search->avoid.nr[i]) == block)
+            return true;
+    }
+    return false;
 }
 
-/* The best window by cost; cost is UINT32_MAX when there is none. */
-static uint32_t slide(const uint8_t *class, uint32_t frames, uint32_t n, uint32_t align,
-                      uint32_t *best)
+/* Windows of m whole blocks that begin at multiples of `stride` blocks, a power of
+ * two: the one with the most idle frames.  What leaves the sum may have changed since
+ * it came in: it is a hint.  With migration off all frames must be idle. */
+static bool find_blocks(const struct kli_search *search, uint32_t m, uint32_t stride,
+                        uint32_t *first)
 {
-    uint32_t cost = UINT32_MAX, move = 0, never = 0;
+    const uint64_t bad = UINT64_C(0xfffff) * KLI_B_STUCK | KLI_B_FENCED;
+    const struct kl_zone *zone = search->run->zone;
+    const kli_word *block = zone->block;
+    uint64_t most = (uint64_t)zone->block_frames * m, absent = ABSENT_ONE + zone->block_frames;
+    uint64_t best = atomic_load(&zone->migration_off) ? most : 0, sum = 0; /* best: at least */
+    uint32_t end = search->end, clear = 0, found = UINT32_MAX; /* no bad block from clear on */
+    bool avoid = search->avoid.n > 0, is_bad, ignored;
 
-    for (uint32_t end = 0; end < frames; end++) {
-        move += class[end] == MOVE;
-        never += class[end] == NEVER;
-        if (end >= n) {
-            move -= class[end - n] == MOVE;
-            never -= class[end - n] == NEVER;
-        }
-        if (end + 1 >= n && (end + 1 - n) % align == 0 && never == 0 && move < cost) {
-            cost = move;
-            *best = end + 1 - n;
+    for (uint32_t b = 0; b < end && (found == UINT32_MAX || best <= most); b++) {
+        uint32_t start = b + 1 - m;
+
+        sum += worth(&block[b], absent, bad, &is_bad);
+        if (is_bad || (avoid && is_avoided(search, b)))
+            clear = b + 1;
+        if (b >= m)
+            sum -= worth(&block[b - m], absent, bad, &ignored);
+        if (sum % ABSENT_ONE >= best && b + 1 >= m && start >= clear &&
+            sum / ABSENT_ONE <= search->spare && (start & (stride - 1)) == 0) {
+            best = sum % ABSENT_ONE + 1;
+            found = start;
         }
     }
-    return cost;
+    *first = found << zone->block_order;
+    return found != UINT32_MAX;
+}
+
+/* Within one block, frame by frame. */
+static bool find_in(const struct kli_search *search, uint32_t block, uint8_t *place,
+                    uint32_t *first)
+{
+    uint32_t from = block << search->run->zone->block_order;
+
+    return block < search->end && kli_slide(search, from, from + search->run->zone->block_frames,
+                                            place, first) != UINT32_MAX;
+}
+
+/* A window that fits into a block. */
+static bool find_small(const struct kli_search *search, uint8_t *place, uint32_t *first)
+{
+    enum { FEW = 16 };
+    const struct kl_zone *zone = search->run->zone;
+    uint32_t stride = (uint32_t)kli_max(1, search->align >> zone->block_order), block = 0;
+
+    for (unsigned i = 0; i < FEW; i++, block++) {
+        block = kli_index_next(zone, KLI_CLASS_UNMOVABLE, block);
+        if (block == UINT32_MAX)
+            break;
+        if (find_in(search, block, place, first))
+            return true;
+    }
+    return find_blocks(search, 1, stride, first) &&
+           find_in(search, kli_block_of(zone, *first), place, first);
+}
+
+static bool find(const struct kli_search *search, uint8_t *place, uint32_t *first)
+{
+    const struct kl_zone *zone = search->run->zone;
+    uint32_t m = (uint32_t)kli_div_up(search->n, zone->block_frames);
+    uint32_t stride = (uint32_t)kli_max(1, search->align >> zone->block_order);
+
+    if (search->n < zone->block_frames ? find_small(search, place, first)
+                                       : find_blocks(search, m, stride, first))
+        return true;
+    return kli_slide(search, 0, search->end << zone->block_order, place, first) != UINT32_MAX;
 }
 
 static void blame_first(struct kli_run *run)
 {
-    for (uint32_t nr = 0; nr < run->zone->frames && !run->report.culprit.v; nr++) {
-        uint64_t word = kli_state(run->zone, nr);
-
-        if (kli_f_stuck(word))
-            kli_blame(run, nr, word);
+    for (uint32_t b = 0; b < run->zone->blocks && !run->report.culprit.v; b++) {
+        if (kli_b_stuck(kli_block_word(run->zone, b)) > 0)
+            kli_blame_block(run, b);
     }
 }
 
-int kli_window_find(struct kli_run *run, uint32_t n, uint32_t align, const struct kli_avoid *avoid,
-                    struct kli_window *window)
+int kli_window_find(struct kli_search *search, struct kli_window *window)
 {
-    const struct kl_host *host = &run->zone->host;
-    uint32_t frames = run->zone->frames, cost;
-    uint8_t *class = host->meta_alloc(host->ctx, frames);
+    const struct kl_zone *zone = search->run->zone;
+    const struct kl_host *host = &zone->host;
+    size_t bytes = (size_t)2 * zone->block_frames;
+    uint8_t *place = host->meta_alloc(host->ctx, bytes);
+    bool found;
 
-    if (!class)
+    if (!place)
         return -KL_ENOMEM;
-    classify(run, avoid, class);
-    window->n = n;
-    cost = slide(class, frames, n, align, &window->first);
-    host->meta_free(host->ctx, class, frames);
-    if (cost == UINT32_MAX) {
-        blame_first(run);
-        return -KL_EBUSY;
-    }
-    return 0;
+    window->n = search->n;
+    found = find(search, place, &window->first);
+    host->meta_free(host->ctx, place, bytes);
+    if (found)
+        return 0;
+    blame_first(search->run);
+    return -KL_EBUSY;
 }

@@ -8,8 +8,7 @@ void shake_block(struct kl_zone *zone, uint32_t block, enum kl_mode mode, struct
     struct kl_report r = {.size = sizeof(r)};
     struct kli_run run;
 
-    if (kli_run_begin(&run, zone, mode) != 0)
-        return;
+    kli_run_begin(&run, zone, mode);
     run.may_populate = true;
     if (kli_evacuate_block(&run, block) == 0)
         kli_unfence(&run, block);

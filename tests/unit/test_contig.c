@@ -94,6 +94,54 @@ static void room_beside_the_window(void **state)
     fixture_close(&f);
 }
 
+/* Exactly this range: what stands in it moves out, a pin or the bound refuses. */
+static void takes_exactly_this_range(void **state)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    struct fixture f;
+    kl_pfn at;
+
+    (void)state;
+    fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    mover_scatter(&m, 3);
+    at = kl_zone_pfn(f.zone, 100);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, at, 150, KL_SYNC, &r), 0);
+    assert_in_range(r.migrated, 49, 51);
+    memset(kl_frame_addr(f.zone, at), 0xee, 150 * 4096u);
+    mover_all_right(&m);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, at, 1, KL_SYNC, &r), -KL_EBUSY);
+    assert_int_equal(kl_pfn_nr(r.culprit), 100);
+    assert_zone_ok(f.zone);
+    assert_int_equal(kl_contig_free(f.zone, m.owner, at, 150), 0);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, at, 413, KL_SYNC, &r), -KL_EINVAL);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, (kl_pfn){7}, 1, KL_SYNC, &r), -KL_EINVAL);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, at, 0, KL_SYNC, &r), -KL_EINVAL);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, at, 412, KL_SYNC, &r), -KL_ENOMEM);
+    mover_all_right(&m);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* Small ranges share blocks, and leave the others to movable frames. */
+static void small_ranges_stay_together(void **state)
+{
+    kl_pfn first[16];
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(kl_contig_alloc(f.zone, m.owner, 8, 8, KL_SYNC, &first[i], NULL), 0);
+    for (unsigned i = 1; i < 16; i++)
+        assert_int_equal(kl_pfn_nr(first[i]) / 64, kl_pfn_nr(first[0]) / 64 + i / 8);
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(kl_contig_free(f.zone, m.owner, first[i], 8), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 enum { BLOCKS = 8, FRAMES = BLOCKS * 64 };
 
 /* What is possible, by looking at every place: a window without pins, and as many
@@ -167,10 +215,9 @@ static void succeeds_whenever_it_can(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(contiguous_ranges),
-        cmocka_unit_test(finds_the_only_window),
-        cmocka_unit_test(room_beside_the_window),
-        cmocka_unit_test(succeeds_whenever_it_can),
+        cmocka_unit_test(contiguous_ranges),          cmocka_unit_test(finds_the_only_window),
+        cmocka_unit_test(room_beside_the_window),     cmocka_unit_test(takes_exactly_this_range),
+        cmocka_unit_test(small_ranges_stay_together), cmocka_unit_test(succeeds_whenever_it_can),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

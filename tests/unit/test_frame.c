@@ -396,6 +396,70 @@ static void edges_of_a_block(void **state)
     assert_int_equal(kli_b_settle(w, 64).next, 64);
 }
 
+/* The index over the blocks, at sizes around its powers of 64. */
+static void index_of_every_size(void **state)
+{
+    static const unsigned blocks[] = {1, 2, 63, 64, 65, 129, 4095, 4096, 4097};
+    struct rng rng = rng_new(3);
+    static kl_pfn pfn[4097 * 2];
+
+    (void)state;
+    for (unsigned c = 0; c < sizeof(blocks) / sizeof(blocks[0]); c++) {
+        unsigned frames = blocks[c] * 2;
+        kl_owner_id owner;
+        struct fixture f;
+        kl_pfn more;
+
+        fixture_open(&f, blocks[c], 1, 0);
+        assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &owner), 0);
+        assert_zone_ok(f.zone);
+        for (unsigned i = 0; i < frames; i++)
+            assert_int_equal(kl_frame_alloc(f.zone, 0, owner, 0, &pfn[i]), 0);
+        assert_int_equal(kl_frame_alloc(f.zone, 0, owner, KL_NOWAIT, &more), -KL_ENOMEM);
+        assert_zone_ok(f.zone);
+        for (unsigned i = 0; i < frames; i++) { /* any one that is free is found */
+            unsigned k = rng_below(&rng, frames);
+
+            assert_int_equal(kl_frame_free(f.zone, owner, pfn[k]), 0);
+            assert_int_equal(kl_frame_alloc(f.zone, 0, owner, 0, &pfn[k]), 0);
+        }
+        assert_zone_ok(f.zone);
+        for (unsigned i = 0; i < frames; i++)
+            assert_int_equal(kl_frame_free(f.zone, owner, pfn[i]), 0);
+        assert_int_equal(kl_owner_unregister(f.zone, owner), 0);
+        fixture_close(&f);
+    }
+}
+
+/* An owner with a bound gets nothing above it. */
+static void below_a_bound(void **state)
+{
+    struct kl_owner_ops ops = {.size = sizeof(ops), .name = "low", .below = 63};
+    struct fixture f;
+    kl_owner_id owner;
+    kl_pfn pfn[129];
+
+    (void)state;
+    fixture_open(&f, 8, 6, 0);
+    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &owner), -KL_EINVAL);
+    ops.below = 190; /* rounded down to two blocks */
+    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &owner), 0);
+    for (unsigned i = 0; i < 128; i++) {
+        assert_int_equal(kl_frame_alloc(f.zone, 0, owner, 0, &pfn[i]), 0);
+        assert_in_range(kl_pfn_nr(pfn[i]), 0, 127);
+    }
+    assert_int_equal(kl_frame_alloc(f.zone, 0, owner, KL_NOWAIT, &pfn[128]), -KL_ENOMEM);
+    assert_int_equal(kl_contig_alloc(f.zone, owner, 1, 1, KL_ASYNC, &pfn[128], NULL), -KL_EBUSY);
+    for (unsigned i = 0; i < 128; i++)
+        assert_int_equal(kl_frame_free(f.zone, owner, pfn[i]), 0);
+    assert_int_equal(kl_contig_alloc(f.zone, owner, 128, 1, KL_ASYNC, &pfn[0], NULL), 0);
+    assert_int_equal(kl_pfn_nr(pfn[0]), 0);
+    assert_int_equal(kl_contig_alloc(f.zone, owner, 129, 1, KL_ASYNC, &pfn[1], NULL), -KL_ENOMEM);
+    assert_int_equal(kl_contig_free(f.zone, owner, pfn[0], 128), 0);
+    assert_int_equal(kl_owner_unregister(f.zone, owner), 0);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +473,8 @@ int main(void)
         cmocka_unit_test(creation_fails_cleanly),
         cmocka_unit_test(nobody_is_refused_while_memory_comes),
         cmocka_unit_test(waiters_wait_for_the_end),
+        cmocka_unit_test(index_of_every_size),
+        cmocka_unit_test(below_a_bound),
         cmocka_unit_test(edges_of_a_frame),
         cmocka_unit_test(edges_of_a_block),
     };

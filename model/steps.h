@@ -204,8 +204,11 @@ static uint64_t settled(int edge)
 static bool step_block(struct zone *z, int edge, unsigned b, uint64_t arg, int who)
 {
     uint64_t old = z->block[b];
-    struct kli_step step = block_edge[edge](old, edge >= B_ARRIVED ? settled(edge) : arg);
+    struct kli_step step;
 
+    if (edge == B_CLAIM)
+        arg |= (uint64_t)BLOCK_FRAMES << 20;
+    step = block_edge[edge](old, edge >= B_ARRIVED ? settled(edge) : arg);
     if (step.ok) {
         z->block[b] = step.next;
         judge_block(z, edge, b, old, step.next, who);

@@ -235,7 +235,7 @@ proctype populator(byte b; byte tries) {
 /* contig.c, claim_window and name_frames: n frames of a block are claimed, and
  * freed some time later. */
 inline claim(b, n, first_nr) {
-    on_block(B_CLAIM, b, n | (BLOCK_FRAMES << 20));
+    on_block(B_CLAIM, b, n);
     if
     :: ok ->
         d_step {

@@ -25,8 +25,9 @@ struct kl_zone_stats {
     uint32_t stuck_frames; /* used, and unmovable or pinned */
     uint32_t free_blocks;  /* present and free as a whole */
     uint32_t fenced_blocks;
-    uint64_t metadata_bytes;
-    uint64_t scanned; /* counters since creation, as the kernel's compact_* */
+    uint64_t metadata_bytes; /* the zone's own */
+    uint64_t charged_bytes;  /* present blocks and all metadata (kl_zone_set_limits) */
+    uint64_t scanned;        /* counters since creation, as the kernel's compact_* */
     uint64_t isolated;
     uint64_t migrated;
     uint64_t failed;
@@ -35,7 +36,10 @@ struct kl_zone_stats {
     uint64_t stalls; /* times that an allocation waited for a fence */
     uint64_t blocks_given;
     uint64_t blocks_populated;
-    uint64_t mixed; /* allocations that went into a block of the other kind */
+    uint64_t mixed;     /* allocations that went into a block of the other kind */
+    uint64_t slow;      /* that found nothing at once and looked further */
+    uint64_t compacted; /* of these: that got a run of frames by compaction */
+    uint64_t refused;   /* that failed */
 };
 void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats);
 

@@ -54,24 +54,58 @@ size_t kl_zone_block_bytes(const struct kl_zone *zone);
 uint32_t kl_zone_frames(const struct kl_zone *zone);
 uint32_t kl_zone_blocks(const struct kl_zone *zone);
 
-/* The host that the zone was created with, for code built on zones. */
+/* The host that the zone was created with, for code built on zones; and the host's
+ * memory for metadata, which the zone's limits count.  NULL: none, or the hard limit. */
 const struct kl_host *kl_zone_host(const struct kl_zone *zone);
+void *kl_zone_meta_alloc(struct kl_zone *zone, size_t bytes);
+void kl_zone_meta_free(struct kl_zone *zone, void *mem, size_t bytes);
+
+/* What the zone may hold, in bytes: memory of blocks that are present, and metadata,
+ * its own and that of pools and stores in it.  0: no limit.
+ * hard is never exceeded: what would is refused (-KL_ENOMEM).  Beyond soft the zone
+ * grows only after it has tried to do without, and a step (klotski/shrinker.h) tries
+ * to get back below it. */
+struct kl_zone_limits {
+    size_t size; /* sizeof(struct kl_zone_limits) */
+    uint64_t soft;
+    uint64_t hard;
+};
+
+/* -KL_EINVAL: soft over hard.  -KL_EBUSY: the zone holds more than hard and free
+ * blocks don't make up for it; compact or free something first; nothing changed.
+ * May wait for the system. */
+int kl_zone_set_limits(struct kl_zone *zone, const struct kl_zone_limits *limits);
+
+/* How many free frames are kept.  0 (at first): none. */
+struct kl_zone_marks {
+    size_t size;      /* sizeof(struct kl_zone_marks) */
+    uint32_t reserve; /* frames that allocations leave to migrations; about */
+};
+
+/* -KL_EINVAL: more than the zone has. */
+int kl_zone_set_marks(struct kl_zone *zone, const struct kl_zone_marks *marks);
 
 /* Turns migration off or on (on at first).  Off, nothing is moved and only
  * blocks that are free anyhow can be given back: the control of an experiment. */
 void kl_zone_set_migration(struct kl_zone *zone, bool on);
 
 enum kl_alloc_flags {
-    KL_MOVABLE = 1u << 0, /* the owner's callbacks can move it */
-    KL_ZERO = 1u << 1,    /* its contents are zero */
-    KL_NOWAIT = 1u << 2,  /* do not wait for blocks that are being emptied; always
-                           * to be given within a callback or with a lock held */
-    KL_ATOMIC = 1u << 3,  /* KL_NOWAIT, and do not populate a block: no system call */
+    KL_MOVABLE = 1u << 0,   /* the owner's callbacks can move it */
+    KL_ZERO = 1u << 1,      /* its contents are zero */
+    KL_NOWAIT = 1u << 2,    /* do not wait for blocks that are being emptied; always
+                             * to be given within a callback or with a lock held;
+                             * implies the two at the end */
+    KL_ATOMIC = 1u << 3,    /* KL_NOWAIT, and do not populate a block: no system call */
+    KL_NO_SHRINK = 1u << 4, /* do not call shrinkers (klotski/shrinker.h) */
+    KL_NO_MOVE = 1u << 5,   /* do not call owners: no compaction */
 };
 
 /* Allocates 2^order frames, aligned to 2^order, of which *pfn is the first.
  * Contents: undefined unless KL_ZERO.
- * Without KL_NOWAIT it may wait, 2 s at most, until a give-back ends.
+ * When nothing is free, what it does about it: break up a free block, get memory for
+ * an absent one, mix kinds, shrink, compact; then it waits, 2 s at most, while somebody
+ * else is emptying blocks.  Callbacks of shrinkers and of owners, of any but the
+ * calling thread's locks, may run within; the flags above rule that out.
  * -KL_EINVAL: order over block_order, no such owner, KL_MOVABLE for an owner
  * without callbacks.  -KL_ENOMEM: no such run of frames is free. */
 int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsigned flags,

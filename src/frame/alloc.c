@@ -10,28 +10,17 @@
  * takes its kind; the other blocks of its kind; what the caches of all CPUs hold; an
  * absent block, for which memory is got; a block of the other kind (mixing,
  * counted).  Blocks are found by the index (index.c).
- * When all that fails while somebody holds frames back (blocks that are being
- * emptied, or populated), it waits for the end of that, unless told not to.
+ * What to do when all that fails is not known here: reclaim/alloc.c.
  */
 #include "frame/zone.h"
-
-static const uint64_t MAX_WAIT_NS = UINT64_C(2000000000);
-
-struct ask {
-    unsigned order;
-    unsigned owner;
-    uint64_t flags; /* of the state word */
-    bool unmovable;
-    uint32_t end; /* blocks below this one */
-};
 
 static void give_back_reservation(struct kl_zone *zone, uint32_t block, uint32_t n, bool unmovable)
 {
     kli_block_step(zone, block, kli_b_put, n | (unmovable ? n * KLI_B_STUCK : 0));
 }
 
-static void name_frame(struct kl_zone *zone, uint32_t nr, unsigned order, unsigned owner,
-                       uint64_t flags)
+void kli_name_frame(struct kl_zone *zone, uint32_t nr, unsigned order, unsigned owner,
+                    uint64_t flags)
 {
     atomic_store_explicit(&zone->frame[nr].priv, 0, memory_order_relaxed);
     atomic_store_explicit(&zone->frame[nr].state, kli_f_make(order, owner, flags),
@@ -50,7 +39,7 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
         give_back_reservation(zone, block, 1u << order, unmovable);
         return false;
     }
-    name_frame(zone, *nr, order, owner, flags);
+    kli_name_frame(zone, *nr, order, owner, flags);
     return true;
 }
 
@@ -63,7 +52,7 @@ bool kli_alloc_beside(struct kl_zone *zone, uint32_t block, unsigned order, unsi
         give_back_reservation(zone, block, 1u << order, false);
         return false;
     }
-    name_frame(zone, *nr, order, owner, flags);
+    kli_name_frame(zone, *nr, order, owner, flags);
     return true;
 }
 
@@ -74,7 +63,7 @@ uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovabl
     uint64_t ask = kli_b_ask(most, unmovable, KLI_WANT_OWN_KIND, zone->block_frames);
     uint32_t n = 0;
 
-    if (!kli_block_step(zone, block, kli_b_reserve, ask))
+    if (!kli_may_take(zone, most) || !kli_block_step(zone, block, kli_b_reserve, ask))
         return 0;
     while (n < most && kli_bits_take(zone, block, 0, &nr[n]))
         n++;
@@ -109,13 +98,13 @@ bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg)
     return true;
 }
 
-static bool try_block(struct kl_zone *zone, uint32_t block, const struct ask *ask,
+static bool try_block(struct kl_zone *zone, uint32_t block, const struct kli_ask *ask,
                       enum kli_want want, uint32_t *nr)
 {
     return kli_alloc_in(zone, block, ask->order, ask->owner, ask->flags, want, nr);
 }
 
-static _Atomic uint32_t *hint_of(struct kl_zone *zone, const struct ask *ask)
+static _Atomic uint32_t *hint_of(struct kl_zone *zone, const struct kli_ask *ask)
 {
     return &zone->hint[kli_cpu(zone)].block[ask->unmovable];
 }
@@ -128,7 +117,7 @@ struct look {
 };
 
 /* Blocks [from, end) of the class; remembers where it found something. */
-static bool search_range(struct kl_zone *zone, const struct ask *ask, struct look *look,
+static bool search_range(struct kl_zone *zone, const struct kli_ask *ask, struct look *look,
                          uint32_t from, uint32_t end, uint32_t *nr)
 {
     uint32_t block = kli_index_next(zone, look->class, from);
@@ -144,7 +133,7 @@ static bool search_range(struct kl_zone *zone, const struct ask *ask, struct loo
 }
 
 /* Goes round once from the hint. */
-static bool search(struct kl_zone *zone, const struct ask *ask, struct look look, uint32_t *nr)
+static bool search(struct kl_zone *zone, const struct kli_ask *ask, struct look look, uint32_t *nr)
 {
     uint32_t start = atomic_load_explicit(hint_of(zone, ask), memory_order_relaxed);
 
@@ -161,20 +150,20 @@ static enum kli_class class_of(bool unmovable)
 
 /* Blocks of its kind in use: a free frame is in each of them, but a run of frames
  * need not be, so that a free block is broken up after a few of them. */
-static bool search_own(struct kl_zone *zone, const struct ask *ask, uint32_t most, uint32_t *nr)
+static bool search_own(struct kl_zone *zone, const struct kli_ask *ask, uint32_t most, uint32_t *nr)
 {
     struct look look = {class_of(ask->unmovable), KLI_WANT_OWN_KIND, most};
 
     return ask->order < zone->block_order && search(zone, ask, look, nr);
 }
 
-static bool search_free(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+static bool search_free(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
     return search(zone, ask, (struct look){KLI_CLASS_FREE, KLI_WANT_WHOLE_FREE, UINT32_MAX}, nr);
 }
 
 /* Mixing; and in the end every block, in case the index is behind. (index.c, I3) */
-static bool search_any(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+static bool search_any(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
     struct look look = {class_of(!ask->unmovable), KLI_WANT_ANY, UINT32_MAX};
 
@@ -187,11 +176,16 @@ static bool search_any(struct kl_zone *zone, const struct ask *ask, uint32_t *nr
     return false;
 }
 
-static bool populate_and_search(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+static bool may_populate(struct kl_zone *zone, const struct kli_ask *ask)
+{
+    return ask->populate && (ask->over_soft || !kli_over_soft(zone, kli_block_bytes(zone)));
+}
+
+static bool populate_and_search(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
     uint32_t block;
 
-    while (kli_populate_one(zone, ask->end, &block)) {
+    while (may_populate(zone, ask) && kli_populate_one(zone, ask->end, &block)) {
         if (try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr) || search_free(zone, ask, nr))
             return true;
     }
@@ -199,7 +193,7 @@ static bool populate_and_search(struct kl_zone *zone, const struct ask *ask, uin
 }
 
 /* The block that this CPU used last, even if it has become free as a whole. */
-static bool try_last(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+static bool try_last(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
     uint32_t block = atomic_load_explicit(hint_of(zone, ask), memory_order_relaxed);
 
@@ -207,7 +201,7 @@ static bool try_last(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
                                 try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr));
 }
 
-static bool search_present(struct kl_zone *zone, const struct ask *ask, uint32_t *nr)
+static bool search_present(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
     enum { FEW = 16 };
 
@@ -215,19 +209,30 @@ static bool search_present(struct kl_zone *zone, const struct ask *ask, uint32_t
            search_own(zone, ask, UINT32_MAX, nr);
 }
 
-static bool alloc_once(struct kl_zone *zone, const struct ask *ask, unsigned flags, uint32_t *nr)
+/* Allocations leave the reserve alone; more memory may help. (limit.c, L2) */
+static bool reserve_allows(struct kl_zone *zone, const struct kli_ask *ask)
+{
+    uint32_t block;
+
+    if (kli_may_take(zone, 1u << ask->order))
+        return true;
+    kli_cache_drain(zone);
+    while (!kli_may_take(zone, 1u << ask->order)) {
+        if (!may_populate(zone, ask) || !kli_populate_one(zone, ask->end, &block))
+            return false;
+    }
+    return true;
+}
+
+static bool take_uncached(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
     uint64_t word;
 
-    if (ask->order == 0 && ask->end == zone->blocks && kli_cache_get(zone, ask->unmovable, nr)) {
-        name_frame(zone, *nr, 0, ask->owner, ask->flags);
-        return true;
-    }
     if (try_last(zone, ask, nr) || search_present(zone, ask, nr))
         return true;
     if (kli_cache_drain(zone) && search_present(zone, ask, nr))
         return true;
-    if (!(flags & KL_ATOMIC) && populate_and_search(zone, ask, nr))
+    if (populate_and_search(zone, ask, nr))
         return true;
     if (!search_any(zone, ask, nr))
         return false;
@@ -237,61 +242,13 @@ static bool alloc_once(struct kl_zone *zone, const struct ask *ask, unsigned fla
     return true;
 }
 
-/* Waits until one who holds frames back lets go; false when there is nobody. */
-static bool wait_for_holds(struct kl_zone *zone, uint32_t ends)
+bool kli_frame_take(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
-    enum { NAP_NS = 50000000 }; /* frames may also become free without a word */
-
-    if (atomic_load(&zone->holds) == 0)
-        return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
-    kli_count(zone, KLI_C_STALLS, 1);
-    zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
-    return true;
-}
-
-static bool alloc_waiting(struct kl_zone *zone, const struct ask *ask, unsigned flags, uint32_t *nr)
-{
-    const struct kl_host *host = &zone->host;
-    uint64_t since = 0;
-
-    for (;;) {
-        uint32_t ends = atomic_load(&zone->hold_ends);
-
-        if (alloc_once(zone, ask, flags, nr))
-            return true;
-        if (flags & (KL_NOWAIT | KL_ATOMIC))
-            return false;
-        if (since == 0)
-            since = host->now_ns(host->ctx);
-        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(zone, ends))
-            return false;
+    if (ask->order == 0 && ask->end == zone->blocks && kli_cache_get(zone, ask->unmovable, nr)) {
+        kli_name_frame(zone, *nr, 0, ask->owner, ask->flags);
+        return true;
     }
-}
-
-int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsigned flags,
-                   kl_pfn *pfn)
-{
-    bool movable = flags & KL_MOVABLE;
-    struct ask ask = {order, owner.v, movable ? KLI_F_KIND | KLI_F_MOVABLE : 0, !movable, 0};
-    uint32_t nr;
-
-    if (flags & ~(unsigned)(KL_MOVABLE | KL_ZERO | KL_NOWAIT | KL_ATOMIC))
-        return -KL_EINVAL;
-    if (order > zone->block_order || !kli_owner_is(zone, owner.v) ||
-        (movable && !kli_owner(zone, owner.v)->movable))
-        return -KL_EINVAL;
-    ask.end = kli_owner(zone, owner.v)->end;
-    if (movable && (flags & KL_ZERO)) /* nobody may move it before it is zeroed */
-        ask.flags = KLI_F_KIND | KLI_F_LOCKED;
-    if (!alloc_waiting(zone, &ask, flags, &nr))
-        return -KL_ENOMEM;
-    if (flags & KL_ZERO) {
-        memset(kli_addr(zone, nr), 0, (size_t)1 << (zone->frame_shift + order));
-        if (movable)
-            kli_settle(zone, nr, kli_f_publish, 0);
-    }
-    *pfn = kli_pfn(zone, nr);
-    return 0;
+    return reserve_allows(zone, ask) && take_uncached(zone, ask, nr);
 }
 
 int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn)

@@ -64,7 +64,7 @@ void kli_let_go(struct kl_zone *zone, bool gained)
 static int backing_call(struct kl_zone *zone, uint32_t block,
                         int (*call)(void *ctx, uint64_t offset, uint64_t bytes))
 {
-    uint64_t bytes = (uint64_t)zone->block_frames << zone->frame_shift;
+    uint64_t bytes = kli_block_bytes(zone);
 
     return call ? call(zone->backing.ctx, block * bytes, bytes) : 0;
 }
@@ -102,8 +102,12 @@ int kli_populate(struct kl_zone *zone, uint32_t block)
     if (kli_populatable(zone) == 0)
         return err; /* who waits for memory is not woken for nothing */
     kli_hold(zone);
-    if (kli_apply(&zone->budget, edge_enter, zone->blocks, NULL))
-        err = populate_entered(zone, block);
+    if (kli_charge(zone, kli_block_bytes(zone))) {
+        if (kli_apply(&zone->budget, edge_enter, zone->blocks, NULL))
+            err = populate_entered(zone, block);
+        if (err)
+            kli_uncharge(zone, kli_block_bytes(zone));
+    }
     kli_let_go(zone, err == 0);
     return err;
 }
@@ -138,6 +142,7 @@ int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
     if (err)
         return err;
     kli_apply(&zone->budget, edge_leave, given, NULL);
+    kli_uncharge(zone, kli_block_bytes(zone));
     kli_count(zone, KLI_C_GIVEN, 1);
     return 0;
 }

@@ -115,6 +115,9 @@ static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
     }
     lay_out(zone, mem);
     zone->metadata_bytes = sizeof(*zone) + arrays;
+    atomic_init(&zone->charge, zone->metadata_bytes);
+    atomic_init(&zone->soft, UINT64_MAX);
+    atomic_init(&zone->hard, UINT64_MAX);
     return zone;
 }
 

@@ -33,6 +33,9 @@ enum kli_counter {
     KLI_C_GIVEN,
     KLI_C_POPULATED,
     KLI_C_MIXED,
+    KLI_C_SLOW,
+    KLI_C_COMPACTED,
+    KLI_C_REFUSED,
     KLI_COUNTERS
 };
 
@@ -83,8 +86,8 @@ struct kl_zone {
     uint32_t block_frames;     /* (c) */
     unsigned frame_shift;      /* (c) */
     unsigned block_order;      /* (c) */
+    size_t metadata_bytes;     /* (c) its own */
     uint64_t tag;              /* (c) in the high half of every kl_pfn */
-    size_t metadata_bytes;     /* (c) */
 
     struct kli_frame *frame; /* one a frame */
     kli_word *bits;          /* one bit a frame, set = allocated */
@@ -95,6 +98,9 @@ struct kl_zone {
     struct kli_cache *cache;             /* one a CPU */
     kli_word budget;                     /* present blocks, given blocks << 32 */
     _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
+    kli_word charge;                     /* bytes held (limit.c) */
+    _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */
+    _Atomic uint32_t reserve;            /* frames that allocations leave alone */
     _Atomic uint32_t holds;              /* who keeps frames out of reach for a while */
     _Atomic uint32_t hold_ends;          /* changes when one of them let go; waited on */
     atomic_bool migration_off;
@@ -123,6 +129,11 @@ static inline bool kli_pfn_ok(const struct kl_zone *zone, kl_pfn pfn)
 static inline uint32_t kli_block_of(const struct kl_zone *zone, uint32_t nr)
 {
     return nr >> zone->block_order;
+}
+
+static inline uint64_t kli_block_bytes(const struct kl_zone *zone)
+{
+    return (uint64_t)zone->block_frames << zone->frame_shift;
 }
 
 static inline void *kli_addr(const struct kl_zone *zone, uint32_t nr)
@@ -155,6 +166,12 @@ void kli_index_init(struct kl_zone *zone);
 void kli_free_add(struct kl_zone *zone, int64_t n);
 uint64_t kli_free_frames(const struct kl_zone *zone);
 
+/* limit.c */
+bool kli_charge(struct kl_zone *zone, uint64_t bytes);
+void kli_uncharge(struct kl_zone *zone, uint64_t bytes);
+bool kli_over_soft(struct kl_zone *zone, uint64_t bytes);
+bool kli_may_take(const struct kl_zone *zone, uint32_t n);
+
 /* bitmap.c: runs of bits in one block. */
 bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr);
 bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t not_nr,
@@ -174,12 +191,27 @@ uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovabl
                              uint32_t *nr);
 void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable);
 
+/* alloc.c: one attempt to allocate, without waiting and without callbacks. */
+struct kli_ask {
+    unsigned order;
+    unsigned owner;
+    uint64_t flags; /* of the state word */
+    bool unmovable;
+    bool populate;  /* get memory for absent blocks */
+    bool over_soft; /* also beyond the soft limit */
+    uint32_t end;   /* blocks below this one */
+};
+bool kli_frame_take(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr);
+
 /* alloc.c: allocation in one given block; flags: state bits of the new word. */
 bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
                   uint64_t flags, enum kli_want want, uint32_t *nr);
 /* In a block that the caller has fenced, outside of a range. */
 bool kli_alloc_beside(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
                       uint64_t flags, uint32_t not_nr, uint32_t not_n, uint32_t *nr);
+/* The word of a new allocation, whose bits are taken. */
+void kli_name_frame(struct kl_zone *zone, uint32_t nr, unsigned order, unsigned owner,
+                    uint64_t flags);
 /* The word of frame nr became zero from `last`: gives its bits back. (F5) */
 void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last);
 /* Applies an edge that may be the last one, and frees the frame if it was. */

@@ -38,6 +38,7 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
         .frame_bytes = 1u << zone->frame_shift,
         .given_blocks = (uint32_t)(atomic_load(&zone->budget) >> 32),
         .metadata_bytes = zone->metadata_bytes,
+        .charged_bytes = atomic_load(&zone->charge),
         .scanned = counter(zone, KLI_C_SCANNED),
         .isolated = counter(zone, KLI_C_ISOLATED),
         .migrated = counter(zone, KLI_C_MIGRATED),
@@ -48,6 +49,9 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
         .blocks_given = counter(zone, KLI_C_GIVEN),
         .blocks_populated = counter(zone, KLI_C_POPULATED),
         .mixed = counter(zone, KLI_C_MIXED),
+        .slow = counter(zone, KLI_C_SLOW),
+        .compacted = counter(zone, KLI_C_COMPACTED),
+        .refused = counter(zone, KLI_C_REFUSED),
     };
     count_blocks(zone, s);
 }

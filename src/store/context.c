@@ -7,7 +7,7 @@ enum { PER_CPU = 2 };
 
 static void *get_meta(struct kl_store *store, size_t bytes)
 {
-    void *mem = store->host.meta_alloc(store->host.ctx, bytes);
+    void *mem = kl_zone_meta_alloc(store->zone, bytes);
 
     if (mem)
         atomic_fetch_add(&store->metadata_bytes, bytes);
@@ -17,7 +17,7 @@ static void *get_meta(struct kl_store *store, size_t bytes)
 static void put_meta(struct kl_store *store, void *mem, size_t bytes)
 {
     if (mem)
-        store->host.meta_free(store->host.ctx, mem, bytes);
+        kl_zone_meta_free(store->zone, mem, bytes);
 }
 
 int store_contexts_create(struct kl_store *store)

@@ -21,12 +21,12 @@ static bool config_ok(const struct kl_store_config *c)
 
 static void free_store(struct kl_store *store)
 {
-    struct kl_host host = store->host;
+    struct kl_zone *zone = store->zone;
 
     store_contexts_free(store);
     if (store->table)
-        host.meta_free(host.ctx, store->table, store->blocks * sizeof(kli_word));
-    host.meta_free(host.ctx, store, sizeof(*store));
+        kl_zone_meta_free(zone, store->table, store->blocks * sizeof(kli_word));
+    kl_zone_meta_free(zone, store, sizeof(*store));
 }
 
 static int create_parts(struct kl_store *store)
@@ -37,7 +37,7 @@ static int create_parts(struct kl_store *store)
 
     if (err)
         return err;
-    store->table = store->host.meta_alloc(store->host.ctx, store->blocks * sizeof(kli_word));
+    store->table = kl_zone_meta_alloc(store->zone, store->blocks * sizeof(kli_word));
     if (!store->table)
         return -KL_ENOMEM;
     store->metadata_bytes += sizeof(*store) + store->blocks * sizeof(kli_word);
@@ -58,7 +58,7 @@ int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
 
     if (!config_ok(config))
         return -KL_EINVAL;
-    store = host->meta_alloc(host->ctx, sizeof(*store));
+    store = kl_zone_meta_alloc(zone, sizeof(*store));
     if (!store)
         return -KL_ENOMEM;
     store->zone = zone;

@@ -129,8 +129,8 @@ static size_t lookup_bytes(void)
 int zs_classes_create(struct kl_zs *pool)
 {
     pool->nclasses = fill(pool, NULL, 0);
-    pool->class_of = pool->host.meta_alloc(pool->host.ctx, lookup_bytes());
-    pool->classes = pool->host.meta_alloc(pool->host.ctx, pool->nclasses * sizeof(struct zs_class));
+    pool->class_of = kl_zone_meta_alloc(pool->zone, lookup_bytes());
+    pool->classes = kl_zone_meta_alloc(pool->zone, pool->nclasses * sizeof(struct zs_class));
     if (!pool->class_of || !pool->classes)
         return -KL_ENOMEM;
     fill(pool, pool->classes, pool->nclasses);
@@ -142,8 +142,7 @@ int zs_classes_create(struct kl_zs *pool)
 void zs_classes_free(struct kl_zs *pool)
 {
     if (pool->class_of)
-        pool->host.meta_free(pool->host.ctx, pool->class_of, lookup_bytes());
+        kl_zone_meta_free(pool->zone, pool->class_of, lookup_bytes());
     if (pool->classes)
-        pool->host.meta_free(pool->host.ctx, pool->classes,
-                             pool->nclasses * sizeof(struct zs_class));
+        kl_zone_meta_free(pool->zone, pool->classes, pool->nclasses * sizeof(struct zs_class));
 }

@@ -29,12 +29,12 @@ static kli_word *entry_of(const struct kl_zs *pool, kl_handle handle)
 
 static void free_pool(struct kl_zs *pool)
 {
-    struct kl_host host = pool->host;
+    struct kl_zone *zone = pool->zone;
 
     zs_classes_free(pool);
     zs_table_free(pool, &pool->handles);
     zs_table_free(pool, &pool->arena);
-    host.meta_free(host.ctx, pool, sizeof(*pool));
+    kl_zone_meta_free(zone, pool, sizeof(*pool));
 }
 
 static void init_pool(struct kl_zs *pool, struct kl_zone *zone, const struct kl_host *host)
@@ -66,7 +66,7 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
         return -KL_EINVAL;
     if (config && config->name)
         ops.name = config->name;
-    pool = host->meta_alloc(host->ctx, sizeof(*pool));
+    pool = kl_zone_meta_alloc(zone, sizeof(*pool));
     if (!pool)
         return -KL_ENOMEM;
     init_pool(pool, zone, host);

@@ -44,7 +44,7 @@ int zs_table_grow(struct kl_zs *pool, struct zs_table *table, uint32_t n, uint32
     if (chunk >= ZS_CHUNKS - 1)
         return -KL_ENOMEM;
     if (!atomic_load_explicit(&table->chunk[chunk], memory_order_relaxed)) {
-        mem = pool->host.meta_alloc(pool->host.ctx, chunk_bytes(table, chunk));
+        mem = kl_zone_meta_alloc(pool->zone, chunk_bytes(table, chunk));
         if (!mem)
             return -KL_ENOMEM;
         atomic_store_explicit(&table->chunk[chunk], mem, memory_order_release);
@@ -63,6 +63,6 @@ void zs_table_free(struct kl_zs *pool, struct zs_table *table)
         char *mem = atomic_load_explicit(&table->chunk[chunk], memory_order_relaxed);
 
         if (mem)
-            pool->host.meta_free(pool->host.ctx, mem, chunk_bytes(table, chunk));
+            kl_zone_meta_free(pool->zone, mem, chunk_bytes(table, chunk));
     }
 }

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The slow path of allocation: limits, the reserve, compaction on demand. */
+#include "support/mover.h"
+
+#include <string.h>
+
+static struct mover m;
+
+static struct kl_zone_stats stats_of(struct kl_zone *zone)
+{
+    struct kl_zone_stats s = {.size = sizeof(s)};
+
+    kl_zone_get_stats(zone, &s);
+    return s;
+}
+
+static int limit(struct kl_zone *zone, uint64_t soft, uint64_t hard)
+{
+    struct kl_zone_limits limits = {.size = sizeof(limits), .soft = soft, .hard = hard};
+
+    return kl_zone_set_limits(zone, &limits);
+}
+
+static void a_hard_limit_is_never_exceeded(void **state)
+{
+    struct fixture f;
+    uint64_t hard, block;
+    unsigned n = 0;
+
+    (void)state;
+    fixture_open(&f, 8, 6, 0);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    block = kl_zone_block_bytes(f.zone);
+    hard = stats_of(f.zone).charged_bytes + 3 * block + block / 2;
+    assert_int_equal(limit(f.zone, hard + 1, hard), -KL_EINVAL);
+    assert_int_equal(limit(f.zone, 0, hard), 0);
+    while (mover_alloc(&m, n, 0, KL_MOVABLE) == 0) {
+        n++;
+        assert_in_range(stats_of(f.zone).charged_bytes, 1, hard);
+    }
+    assert_int_equal(n, 3 * 64);
+    assert_int_equal(stats_of(f.zone).present_blocks, 3);
+    assert_zone_ok(f.zone);
+    assert_int_equal(limit(f.zone, 0, hard - block), -KL_EBUSY); /* all of it is in use */
+    assert_int_equal(mover_alloc(&m, n, 0, KL_MOVABLE), -KL_ENOMEM);
+    for (unsigned i = 0; i < 128; i++)
+        assert_true(mover_free(&m, mover_at(&m, i)));
+    assert_int_equal(limit(f.zone, 0, hard - 2 * block), 0); /* free blocks went */
+    assert_int_equal(stats_of(f.zone).present_blocks, 1);
+    assert_int_equal(limit(f.zone, 0, 0), 0);
+    for (unsigned i = 0; i < 400; i++)
+        assert_int_equal(mover_alloc(&m, 1000 + i, 0, KL_MOVABLE), 0);
+    mover_all_right(&m);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* Metadata of what is built on a zone counts; what does not fit is refused whole. */
+static void metadata_counts(void **state)
+{
+    struct kl_zs_config config = {.size = sizeof(config), .name = "limited"};
+    uint64_t before, taken;
+    struct kl_zs *pool;
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 8, 6, 0);
+    before = stats_of(f.zone).charged_bytes;
+    assert_int_equal(kl_zs_create(f.zone, &config, &pool), 0);
+    taken = stats_of(f.zone).charged_bytes - before;
+    assert_in_range(taken, 1000, 1000000);
+    assert_int_equal(kl_zs_destroy(pool), 0);
+    assert_int_equal(stats_of(f.zone).charged_bytes, before);
+    for (uint64_t room = 0; room < taken; room += taken / 7 + 1) {
+        assert_int_equal(limit(f.zone, 0, before + room), 0);
+        assert_int_equal(kl_zs_create(f.zone, &config, &pool), -KL_ENOMEM);
+        assert_int_equal(stats_of(f.zone).charged_bytes, before);
+        assert_zone_ok(f.zone);
+    }
+    fixture_close(&f);
+}
+
+/* Beyond the soft limit it goes on, but only when there is nothing else. */
+static void a_soft_limit_is_the_last_resort(void **state)
+{
+    uint64_t block;
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 8, 6, 0);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    block = kl_zone_block_bytes(f.zone);
+    assert_int_equal(limit(f.zone, stats_of(f.zone).charged_bytes + 2 * block, 0), 0);
+    for (unsigned i = 0; i < 128; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    assert_int_equal(stats_of(f.zone).slow, 0);
+    assert_int_equal(mover_alloc(&m, 128, 0, KL_MOVABLE), 0);
+    assert_int_equal(stats_of(f.zone).slow, 1);
+    assert_int_equal(mover_alloc(&m, 129, 0, KL_MOVABLE), 0);
+    assert_int_equal(stats_of(f.zone).present_blocks, 3);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* Allocations leave the reserve alone, and a range can be made with it. */
+static void the_reserve_is_for_migrations(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .reserve = 257};
+    struct fixture f;
+    unsigned n = 0;
+    kl_pfn first;
+
+    (void)state;
+    fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), -KL_EINVAL);
+    marks.reserve = 16;
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    while (mover_alloc(&m, n, 0, KL_MOVABLE) == 0)
+        n++;
+    assert_in_range(n, 256 - 16 - 32, 256 - 16);
+    assert_int_equal(kl_frame_alloc(f.zone, 0, m.owner, KL_NOWAIT, &first), -KL_ENOMEM);
+    assert_int_equal(kl_contig_alloc(f.zone, m.owner, 16, 16, KL_SYNC, &first, NULL), 0);
+    mover_all_right(&m);
+    assert_int_equal(kl_contig_free(f.zone, m.owner, first, 16), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* A run of frames is made when none is free, unless the caller rules it out. */
+static void runs_are_made_on_demand(void **state)
+{
+    static const unsigned flags[] = {0, KL_MOVABLE, KL_MOVABLE | KL_ZERO};
+
+    (void)state;
+    for (unsigned c = 0; c < sizeof(flags) / sizeof(flags[0]); c++) {
+        struct fixture f;
+        kl_pfn pfn;
+
+        fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+        mover_open(&m, f.zone, MOVER_SINGLE);
+        mover_scatter(&m, 2); /* every other frame is free */
+        assert_int_equal(kl_frame_alloc(f.zone, 3, m.owner, KL_NO_MOVE, &pfn), -KL_ENOMEM);
+        assert_int_equal(kl_frame_alloc(f.zone, 3, m.owner, KL_NOWAIT, &pfn), -KL_ENOMEM);
+        assert_int_equal(kl_frame_alloc(f.zone, 3, m.owner, 1u << 30, &pfn), -KL_EINVAL);
+        kl_zone_set_migration(f.zone, false);
+        assert_int_equal(kl_frame_alloc(f.zone, 3, m.owner, flags[c], &pfn), -KL_ENOMEM);
+        kl_zone_set_migration(f.zone, true);
+        assert_int_equal(kl_frame_alloc(f.zone, 3, m.owner, flags[c], &pfn), 0);
+        assert_int_equal(kl_pfn_nr(pfn) % 8, 0);
+        if (flags[c] & KL_ZERO) {
+            static const uint8_t zero[8 * 4096];
+
+            assert_memory_equal(kl_frame_addr(f.zone, pfn), zero, sizeof(zero));
+        }
+        assert_int_equal(stats_of(f.zone).compacted, 1);
+        mover_all_right(&m);
+        assert_zone_ok(f.zone);
+        assert_int_equal(kl_frame_free(f.zone, m.owner, pfn), 0);
+        mover_close(&m);
+        fixture_close(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_hard_limit_is_never_exceeded),
+        cmocka_unit_test(metadata_counts),
+        cmocka_unit_test(a_soft_limit_is_the_last_resort),
+        cmocka_unit_test(the_reserve_is_for_migrations),
+        cmocka_unit_test(runs_are_made_on_demand),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -139,11 +139,21 @@ static unsigned host_cpu(void *ctx)
     return cpu < 0 ? 0 : (unsigned)cpu % host_ncpus;
 }
 
+/* Every thread has its own byte. */
+static uintptr_t host_thread(void *ctx)
+{
+    static _Thread_local char mine;
+
+    (void)ctx;
+    return (uintptr_t)&mine;
+}
+
 static struct kl_host host = {
     .size = sizeof(host),
     .meta_alloc = host_meta_alloc,
     .meta_free = host_meta_free,
     .cpu = host_cpu,
+    .thread = host_thread,
     .now_ns = host_now_ns,
     .wait = host_wait,
     .wake = host_wake,

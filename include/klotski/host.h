@@ -32,6 +32,10 @@ struct kl_host {
      * slow, never unsafe. */
     unsigned (*cpu)(void *ctx);
 
+    /* A number that no other thread has which runs now; a machine without threads
+     * answers with its processor's number + 1. */
+    uintptr_t (*thread)(void *ctx);
+
     /* Nanoseconds that never go back. */
     uint64_t (*now_ns)(void *ctx);
 

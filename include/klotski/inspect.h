@@ -7,6 +7,7 @@
 #ifndef KLOTSKI_INSPECT_H
 #define KLOTSKI_INSPECT_H
 
+#include "shrinker.h"
 #include "zone.h"
 
 #ifdef __cplusplus
@@ -54,6 +55,20 @@ struct kl_owner_stats {
 };
 /* -KL_ENOENT: no such owner. */
 int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_stats *stats);
+
+/* Per shrinker, since it was registered. */
+struct kl_shrinker_stats {
+    size_t size; /* sizeof(struct kl_shrinker_stats), set by the caller */
+    char name[32];
+    uint32_t seeks;
+    uint64_t calls;    /* of scan */
+    uint64_t asked;    /* objects, the sum of nr_to_scan */
+    uint64_t freed;    /* objects, as scan said */
+    uint64_t stops;    /* scans that ended with KL_SHRINK_STOP */
+    uint64_t deferred; /* objects carried over to the next round */
+};
+/* -KL_ENOENT: no such shrinker. */
+int kl_shrinker_get_stats(struct kl_zone *zone, kl_shrinker_id id, struct kl_shrinker_stats *stats);
 
 /* One byte a frame. */
 enum kl_frame_kind {

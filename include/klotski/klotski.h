@@ -9,6 +9,7 @@
 #include "inspect.h"
 #include "linux.h"
 #include "movable.h"
+#include "shrinker.h"
 #include "store.h"
 #include "zone.h"
 #include "zsmalloc.h"

@@ -47,13 +47,16 @@ struct kl_zs_config {
     uint64_t limit_frames; /* the pool never has more frames; 0: no limit */
 };
 
-/* The pool is an owner in the zone.  config may be NULL.
+/* The pool is an owner in the zone, and a shrinker (klotski/shrinker.h) as long as
+ * the zone has a place for one: it counts the freeable frames, and compacts when it is
+ * asked.  config may be NULL.
  * -KL_ENOMEM: no metadata.  -KL_ENOSPC: too many owners.
  * -KL_EINVAL: frames larger than 64 KiB. */
 int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **pool);
 
 /* Frees the pool with all its objects.  Waits for migrations under way.
- * -KL_EBUSY: an object is between begin and end; the pool is as it was. */
+ * -KL_EBUSY: an object is between begin and end, or this is called from a shrinker's
+ * callback while the pool is being shrunk; the pool is as it was. */
 int kl_zs_destroy(struct kl_zs *pool);
 
 /* flags: 0 or KL_NOWAIT.  Contents undefined.  -KL_EINVAL: size is 0 or over

@@ -14,6 +14,7 @@
  *   ZS_DEFERRED   empty zspages that wait
  *   STORE_CONTEXT compressor contexts
  *   ZONE_OWNERS   registration of owners
+ *   ROUNDS        which threads make a round over the shrinkers
  */
 #ifndef KLI_BASE_LOCK_H
 #define KLI_BASE_LOCK_H
@@ -29,6 +30,7 @@ enum kli_rank {
     KLI_RANK_ZS_DEFERRED,
     KLI_RANK_STORE_CONTEXT,
     KLI_RANK_ZONE_OWNERS,
+    KLI_RANK_ROUNDS,
 };
 
 struct kli_lock {

@@ -5,7 +5,7 @@
 static bool host_ok(const struct kl_host *h)
 {
     return h && h->size == sizeof(*h) && h->ncpus > 0 && h->meta_alloc && h->meta_free && h->cpu &&
-           h->now_ns && h->wait && h->wake && h->relax && h->fatal;
+           h->now_ns && h->wait && h->wake && h->relax && h->fatal && h->thread;
 }
 
 static bool backing_ok(const struct kl_backing *b)
@@ -89,8 +89,11 @@ static void release_all(struct kl_zone *zone)
 static void free_metadata(struct kl_zone *zone)
 {
     struct kl_host host = zone->host;
+    struct kli_annex *annex = atomic_load(&zone->annex);
     size_t arrays = lay_out(zone, NULL);
 
+    if (annex)
+        host.meta_free(host.ctx, annex, annex->bytes);
     host.meta_free(host.ctx, zone->frame, arrays);
     host.meta_free(host.ctx, zone, sizeof(*zone));
 }
@@ -152,6 +155,10 @@ int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
 
 static bool in_use(const struct kl_zone *zone)
 {
+    const struct kli_annex *annex = atomic_load(&zone->annex);
+
+    if (annex && atomic_load(&annex->users) > 0)
+        return true;
     for (unsigned id = 1; id < KLI_MAX_OWNERS; id++) {
         if (atomic_load(&zone->owner[id].used))
             return true;

@@ -78,6 +78,13 @@ struct kli_cache {
     struct kli_stack stack[2];
 };
 
+/* What the floors above keep with a zone: made when it is first needed, freed with the
+ * zone, which stays while there are users. */
+struct kli_annex {
+    size_t bytes; /* of all of it; this struct is its beginning */
+    _Atomic uint32_t users;
+};
+
 struct kl_zone {
     struct kl_host host;       /* (c) */
     struct kl_backing backing; /* (c) */
@@ -105,6 +112,8 @@ struct kl_zone {
     _Atomic uint32_t hold_ends;          /* changes when one of them let go; waited on */
     atomic_bool migration_off;
     _Atomic uint64_t counter[KLI_COUNTERS];
+
+    _Atomic(struct kli_annex *) annex; /* reclaim's */
 
     struct kli_lock owners_lock;
     struct kli_owner owner[KLI_MAX_OWNERS]; /* 0 is nobody */

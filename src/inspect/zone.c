@@ -29,6 +29,13 @@ static void count_blocks(struct kl_zone *zone, struct kl_zone_stats *s)
     s->used_frames = s->present_blocks * zone->block_frames - s->free_frames;
 }
 
+static size_t annex_bytes(const struct kl_zone *zone)
+{
+    const struct kli_annex *annex = atomic_load(&zone->annex);
+
+    return annex ? annex->bytes : 0;
+}
+
 void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
 {
     *s = (struct kl_zone_stats){
@@ -37,7 +44,7 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
         .blocks = zone->blocks,
         .frame_bytes = 1u << zone->frame_shift,
         .given_blocks = (uint32_t)(atomic_load(&zone->budget) >> 32),
-        .metadata_bytes = zone->metadata_bytes,
+        .metadata_bytes = zone->metadata_bytes + annex_bytes(zone),
         .charged_bytes = atomic_load(&zone->charge),
         .scanned = counter(zone, KLI_C_SCANNED),
         .isolated = counter(zone, KLI_C_ISOLATED),

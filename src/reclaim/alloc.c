@@ -5,8 +5,11 @@
  *
  *   fast      a free frame, a free block that is broken up, memory for an absent
  *             block, mixing (frame/alloc.c); no further than the soft limit
- *   soft      beyond the soft limit
+ *   idle      shrinkers that lose nothing by it give frames back
  *   compact   for runs of frames: the cheapest window is emptied and taken
+ *   soft      the other shrinkers are asked mildly; then beyond the soft limit
+ *   shrink    all shrinkers, more and more urgently
+ *   compact   again, with what they gave
  *   wait      until somebody who holds frames back (blocks that are being emptied, or
  *             populated) lets go
  *
@@ -15,6 +18,7 @@
  */
 #include "frame/zone.h"
 #include "move/take.h"
+#include "reclaim/reclaim.h"
 
 static const uint64_t MAX_WAIT_NS = UINT64_C(2000000000);
 
@@ -23,28 +27,76 @@ static bool may_wait(unsigned flags)
     return !(flags & (KL_NOWAIT | KL_ATOMIC));
 }
 
-static bool by_compaction(struct kl_zone *zone, const struct kli_ask *ask, unsigned flags,
-                          uint32_t *nr)
-{
-    uint32_t n = 1u << ask->order;
-    struct kli_search search = {.n = n, .align = n, .end = ask->end};
-    struct kli_taker taker = {ask->owner, ask->order, ask->flags};
+/* One allocation on its slow path. */
+struct slow {
+    struct kl_zone *zone;
+    struct kli_ask *ask;
+    unsigned flags;
+    uint32_t *nr;
+};
 
-    if (ask->order == 0 || (flags & KL_NO_MOVE) || !kli_may_take(zone, n))
+static bool attempt(const struct slow *s)
+{
+    return kli_frame_take(s->zone, s->ask, s->nr);
+}
+
+/* How much the shrinkers freed; 0 also where the caller does not want them asked. */
+static uint64_t shrink(const struct slow *s, enum kli_stage stage, unsigned priority)
+{
+    const struct kli_shrink_ask ask = {
+        .stage = stage,
+        .priority = priority,
+        .want = UINT64_C(1) << s->ask->order,
+        .mode = KL_SYNC_LIGHT,
+        .flags = s->flags,
+    };
+
+    return (s->flags & KL_NO_SHRINK) ? 0 : kli_shrink(s->zone, &ask);
+}
+
+static bool by_compaction(const struct slow *s)
+{
+    uint32_t n = 1u << s->ask->order;
+    struct kli_search search = {.n = n, .align = n, .end = s->ask->end};
+    struct kli_taker taker = {s->ask->owner, s->ask->order, s->ask->flags};
+
+    if (s->ask->order == 0 || (s->flags & KL_NO_MOVE) || !kli_may_take(s->zone, n) ||
+        kli_contig(s->zone, &search, NULL, &taker, KL_SYNC_LIGHT, s->nr, NULL) != 0)
         return false;
-    return kli_contig(zone, &search, NULL, &taker, KL_SYNC_LIGHT, nr, NULL) == 0;
+    kli_count(s->zone, KLI_C_COMPACTED, 1);
+    return true;
+}
+
+static bool beyond_soft(const struct slow *s)
+{
+    if (!kli_over_soft(s->zone, kli_block_bytes(s->zone)))
+        return false;
+    if (shrink(s, KLI_STAGE_ALL, KL_SHRINK_PRIORITY) > 0 && attempt(s))
+        return true;
+    s->ask->over_soft = true;
+    return attempt(s);
+}
+
+static bool by_shrinking(const struct slow *s)
+{
+    uint64_t freed = 0;
+
+    for (unsigned i = 0; i <= KL_SHRINK_PRIORITY; i++) {
+        uint64_t now = shrink(s, KLI_STAGE_ALL, KL_SHRINK_PRIORITY - i);
+
+        freed += now;
+        if (now > 0 && attempt(s))
+            return true;
+    }
+    return freed > 0 && by_compaction(s);
 }
 
 /* What is left when the fast path found nothing. */
-static bool take_harder(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint32_t *nr)
+static bool take_harder(const struct slow *s)
 {
-    ask->over_soft = true;
-    if (kli_over_soft(zone, kli_block_bytes(zone)) && kli_frame_take(zone, ask, nr))
+    if (shrink(s, KLI_STAGE_IDLE, KL_SHRINK_PRIORITY) > 0 && attempt(s))
         return true;
-    if (!by_compaction(zone, ask, flags, nr))
-        return false;
-    kli_count(zone, KLI_C_COMPACTED, 1);
-    return true;
+    return by_compaction(s) || beyond_soft(s) || by_shrinking(s);
 }
 
 /* Waits until one who holds frames back lets go; false when there is nobody. */
@@ -60,19 +112,18 @@ static bool wait_for_holds(struct kl_zone *zone, uint32_t ends)
 }
 
 /* ends: zone->hold_ends before the fast path. */
-static bool take_slowly(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint32_t ends,
-                        uint32_t *nr)
+static bool take_slowly(const struct slow *s, uint32_t ends)
 {
-    const struct kl_host *host = &zone->host;
+    const struct kl_host *host = &s->zone->host;
     uint64_t since = host->now_ns(host->ctx);
 
-    kli_count(zone, KLI_C_SLOW, 1);
-    while (!take_harder(zone, ask, flags, nr)) {
-        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(zone, ends))
+    kli_count(s->zone, KLI_C_SLOW, 1);
+    while (!take_harder(s)) {
+        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(s->zone, ends))
             return false;
-        ends = atomic_load(&zone->hold_ends);
-        ask->over_soft = false;
-        if (kli_frame_take(zone, ask, nr))
+        ends = atomic_load(&s->zone->hold_ends);
+        s->ask->over_soft = false;
+        if (attempt(s))
             return true;
     }
     return true;
@@ -84,7 +135,7 @@ static bool take(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint
 
     if (kli_frame_take(zone, ask, nr))
         return true;
-    if (may_wait(flags) && take_slowly(zone, ask, flags, ends, nr))
+    if (may_wait(flags) && take_slowly(&(struct slow){zone, ask, flags, nr}, ends))
         return true;
     kli_count(zone, KLI_C_REFUSED, 1);
     return false;

@@ -88,22 +88,33 @@ static uint32_t drain_page(struct kl_zs *pool, struct zs_class *class, struct zs
     return moved;
 }
 
-static bool worthwhile(const struct zs_class *class)
+/* Frames that the class could do without; under its lock. */
+uint64_t zs_class_freeable(const struct zs_class *class)
 {
     uint64_t slots = (uint64_t) class->zspages * class->objects;
 
-    return slots - class->live >= class->objects;
+    return (slots - class->live) / class->objects * class->chain;
+}
+
+static bool lock_class(struct kl_zs *pool, struct zs_class *class, bool may_wait)
+{
+    if (!may_wait)
+        return kli_lock_try(&pool->host, &class->lock);
+    kli_lock_take(&pool->host, &class->lock);
+    return true;
 }
 
 /* One source; returns the objects moved, 0 when there is nothing to gain. */
-static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, uint64_t *freed)
+static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, bool may_wait,
+                            uint64_t *freed)
 {
     struct zspage *src = NULL;
     uint32_t moved = 0;
     bool empty;
 
-    kli_lock_take(&pool->host, &class->lock);
-    if (worthwhile(class))
+    if (!lock_class(pool, class, may_wait))
+        return 0;
+    if (zs_class_freeable(class) > 0)
         src = sparsest(pool, class);
     if (!src) {
         kli_lock_drop(&pool->host, &class->lock);
@@ -119,30 +130,35 @@ static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, uint64_t
         zs_page_list(pool, class, src);
     zs_writer_drop(src);
     kli_lock_drop(&pool->host, &class->lock);
-    if (empty) {
-        *freed += class->chain;
-        zs_page_bury(pool, src);
-    }
+    if (empty)
+        *freed += zs_page_bury(pool, src);
     return moved ? moved : empty;
 }
 
-int64_t kl_zs_compact(struct kl_zs *pool, uint32_t budget)
+int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal)
 {
-    uint64_t freed = 0, moved = 0;
+    uint64_t budget = goal->budget ? goal->budget : UINT64_MAX, freed, moved = 0;
 
     if (atomic_exchange(&pool->compacting, true))
         return -KL_EAGAIN;
-    zs_drain_deferred(pool);
-    for (uint32_t i = 0; i < pool->nclasses && (!budget || moved < budget); i++) {
+    freed = zs_drain_deferred(pool);
+    for (uint32_t i = 0; i < pool->nclasses && moved < budget && freed < goal->frames; i++) {
         uint32_t n;
 
         do {
-            n = compact_one(pool, &pool->classes[i], &freed);
+            n = compact_one(pool, &pool->classes[i], goal->may_wait, &freed);
             moved += n;
-        } while (n > 0 && (!budget || moved < budget));
+        } while (n > 0 && moved < budget && freed < goal->frames);
     }
     atomic_fetch_add(&pool->objects_moved, moved);
     atomic_fetch_add(&pool->frames_freed, freed);
     atomic_store(&pool->compacting, false);
     return (int64_t)freed;
+}
+
+int64_t kl_zs_compact(struct kl_zs *pool, uint32_t budget)
+{
+    const struct zs_goal goal = {.budget = budget, .frames = UINT64_MAX, .may_wait = true};
+
+    return zs_compact(pool, &goal);
 }

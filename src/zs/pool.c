@@ -55,6 +55,16 @@ static void init_pool(struct kl_zs *pool, struct kl_zone *zone, const struct kl_
     kli_lock_init(&pool->deferred_lock, KLI_RANK_ZS_DEFERRED);
 }
 
+/* Last, for it is asked from now on. */
+static int register_shrinker(struct kl_zs *pool, const char *name)
+{
+    int err = zs_shrinker_register(pool, name);
+
+    if (err)
+        kl_owner_unregister(pool->zone, pool->owner);
+    return err;
+}
+
 int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **out)
 {
     const struct kl_host *host = kl_zone_host(zone);
@@ -74,6 +84,8 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
     err = zs_classes_create(pool);
     if (!err)
         err = kl_owner_register(zone, &ops, pool, &pool->owner);
+    if (!err)
+        err = register_shrinker(pool, ops.name);
     if (err) {
         free_pool(pool);
         return err;
@@ -127,7 +139,7 @@ int kl_zs_destroy(struct kl_zs *pool)
 
     if (!pool)
         return 0;
-    if (anything_pinned(pool))
+    if (anything_pinned(pool) || zs_shrinker_unregister(pool))
         return -KL_EBUSY;
     atomic_store(&pool->dying, true); /* nothing is isolated from now on */
     for (unsigned round = 0; left > 0; round++) {

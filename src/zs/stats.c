@@ -3,13 +3,6 @@
 #include "zs/entry.h"
 #include "zs/zs.h"
 
-static uint64_t freeable(const struct zs_class *class)
-{
-    uint64_t slots = (uint64_t) class->zspages * class->objects;
-
-    return (slots - class->live) / class->objects * class->chain;
-}
-
 void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *s)
 {
     *s = (struct kl_zs_stats){
@@ -30,7 +23,7 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *s)
         s->object_bytes += class->live * class->size;
         s->zspages += class->zspages;
         s->frames += (uint64_t) class->zspages * class->chain;
-        s->freeable_frames += freeable(class);
+        s->freeable_frames += zs_class_freeable(class);
         kli_lock_drop(&pool->host, &class->lock);
         if (class->objects == 1 && i > 0)
             s->huge_class_size = pool->classes[i - 1].size;
@@ -51,7 +44,7 @@ int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class
         .objects_per_zspage = class->objects,
         .zspages = class->zspages,
         .objects = class->live,
-        .freeable_frames = freeable(class),
+        .freeable_frames = zs_class_freeable(class),
     };
     memcpy(s->fullness, class->count, sizeof(s->fullness));
     kli_lock_drop(&pool->host, &class->lock);

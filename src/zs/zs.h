@@ -47,6 +47,7 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "klotski/movable.h"
+#include "klotski/shrinker.h"
 #include "klotski/zsmalloc.h"
 
 enum {
@@ -105,6 +106,7 @@ struct kl_zs {
     struct kl_zone *zone;
     struct kl_host host;
     kl_owner_id owner;
+    kl_shrinker_id shrinker;
     uint64_t tag; /* in place, in the handle's low 16 bits */
     unsigned frame_shift;
     atomic_bool dying;
@@ -161,8 +163,8 @@ void zs_page_unlist(struct kl_zs *pool, struct zs_class *class, struct zspage *p
 void zs_page_refile(struct kl_zs *pool, struct zs_class *class, struct zspage *page);
 uint32_t zs_slot_take(struct zs_class *class, struct zspage *page, uint32_t handle);
 bool zs_slot_free(struct kl_zs *pool, struct zs_class *class, struct zspage *page, uint32_t slot);
-void zs_page_bury(struct kl_zs *pool, struct zspage *page);
-void zs_drain_deferred(struct kl_zs *pool);
+uint32_t zs_page_bury(struct kl_zs *pool, struct zspage *page);
+uint64_t zs_drain_deferred(struct kl_zs *pool);
 
 /* users of a zspage */
 bool zs_users_try(struct zspage *page);
@@ -179,6 +181,19 @@ void zs_object_copy(struct kl_zs *pool, struct zspage *dst, uint32_t to, struct 
 int zs_handle_new(struct kl_zs *pool, uint32_t *index);
 void zs_handle_release(struct kl_zs *pool, uint32_t index);
 void zs_object_gone(struct kl_zs *pool, uint32_t index);
+
+/* compact.c: until `budget` objects were moved or `frames` frames freed. */
+struct zs_goal {
+    uint32_t budget; /* 0: no bound */
+    uint64_t frames;
+    bool may_wait; /* for a class lock */
+};
+int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal);
+uint64_t zs_class_freeable(const struct zs_class *class);
+
+/* shrinker.c */
+int zs_shrinker_register(struct kl_zs *pool, const char *name);
+int zs_shrinker_unregister(struct kl_zs *pool);
 
 /* migrate.c */
 extern const struct kl_owner_ops zs_owner_ops;

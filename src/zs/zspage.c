@@ -264,25 +264,29 @@ static bool try_bury(struct kl_zs *pool, struct zspage *page)
     return true;
 }
 
-/* Frees an EMPTY page now, or defers it. */
-void zs_page_bury(struct kl_zs *pool, struct zspage *page)
+/* Frees an EMPTY page now, or defers it.  How many frames were freed. */
+uint32_t zs_page_bury(struct kl_zs *pool, struct zspage *page)
 {
+    uint32_t chain = zs_class_of(pool, page)->chain;
+
     if (try_bury(pool, page))
-        return;
+        return chain;
     kli_lock_take(&pool->host, &pool->deferred_lock);
     page->next = pool->deferred;
     pool->deferred = page->id;
     atomic_fetch_add(&pool->deferred_count, 1);
     kli_lock_drop(&pool->host, &pool->deferred_lock);
+    return 0;
 }
 
-/* One try for each that waits now. */
-void zs_drain_deferred(struct kl_zs *pool)
+/* One try for each that waits now; returns the frames that were freed. */
+uint64_t zs_drain_deferred(struct kl_zs *pool)
 {
+    uint64_t freed = 0;
     uint32_t id;
 
     if (atomic_load_explicit(&pool->deferred_count, memory_order_relaxed) == 0)
-        return;
+        return 0;
     kli_lock_take(&pool->host, &pool->deferred_lock);
     id = pool->deferred;
     pool->deferred = 0;
@@ -292,6 +296,7 @@ void zs_drain_deferred(struct kl_zs *pool)
 
         id = page->next;
         atomic_fetch_sub(&pool->deferred_count, 1);
-        zs_page_bury(pool, page);
+        freed += zs_page_bury(pool, page);
     }
+    return freed;
 }

@@ -82,22 +82,25 @@ static void assert_ok(int err, const char *what)
 void assert_zone_ok(struct kl_zone *zone)
 {
     const char *what = NULL;
+    int err = kl_zone_check(zone, &what);
 
-    assert_ok(kl_zone_check(zone, &what), what);
+    assert_ok(err, what);
 }
 
 void assert_zs_ok(struct kl_zs *pool)
 {
     const char *what = NULL;
+    int err = kl_zs_check(pool, &what);
 
-    assert_ok(kl_zs_check(pool, &what), what);
+    assert_ok(err, what);
 }
 
 void assert_store_ok(struct kl_store *store)
 {
     const char *what = NULL;
+    int err = kl_store_check(store, &what);
 
-    assert_ok(kl_store_check(store, &what), what);
+    assert_ok(err, what);
 }
 
 struct rng rng_new(uint64_t stream)

@@ -317,11 +317,11 @@ static void waiters_wait_for_the_end(void **state)
     assert_int_equal(kl_frame_alloc(f.zone, 0, crowd, 0, &pfn[0]), 0);
     assert_int_equal(kl_frame_free(f.zone, crowd, pfn[0]), 0);
     kli_hold(f.zone); /* what a run does */
-    assert_true(kli_apply(&f.zone->block[0], kli_b_fence, 0, NULL));
+    assert_true(kli_block_step(f.zone, 0, kli_b_fence, 0));
     for (int t = 0; t < 8; t++)
         pthread_create(&thread[t], NULL, wait_for_a_frame, &pfn[t]);
     nanosleep(&nap, NULL);
-    assert_true(kli_apply(&f.zone->block[0], kli_b_unfence, 0, NULL));
+    assert_true(kli_block_step(f.zone, 0, kli_b_unfence, 0));
     kli_let_go(f.zone, true);
     for (int t = 0; t < 8; t++)
         pthread_join(thread[t], NULL);

@@ -65,6 +65,8 @@ static void metadata_counts(void **state)
 
     (void)state;
     fixture_open(&f, 8, 6, 0);
+    assert_int_equal(kl_zs_create(f.zone, &config, &pool), 0);
+    assert_int_equal(kl_zs_destroy(pool), 0); /* the table of shrinkers stays */
     before = stats_of(f.zone).charged_bytes;
     assert_int_equal(kl_zs_create(f.zone, &config, &pool), 0);
     taken = stats_of(f.zone).charged_bytes - before;
@@ -162,6 +164,84 @@ static void runs_are_made_on_demand(void **state)
     }
 }
 
+/* A cache of the test's: items [next, end) of the mover, freed on demand. */
+struct cache {
+    unsigned next, end;
+    unsigned calls;
+    uint64_t isolated; /* the mover's, at the first call */
+    const struct cache *other;
+    unsigned others; /* the other's calls at the first call */
+};
+
+static uint64_t cached(void *ctx, const struct kl_shrink *shrink)
+{
+    struct cache *c = ctx;
+
+    (void)shrink;
+    if (c->calls++ == 0) {
+        c->isolated = m.isolated;
+        c->others = c->other->calls;
+    }
+    return c->end - c->next;
+}
+
+static uint64_t drop(void *ctx, struct kl_shrink *shrink)
+{
+    struct cache *c = ctx;
+    uint64_t freed = 0;
+
+    for (; freed < shrink->nr_to_scan && c->next < c->end; freed++)
+        assert_true(mover_free(&m, c->next++));
+    return freed;
+}
+
+/* Idle frames, then compaction, then what costs something; as far as is needed. */
+static void stages_come_in_order(void **state)
+{
+    struct kl_shrinker_ops ops = {
+        .size = sizeof(ops), .name = "idle", .count = cached, .scan = drop};
+    struct cache idle = {0}, dear = {0};
+    kl_shrinker_id idle_id, dear_id;
+    struct fixture f;
+    kl_pfn pfn[3];
+
+    (void)state;
+    idle.other = &dear;
+    dear.other = &idle;
+    fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_shrinker_register(f.zone, &ops, &idle, &idle_id), 0);
+    ops.seeks = KL_SHRINK_DEFAULT_SEEKS;
+    assert_int_equal(kl_shrinker_register(f.zone, &ops, &dear, &dear_id), 0);
+
+    mover_scatter(&m, 2); /* room, but no run of 8 */
+    assert_int_equal(kl_frame_alloc(f.zone, 3, m.owner, 0, &pfn[0]), 0);
+    assert_int_equal(idle.calls, 1);
+    assert_int_equal(idle.isolated, 0); /* before anything was moved */
+    assert_int_equal(dear.calls, 0);    /* and that was enough */
+    assert_true(m.isolated > 0);
+
+    for (unsigned i = 1000; mover_alloc(&m, i, 0, KL_MOVABLE | KL_NOWAIT) == 0; i++)
+        dear.end = i + 1;
+    dear.next = 1000;
+    assert_int_equal(kl_frame_alloc(f.zone, 0, m.owner, KL_NO_SHRINK, &pfn[1]), -KL_ENOMEM);
+    assert_int_equal(dear.calls, 0);
+    assert_int_equal(kl_frame_alloc(f.zone, 0, m.owner, 0, &pfn[1]), 0);
+    assert_true(dear.calls > 0);
+    assert_int_equal(dear.others, idle.calls - (dear.calls > 1 ? dear.calls - 1 : 0));
+    while (dear.next < dear.end - 40) /* what it has now, and what a run of 32 wants */
+        assert_true(mover_free(&m, dear.next++));
+    assert_int_equal(kl_frame_alloc(f.zone, 5, m.owner, 0, &pfn[2]), 0);
+
+    mover_all_right(&m);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(kl_frame_free(f.zone, m.owner, pfn[i]), 0);
+    assert_int_equal(kl_shrinker_unregister(f.zone, idle_id), 0);
+    assert_int_equal(kl_shrinker_unregister(f.zone, dear_id), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +250,7 @@ int main(void)
         cmocka_unit_test(a_soft_limit_is_the_last_resort),
         cmocka_unit_test(the_reserve_is_for_migrations),
         cmocka_unit_test(runs_are_made_on_demand),
+        cmocka_unit_test(stages_come_in_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

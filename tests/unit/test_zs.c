@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* zsmalloc: sizes, handles, object compaction, migration, and each mistake that
  * the original made. */
+#include "reclaim/reclaim.h"
 #include "support/shake.h"
+#include "zs/zs.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -179,6 +181,163 @@ static void object_compaction(void **state)
     assert_int_equal(after.freeable_frames, 0);
     for (unsigned i = 0; i < n; i++)
         assert_true(holds(pool, &o[i]));
+    close_pool(&f, pool);
+}
+
+/* The pool gives its sparse zspages when the zone is short. */
+static void a_pool_is_a_shrinker(void **state)
+{
+    static struct object o[4000];
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 128);
+    struct kl_shrinker_stats shrinker = {.size = sizeof(shrinker)};
+    struct kl_zs_stats before = {.size = sizeof(before)}, after = before;
+    unsigned n = make_sparse(pool, o, 4000, 4);
+    int64_t gained;
+
+    (void)state;
+    kl_zs_get_stats(pool, &before);
+    gained = kl_zone_shrink(f.zone, 50, KL_ASYNC);
+    kl_zs_get_stats(pool, &after);
+    assert_true(gained >= 50);
+    assert_int_equal(gained, before.frames - after.frames);
+    assert_true(after.freeable_frames > 0); /* no more than was wanted, about */
+    assert_int_equal(kl_shrinker_get_stats(f.zone, pool->shrinker, &shrinker), 0);
+    assert_string_equal(shrinker.name, "zsmalloc");
+    assert_int_equal(shrinker.freed, gained);
+    gained += kl_zone_shrink(f.zone, UINT32_MAX, KL_SYNC);
+    kl_zs_get_stats(pool, &after);
+    assert_int_equal(gained, before.frames - after.frames);
+    assert_int_equal(after.freeable_frames, 0);
+    for (unsigned i = 0; i < n; i++)
+        assert_true(holds(pool, &o[i]));
+    close_pool(&f, pool);
+}
+
+/* In KL_ASYNC a class that somebody is at is passed by, and so is a pool that
+ * another thread compacts. */
+static void shrinking_async_never_waits(void **state)
+{
+    static struct object o[400];
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 16);
+    struct kl_zs_stats s = {.size = sizeof(s)};
+    unsigned n = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 400; i++)
+        put_in(pool, &o[i], 1000, i);
+    for (unsigned i = 0; i < 400; i++) {
+        if (i % 4 == 0)
+            o[n++] = o[i];
+        else
+            assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
+    }
+    for (uint32_t i = pool->nclasses; i-- > 0;)
+        assert_true(atomic_exchange(&pool->classes[i].lock.word, 1) == 0);
+    assert_int_equal(kl_zone_shrink(f.zone, UINT32_MAX, KL_ASYNC), 0);
+    for (uint32_t i = 0; i < pool->nclasses; i++)
+        atomic_store(&pool->classes[i].lock.word, 0);
+    atomic_store(&pool->compacting, true);
+    assert_int_equal(kl_zone_shrink(f.zone, UINT32_MAX, KL_SYNC), 0);
+    atomic_store(&pool->compacting, false);
+    assert_true(kl_zone_shrink(f.zone, UINT32_MAX, KL_ASYNC) > 0);
+    kl_zs_get_stats(pool, &s);
+    assert_int_equal(s.freeable_frames, 0);
+    for (unsigned i = 0; i < n; i++)
+        assert_true(holds(pool, &o[i]));
+    close_pool(&f, pool);
+}
+
+/* A zone has 64 shrinkers and more pools. */
+static void pools_beyond_the_shrinkers(void **state)
+{
+    enum { POOLS = 70 };
+    struct kl_zs *pool[POOLS];
+    struct object o;
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 16, 6, 0);
+    for (unsigned i = 0; i < POOLS; i++)
+        assert_int_equal(kl_zs_create(f.zone, NULL, &pool[i]), 0);
+    assert_int_equal(pool[POOLS - 1]->shrinker.v, 0);
+    put_in(pool[POOLS - 1], &o, 100, 1);
+    assert_true(holds(pool[POOLS - 1], &o));
+    assert_int_equal(kl_zone_shrink(f.zone, UINT32_MAX, KL_SYNC), 0);
+    for (unsigned i = 0; i < POOLS; i++)
+        assert_int_equal(kl_zs_destroy(pool[i]), 0);
+    fixture_close(&f);
+}
+
+/* Destroying first takes the pool out of the shrinkers' hands. */
+static atomic_bool shrinking;
+
+static void *keep_shrinking(void *arg)
+{
+    while (atomic_load(&shrinking))
+        kl_zone_shrink(arg, UINT32_MAX, KL_SYNC_LIGHT);
+    return NULL;
+}
+
+static void destroyed_while_it_is_shrunk(void **state)
+{
+    static struct object o[300];
+    struct fixture f;
+    struct kl_zs *pool;
+    pthread_t thread[2];
+
+    (void)state;
+    fixture_open(&f, 64, 6, 0);
+    atomic_store(&shrinking, true);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_create(&thread[i], NULL, keep_shrinking, f.zone);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(kl_zs_create(f.zone, NULL, &pool), 0);
+        for (unsigned k = make_sparse(pool, o, 300, 4); k-- > 0;)
+            assert_true(holds(pool, &o[k]));
+        assert_int_equal(kl_zs_destroy(pool), 0);
+    }
+    atomic_store(&shrinking, false);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(thread[i], NULL);
+    fixture_close(&f);
+}
+
+/* From a callback of another shrinker, while the pool is being shrunk. */
+static uint64_t one_object(void *ctx, const struct kl_shrink *shrink)
+{
+    (void)ctx, (void)shrink;
+    return 1;
+}
+
+static uint64_t destroy_pool(void *ctx, struct kl_shrink *shrink)
+{
+    struct kl_zs *pool = ctx;
+    struct kli_shrinker *s = kli_shrinker_enter(pool->zone, pool->shrinker);
+
+    (void)shrink;
+    assert_non_null(s);
+    assert_int_equal(kl_zs_destroy(pool), -KL_EBUSY);
+    kli_gate_leave(&pool->host, &s->gate);
+    return 0;
+}
+
+static void destroyed_from_a_scan(void **state)
+{
+    const struct kl_shrinker_ops ops = {
+        .size = sizeof(ops), .name = "x", .seeks = 2, .count = one_object, .scan = destroy_pool};
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 16);
+    kl_shrinker_id id;
+    struct object o;
+
+    (void)state;
+    put_in(pool, &o, 100, 1);
+    assert_int_equal(kl_shrinker_register(f.zone, &ops, pool, &id), 0);
+    assert_int_equal(kl_zone_shrink(f.zone, 1, KL_SYNC), 0);
+    assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
+    assert_true(holds(pool, &o)); /* as it was */
     close_pool(&f, pool);
 }
 
@@ -548,6 +707,11 @@ int main(void)
         cmocka_unit_test(refuses_bad_handles),
         cmocka_unit_test(begin_is_a_pin_that_nests),
         cmocka_unit_test(object_compaction),
+        cmocka_unit_test(a_pool_is_a_shrinker),
+        cmocka_unit_test(shrinking_async_never_waits),
+        cmocka_unit_test(pools_beyond_the_shrinkers),
+        cmocka_unit_test(destroyed_while_it_is_shrunk),
+        cmocka_unit_test(destroyed_from_a_scan),
         cmocka_unit_test(frames_move_under_objects),
         cmocka_unit_test(the_limit_holds),
         cmocka_unit_test(a_small_limit_is_used),

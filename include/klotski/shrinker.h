@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+/* klotski/shrinker.h - who can free something when frames are short.
+ *
+ * After the kernel's shrinker interface.  Whoever keeps objects that can be freed
+ * and made again, or frames that lie idle, registers a shrinker:
+ *
+ *   count   how many objects could be freed now.  Cheap, and may be a guess.
+ *   scan    looks at up to nr_to_scan of them and frees those that it can.
+ *
+ * An idle frame counts as one object; what else an object is, is the shrinker's own
+ * affair: work is shared out in proportion to the counts.
+ *
+ * Who is asked for how much.  Shrinkers with seeks == 0 lose nothing by giving (idle
+ * frames of a pool, ranges whose free is deferred): they are asked first, for all
+ * that is wanted.  Then each of the others is asked for
+ *
+ *   (count >> priority) * 4 / seeks
+ *
+ * in calls of `batch`; priority goes from 12 down to 0, at which all it has is asked
+ * for.  What is less than a batch, or could not be scanned, is carried over to the
+ * next time, 2 * count at most.
+ *
+ * A shrinker that lies does no harm but takes time, within bounds: in one round no
+ * more than 64 objects a frame of the zone are asked for; 1024 scans in a row that
+ * freed nothing, or one that says it looked at nothing, end its turn.
+ *
+ * Thread safety: everything here may be called from any thread, at the same time.
+ * Both callbacks may run on many threads at once, also of one shrinker.  They are
+ * called with no lock of Klotski's held that anybody waits for, but perhaps with
+ * locks of the caller's that wants a frame: take your own by try only, unless mode
+ * is other than KL_ASYNC and nobody allocates frames with them held.
+ *
+ * Within a callback
+ *   kl_frame_free, kl_zs_free, ...   yes: that is what it is for
+ *   kl_frame_alloc                   with KL_NOWAIT
+ *   kl_shrinker_register             yes
+ *   kl_shrinker_unregister           yes, it does not wait then; see there
+ *   kl_zone_shrink                   -KL_EBUSY: there is one round a thread
+ */
+#ifndef KLOTSKI_SHRINKER_H
+#define KLOTSKI_SHRINKER_H
+
+#include "zone.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KL_SHRINK_STOP          UINT64_MAX       /* scan: no more just now */
+#define KL_SHRINK_EMPTY         (UINT64_MAX - 1) /* count: there are no objects at all */
+#define KL_SHRINK_PRIORITY      12u              /* the first and mildest one */
+#define KL_SHRINK_DEFAULT_SEEKS 2u
+
+/* What a callback is told, afresh with each call. */
+struct kl_shrink {
+    size_t size; /* sizeof(struct kl_shrink) */
+
+    /* scan: how many objects to look at.  Before the call nr_scanned is the same; a
+     * scan that looked at fewer, or at more, says so there. */
+    uint64_t nr_to_scan;
+    uint64_t nr_scanned;
+
+    unsigned priority; /* 12 to 0: the lower, the worse */
+    enum kl_mode mode; /* how long the callback may wait */
+    unsigned flags;    /* enum kl_alloc_flags of the one who wants frames, or 0 */
+};
+
+struct kl_shrinker_ops {
+    size_t size;      /* sizeof(struct kl_shrinker_ops) */
+    const char *name; /* for statistics; the first 31 characters are copied */
+
+    /* How dear an object is to make again: KL_SHRINK_DEFAULT_SEEKS for most, more for
+     * dearer ones, 0: costs nothing. */
+    unsigned seeks;
+    uint32_t batch; /* objects a scan; 0: 128 */
+    unsigned flags; /* none yet: 0 */
+
+    /* Objects that could be freed; 0: none now; KL_SHRINK_EMPTY: none at all, and
+     * work carried over is forgotten.  nr_to_scan and nr_scanned are 0. */
+    uint64_t (*count)(void *ctx, const struct kl_shrink *shrink);
+
+    /* Objects that were freed (0 too), or KL_SHRINK_STOP: nothing more can be done
+     * now; the rest is carried over.  More than nr_to_scan may be freed. */
+    uint64_t (*scan)(void *ctx, struct kl_shrink *shrink);
+};
+
+/* A registered shrinker; all zero names none.  Never the same again after it was
+ * unregistered (but after 2^24 more in the same place). */
+typedef struct kl_shrinker_id {
+    uint64_t v;
+} kl_shrinker_id;
+
+/* Registers a shrinker of the zone; ops is copied.  Callbacks may begin before this
+ * returns; *id is set by then.  A zone with shrinkers can't be destroyed.
+ * -KL_EINVAL: ops without size, name, count or scan, or with a flag.
+ * -KL_ENOSPC: the zone has 64.  -KL_ENOMEM: no metadata. */
+int kl_shrinker_register(struct kl_zone *zone, const struct kl_shrinker_ops *ops, void *ctx,
+                         kl_shrinker_id *id);
+
+/* After 0 no callback of it runs and none will.
+ * Waits, without a bound, until the callbacks that run have returned: hold no lock
+ * that they take.  Between two calls a turn ends early when somebody waits so.
+ * Within a callback of any shrinker of this zone it never waits: while a callback of
+ * the one to be unregistered runs (its own is always running) it is -KL_EBUSY, and
+ * the shrinker stays registered.
+ * -KL_ENOENT: not a shrinker of this zone, or unregistered before. */
+int kl_shrinker_unregister(struct kl_zone *zone, kl_shrinker_id id);
+
+/* Has shrinkers free until `frames` more frames are free than when it began, or all
+ * was tried: rounds of all priorities, beginning with the mildest.  Returns how many
+ * more are free then, less than `frames` perhaps (others allocate and free, too).
+ * Waits as the callbacks do, which are told the mode.  Not to be called from an
+ * owner's callback.
+ * -KL_EINVAL: no such mode.  -KL_EBUSY: called from a shrinker's callback. */
+int64_t kl_zone_shrink(struct kl_zone *zone, uint32_t frames, enum kl_mode mode);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Figures of a shrinker. */
+#include "klotski/inspect.h"
+#include "reclaim/reclaim.h"
+
+int kl_shrinker_get_stats(struct kl_zone *zone, kl_shrinker_id id, struct kl_shrinker_stats *stats)
+{
+    struct kli_shrinker *s = kli_shrinker_enter(zone, id);
+
+    if (!s)
+        return -KL_ENOENT;
+    *stats = (struct kl_shrinker_stats){
+        .size = sizeof(*stats),
+        .seeks = s->ops.seeks,
+        .calls = atomic_load(&s->calls),
+        .asked = atomic_load(&s->asked),
+        .freed = atomic_load(&s->freed),
+        .stops = atomic_load(&s->stops),
+        .deferred = atomic_load(&s->deferred),
+    };
+    memcpy(stats->name, s->name, sizeof(stats->name));
+    kli_gate_leave(&zone->host, &s->gate);
+    return 0;
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Shrinkers: the table of a zone, and rounds over it.
+ *
+ * The table is made with the first registration and goes with the zone.  Each of its
+ * places has a gate (base/gate.h): a round goes through the gate of one shrinker at a
+ * time, for the call of count and the calls of scan, and holds nothing else.
+ *
+ * Invariants
+ * (K1) ops, name and ctx of a place are written between the gate's claim and open.
+ * (K2) A thread makes one round of a zone at a time: it is listed in `rounds`
+ *      meanwhile.  Hence a callback can't bring about another round, and
+ *      unregistering within one can be told from unregistering outside, which waits.
+ * (K3) The lock guards `rounds` alone; it is a leaf, held for a few instructions and
+ *      never over a callback.
+ * (K4) annex.users counts the places that are not FREE; the zone stays while there
+ *      are any.
+ *
+ * Rounds, registering and unregistering may all run together, on many threads.
+ */
+#ifndef KLI_RECLAIM_RECLAIM_H
+#define KLI_RECLAIM_RECLAIM_H
+
+#include "base/gate.h"
+#include "frame/zone.h"
+#include "klotski/shrinker.h"
+
+enum { KLI_SHRINKERS = 64 };
+
+struct kli_shrinker {
+    struct kli_gate gate;
+    struct kl_shrinker_ops ops; /* K1 */
+    void *ctx;
+    char name[32];
+    _Atomic uint64_t deferred; /* objects carried over */
+    _Atomic uint64_t calls;    /* of scan */
+    _Atomic uint64_t asked;
+    _Atomic uint64_t freed;
+    _Atomic uint64_t stops;
+};
+
+struct kli_round {
+    uintptr_t thread;
+    struct kli_round *next;
+};
+
+struct kli_shrinkers {
+    struct kli_annex annex; /* first: the zone frees it */
+    struct kli_lock lock;   /* K3 */
+    struct kli_round *rounds;
+    struct kli_shrinker at[KLI_SHRINKERS];
+};
+
+/* shrinker.c */
+static inline struct kli_shrinkers *kli_shrinkers(struct kl_zone *zone)
+{
+    return (struct kli_shrinkers *)(void *)atomic_load_explicit(&zone->annex, memory_order_acquire);
+}
+/* The shrinker, entered: leave its gate.  NULL: there is no such. */
+struct kli_shrinker *kli_shrinker_enter(struct kl_zone *zone, kl_shrinker_id id);
+/* K2; false: this thread is in a round of the zone. */
+bool kli_round_begin(struct kl_zone *zone, struct kli_shrinkers *all, struct kli_round *round);
+void kli_round_end(struct kl_zone *zone, struct kli_shrinkers *all, struct kli_round *round);
+bool kli_in_round(struct kl_zone *zone, struct kli_shrinkers *all);
+
+/* shrink.c: one round, for the slow path. */
+enum kli_stage {
+    KLI_STAGE_IDLE, /* only those that lose nothing */
+    KLI_STAGE_ALL,  /* those first, then the others */
+};
+
+struct kli_shrink_ask {
+    enum kli_stage stage;
+    unsigned priority; /* KL_SHRINK_PRIORITY to 0 */
+    uint64_t want;     /* frames; those of the idle stage are asked for no more, and
+                        * when they have freed as many the others are not asked */
+    enum kl_mode mode;
+    unsigned flags; /* enum kl_alloc_flags of who asks */
+};
+
+/* Returns how many objects were freed, as the shrinkers say; 0 within a callback. */
+uint64_t kli_shrink(struct kl_zone *zone, const struct kli_shrink_ask *ask);
+
+#endif

@@ -83,8 +83,14 @@ void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last)
 
 void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable)
 {
-    kli_bits_clear(zone, nr, n);
-    give_back_reservation(zone, kli_block_of(zone, nr), n, unmovable);
+    while (n > 0) { /* by block */
+        uint32_t part = (uint32_t)kli_min(n, zone->block_frames);
+
+        kli_bits_clear(zone, nr, part);
+        give_back_reservation(zone, kli_block_of(zone, nr), part, unmovable);
+        nr += part;
+        n -= part;
+    }
 }
 
 bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg)

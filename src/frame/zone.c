@@ -215,6 +215,22 @@ void kl_zone_set_migration(struct kl_zone *zone, bool on)
     atomic_store(&zone->migration_off, !on);
 }
 
+uint32_t kli_head_of(const struct kl_zone *zone, uint32_t nr)
+{
+    uint64_t block = kli_block_word(zone, kli_block_of(zone, nr));
+    /* a unit of several blocks fills them, and can't move */
+    unsigned last = kli_b_stuck(block) == zone->block_frames ? 31 : zone->block_order;
+
+    for (unsigned order = 0; order <= last; order++) {
+        uint32_t head = nr & ~((1u << order) - 1);
+        uint64_t word = kli_state(zone, head);
+
+        if (word & KLI_F_HEAD)
+            return kli_f_order(word) >= order ? head : nr;
+    }
+    return nr;
+}
+
 kl_pfn kl_zone_pfn(const struct kl_zone *zone, uint32_t nr)
 {
     return nr < zone->frames ? kli_pfn(zone, nr) : (kl_pfn){0};

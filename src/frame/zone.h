@@ -155,6 +155,9 @@ static inline uint64_t kli_state(const struct kl_zone *zone, uint32_t nr)
     return atomic_load_explicit(&zone->frame[nr].state, memory_order_acquire);
 }
 
+/* zone.c: the head of the allocation that covers nr, or nr itself. */
+uint32_t kli_head_of(const struct kl_zone *zone, uint32_t nr);
+
 static inline uint64_t kli_block_word(const struct kl_zone *zone, uint32_t block)
 {
     return atomic_load_explicit(&zone->block[block], memory_order_acquire);

@@ -26,11 +26,20 @@ static uint32_t check_unit(const struct kl_zone *zone, uint32_t nr, uint64_t wor
     expect(t, kli_f_refs(word) == 1, "a reference was not put");
     expect(t, !(word & KLI_F_KIND) == !(word & KLI_F_MOVABLE), "MOVABLE does not fit KIND");
     expect(t, kli_owner_is(zone, kli_f_owner(word)), "a frame belongs to nobody");
-    for (uint32_t i = 1; i < n; i++)
+    for (uint32_t i = 1; i < n && i < zone->frames - nr; i++)
         expect(t, kli_state(zone, nr + i) == 0, "a tail has a state");
     t->used += n;
     t->stuck += kli_f_stuck(word) ? n : 0;
     return n;
+}
+
+/* A unit of several blocks fills each of them. */
+static void count_large(const struct kl_zone *zone, uint32_t first, struct tally *t)
+{
+    uint32_t head = kli_head_of(zone, first);
+
+    if (kli_f_order(kli_state(zone, head)) > zone->block_order)
+        t->used = t->stuck = zone->block_frames;
 }
 
 static void check_block(struct kl_zone *zone, uint32_t b, struct tally *all)
@@ -46,6 +55,7 @@ static void check_block(struct kl_zone *zone, uint32_t b, struct tally *all)
         nr += (state & KLI_F_HEAD) ? check_unit(zone, nr, state, &t) : 1;
         expect(&t, state == 0 || (state & KLI_F_HEAD), "a state without HEAD");
     }
+    count_large(zone, first, &t);
     expect(&t, !(word & KLI_B_FENCED), "a block is fenced at rest");
     expect(&t, bits == t.used, "bits and allocations differ");
     if (word & KLI_B_ABSENT)

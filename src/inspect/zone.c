@@ -110,19 +110,6 @@ static uint8_t kind_of(uint64_t word)
     return (word & KLI_F_KIND) ? KL_FRAME_MOVABLE : KL_FRAME_UNMOVABLE;
 }
 
-/* The head of the allocation that covers frame nr of its block, or nr. */
-static uint32_t covering(const struct kl_zone *zone, uint32_t nr)
-{
-    for (unsigned order = 1; order <= zone->block_order; order++) {
-        uint32_t head = nr & ~((1u << order) - 1);
-        uint64_t word = kli_state(zone, head);
-
-        if ((word & KLI_F_HEAD) && kli_f_order(word) >= order)
-            return head;
-    }
-    return nr;
-}
-
 int kl_zone_map(struct kl_zone *zone, uint32_t first, uint32_t n, uint8_t *map)
 {
     if (first > zone->frames || n > zone->frames - first)
@@ -136,7 +123,7 @@ int kl_zone_map(struct kl_zone *zone, uint32_t first, uint32_t n, uint8_t *map)
             continue;
         }
         if (!(word & KLI_F_HEAD))
-            word = kli_state(zone, covering(zone, nr));
+            word = kli_state(zone, kli_head_of(zone, nr));
         map[i] = (word & KLI_F_HEAD) ? kind_of(word) : KL_FRAME_FREE;
     }
     return 0;

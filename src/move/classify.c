@@ -6,17 +6,18 @@
 static bool is_uniform(const struct kli_search *search, uint64_t word, uint8_t *place)
 {
     bool absent = word & KLI_B_ABSENT;
+    bool never = (word & KLI_B_FENCED) || (absent && search->spare == 0) ||
+                 kli_b_stuck(word) == search->run->zone->block_frames;
 
-    *place =
-        (word & KLI_B_FENCED) || (absent && search->spare == 0) ? KLI_PLACE_NEVER : KLI_PLACE_FREE;
-    return absent || (word & KLI_B_FENCED);
+    *place = never ? KLI_PLACE_NEVER : KLI_PLACE_FREE;
+    return absent || never;
 }
 
 static void classify_units(const struct kli_run *run, uint32_t first, uint8_t *place)
 {
     const struct kl_zone *zone = run->zone;
     uint32_t all = zone->block_frames;
-    bool moves = !atomic_load(&zone->migration_off);
+    bool moves = !run->idle && !atomic_load(&zone->migration_off);
 
     for (uint32_t i = 0; i < all;) {
         uint64_t state = kli_state(zone, first + i);

@@ -17,6 +17,7 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
 
     kli_run_begin(&run, zone, mode);
     run.may_populate = true;
+    run.idle = search->idle;
     search->run = &run;
     search->spare = kli_populatable(zone);
     if (!has_room(zone, exact ? exact->n : search->n))

@@ -23,19 +23,6 @@ static void note(struct round *round, enum kli_found found)
     round->no_room |= found == KLI_NO_ROOM;
 }
 
-/* The head of the allocation that covers nr, or nr itself. */
-static uint32_t head_of(const struct kl_zone *zone, uint32_t nr)
-{
-    for (unsigned order = 0; order <= zone->block_order; order++) {
-        uint32_t head = nr & ~((1u << order) - 1);
-        uint64_t word = kli_state(zone, head);
-
-        if (word & KLI_F_HEAD)
-            return kli_f_order(word) >= order ? head : nr;
-    }
-    return nr;
-}
-
 static uint32_t units_after(const struct kl_zone *zone, uint32_t nr)
 {
     uint64_t word = kli_state(zone, nr);
@@ -65,7 +52,7 @@ static struct round one_round(struct kli_run *run, uint32_t nr, uint32_t end)
     struct kl_move moves[KLI_BATCH];
     struct round round = {0};
 
-    nr = head_of(run->zone, nr);
+    nr = kli_head_of(run->zone, nr);
     while (nr < end && !round.stuck && !round.no_room) {
         size_t n = gather(run, &nr, end, moves, &round);
 
@@ -85,7 +72,7 @@ static bool is_empty(const struct kl_zone *zone, uint32_t nr, uint32_t n)
 /* Busy to the end: whoever stands there still. */
 static void blame_first_in(struct kli_run *run, uint32_t nr, uint32_t n)
 {
-    for (uint32_t at = head_of(run->zone, nr); at < nr + n; at++)
+    for (uint32_t at = kli_head_of(run->zone, nr); at < nr + n; at++)
         kli_blame(run, at, kli_state(run->zone, at));
 }
 
@@ -115,7 +102,7 @@ int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
         uint32_t before = run->report.migrated + run->report.freed;
         struct round round;
 
-        if (atomic_load(&run->zone->migration_off) || !be_patient(run, since, idle)) {
+        if (run->idle || atomic_load(&run->zone->migration_off) || !be_patient(run, since, idle)) {
             blame_first_in(run, nr, n);
             return -KL_EBUSY;
         }

@@ -29,6 +29,7 @@ struct kli_run {
     struct kl_zone *zone;
     enum kl_mode mode;
     enum kli_want want; /* what a target block may be */
+    bool idle;          /* nothing is to be moved: no callbacks */
     bool may_populate;  /* targets may be blocks that are absent now */
     struct kl_report report;
     struct kli_plan plan;

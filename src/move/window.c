@@ -41,7 +41,8 @@ static bool find_blocks(const struct kli_search *search, uint32_t m, uint32_t st
     const struct kl_zone *zone = search->run->zone;
     const kli_word *block = zone->block;
     uint64_t most = (uint64_t)zone->block_frames * m, absent = ABSENT_ONE + zone->block_frames;
-    uint64_t best = atomic_load(&zone->migration_off) ? most : 0, sum = 0; /* best: at least */
+    uint64_t best = search->run->idle || atomic_load(&zone->migration_off) ? most : 0,
+             sum = 0;                                          /* best: at least */
     uint32_t end = search->end, clear = 0, found = UINT32_MAX; /* no bad block from clear on */
     bool avoid = search->avoid.n > 0, is_bad, ignored;
 

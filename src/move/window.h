@@ -22,6 +22,7 @@ struct kli_search {
     uint32_t n;     /* frames */
     uint32_t align; /* of the first one's number */
     uint32_t end;   /* the window lies below this block */
+    bool idle;      /* nothing may be moved: no owner is called */
     uint32_t spare; /* absent blocks for which memory may be got */
     struct kli_avoid avoid;
 };

@@ -35,9 +35,24 @@ struct slow {
     uint32_t *nr;
 };
 
+/* idle: nothing may be moved for it. */
+static bool take_window(const struct slow *s, bool idle)
+{
+    uint32_t n = 1u << s->ask->order;
+    struct kli_search search = {.n = n, .align = n, .end = s->ask->end, .idle = idle};
+    struct kli_taker taker = {s->ask->owner, s->ask->order, s->ask->flags};
+    enum kl_mode mode = idle ? KL_ASYNC : KL_SYNC_LIGHT;
+
+    return kli_may_take(s->zone, n) &&
+           kli_contig(s->zone, &search, NULL, &taker, mode, s->nr, NULL) == 0;
+}
+
+/* What is free already; more than a block is a window of free blocks. */
 static bool attempt(const struct slow *s)
 {
-    return kli_frame_take(s->zone, s->ask, s->nr);
+    if (s->ask->order <= s->zone->block_order)
+        return kli_frame_take(s->zone, s->ask, s->nr);
+    return s->ask->populate && take_window(s, true);
 }
 
 /* How much the shrinkers freed; 0 also where the caller does not want them asked. */
@@ -56,12 +71,7 @@ static uint64_t shrink(const struct slow *s, enum kli_stage stage, unsigned prio
 
 static bool by_compaction(const struct slow *s)
 {
-    uint32_t n = 1u << s->ask->order;
-    struct kli_search search = {.n = n, .align = n, .end = s->ask->end};
-    struct kli_taker taker = {s->ask->owner, s->ask->order, s->ask->flags};
-
-    if (s->ask->order == 0 || (s->flags & KL_NO_MOVE) || !kli_may_take(s->zone, n) ||
-        kli_contig(s->zone, &search, NULL, &taker, KL_SYNC_LIGHT, s->nr, NULL) != 0)
+    if (s->ask->order == 0 || (s->flags & KL_NO_MOVE) || !take_window(s, false))
         return false;
     kli_count(s->zone, KLI_C_COMPACTED, 1);
     return true;
@@ -131,11 +141,10 @@ static bool take_slowly(const struct slow *s, uint32_t ends)
 
 static bool take(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint32_t *nr)
 {
+    const struct slow slow = {zone, ask, flags, nr};
     uint32_t ends = atomic_load(&zone->hold_ends);
 
-    if (kli_frame_take(zone, ask, nr))
-        return true;
-    if (may_wait(flags) && take_slowly(&(struct slow){zone, ask, flags, nr}, ends))
+    if (attempt(&slow) || (may_wait(flags) && take_slowly(&slow, ends)))
         return true;
     kli_count(zone, KLI_C_REFUSED, 1);
     return false;
@@ -156,8 +165,9 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
     };
     uint32_t nr;
 
-    if ((flags & ~known) || order > zone->block_order || !kli_owner_is(zone, owner.v) ||
-        (movable && !kli_owner(zone, owner.v)->movable))
+    if ((flags & ~known) || order > 31 || (1u << order) > zone->frames ||
+        !kli_owner_is(zone, owner.v) ||
+        (movable && (order > zone->block_order || !kli_owner(zone, owner.v)->movable)))
         return -KL_EINVAL;
     ask.end = kli_owner(zone, owner.v)->end;
     if (movable && (flags & KL_ZERO)) /* nobody may move it before it is zeroed */

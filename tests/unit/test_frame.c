@@ -107,7 +107,7 @@ static void refuses_bad_frames(void **state)
     owner = plain_owner(f.zone);
     other = plain_owner(f.zone);
     elsewhere = plain_owner(g.zone);
-    assert_int_equal(kl_frame_alloc(f.zone, 10, owner, 0, &pfn), -KL_EINVAL);
+    assert_int_equal(kl_frame_alloc(f.zone, 11, owner, 0, &pfn), -KL_EINVAL);
     assert_int_equal(kl_frame_alloc(f.zone, 0, (kl_owner_id){0}, 0, &pfn), -KL_EINVAL);
     assert_int_equal(kl_frame_alloc(f.zone, 0, (kl_owner_id){77}, 0, &pfn), -KL_EINVAL);
     assert_int_equal(kl_frame_alloc(f.zone, 0, (kl_owner_id){777}, 0, &pfn), -KL_EINVAL);

@@ -242,6 +242,50 @@ static void stages_come_in_order(void **state)
     fixture_close(&f);
 }
 
+/* More than a block: whole blocks, found free or made so; one allocation. */
+static void larger_than_a_block(void **state)
+{
+    struct kl_owner_stats s = {.size = sizeof(s)};
+    uint8_t map[512];
+    struct fixture f;
+    kl_pfn big, bigger;
+
+    (void)state;
+    fixture_open(&f, 8, 6, 0);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_frame_alloc(f.zone, 10, m.owner, 0, &big), -KL_EINVAL);
+    assert_int_equal(kl_frame_alloc(f.zone, 7, m.owner, KL_MOVABLE, &big), -KL_EINVAL);
+    assert_int_equal(kl_frame_alloc(f.zone, 8, m.owner, KL_NOWAIT | KL_ZERO, &big), 0);
+    assert_int_equal(kl_pfn_nr(big) % 256, 0);
+    assert_zone_ok(f.zone);
+    for (unsigned i = 0; i < 256; i += 2) { /* every block has something */
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+        assert_int_equal(mover_alloc(&m, i + 1, 0, KL_MOVABLE), 0);
+    }
+    for (unsigned i = 0; i < 256; i += 2)
+        assert_true(mover_free(&m, i));
+    assert_int_equal(kl_frame_alloc(f.zone, 7, m.owner, KL_NO_MOVE, &bigger), -KL_ENOMEM);
+    assert_int_equal(kl_frame_alloc(f.zone, 7, m.owner, 0, &bigger), 0);
+    assert_int_equal(kl_pfn_nr(bigger) % 128, 0);
+    memset(kl_frame_addr(f.zone, bigger), 0xee, 128 * 4096);
+    assert_zone_ok(f.zone);
+    assert_int_equal(kl_zone_map(f.zone, 0, 512, map), 0);
+    for (unsigned i = 0; i < 256; i++)
+        assert_int_equal(map[kl_pfn_nr(big) + i], KL_FRAME_UNMOVABLE);
+    assert_int_equal(kl_owner_get_stats(f.zone, m.owner, &s), 0);
+    assert_int_equal(s.frames, 256 + 128 + 128);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, big, 64, KL_ASYNC, NULL), -KL_ENOMEM);
+    assert_int_equal(kl_contig_free(f.zone, m.owner, big, 1), -KL_EINVAL);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, kl_zone_pfn(f.zone, kl_pfn_nr(big) + 64)),
+                     -KL_EINVAL);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, big), 0);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, big), -KL_EINVAL);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, bigger), 0);
+    mover_all_right(&m);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +295,7 @@ int main(void)
         cmocka_unit_test(the_reserve_is_for_migrations),
         cmocka_unit_test(runs_are_made_on_demand),
         cmocka_unit_test(stages_come_in_order),
+        cmocka_unit_test(larger_than_a_block),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,6 +36,10 @@ int64_t kli_read_number(const char *folder, const char *name, const char *key);
 /* kl_linux_memory_available of a system whose files are below root. */
 int64_t kli_memory_available(const char *root);
 
+/* How long the worker's thread pauses after it took so much of a CPU, so that it has
+ * `percent` (1 to 100) of it. */
+uint64_t kli_worker_pause(uint64_t cpu_ns, unsigned percent);
+
 /* The two compressors.  -KL_EINVAL: no such level. */
 int kli_codec_lz4(int level, struct kl_codec *codec);
 int kli_codec_zstd(int level, struct kl_codec *codec);

@@ -10,6 +10,7 @@
 #include "linux.h"
 #include "movable.h"
 #include "shrinker.h"
+#include "step.h"
 #include "store.h"
 #include "zone.h"
 #include "zsmalloc.h"

@@ -74,6 +74,55 @@ int kl_linux_lease_revoke(int fd);
  * -KL_EINVAL: no such compressor or level. */
 int kl_linux_codec(const char *name, int level, struct kl_codec *codec);
 
+/* A worker: a zone's background work (klotski/step.h) behind a descriptor, and on
+ * request in a thread.  Without a thread the program polls the descriptor and, when
+ * it is readable, calls step:
+ *
+ *   kl_linux_worker_create(zone, NULL, &worker);
+ *   ... poll(kl_linux_worker_fd(worker)) for POLLIN: kl_linux_worker_step(worker); */
+struct kl_linux_worker;
+
+struct kl_linux_worker_config {
+    size_t size;      /* sizeof(struct kl_linux_worker_config) */
+    uint32_t budget;  /* frames that a step moves, about; 0: 512 */
+    unsigned percent; /* of a CPU, the thread has no more of it; 1 to 100, 0: 10 */
+    const char *name; /* of the thread, 15 characters are kept; NULL: "klotski" */
+};
+
+/* config may be NULL.  The worker is the zone's kick; destroy it before the zone
+ * (kl_zone_destroy is -KL_EBUSY until then).
+ * -KL_EINVAL.  -KL_EEXIST: the zone has a kick.  -KL_ENOMEM: no memory or descriptor. */
+int kl_linux_worker_create(struct kl_zone *zone, const struct kl_linux_worker_config *config,
+                           struct kl_linux_worker **worker);
+/* Ends the thread, if there is one.  Nobody else uses the worker any more. */
+void kl_linux_worker_destroy(struct kl_linux_worker *worker);
+
+/* Readable while a step is wanted.  The worker's own: only poll it. */
+int kl_linux_worker_fd(const struct kl_linux_worker *worker);
+
+/* One step, wanted or not.  0: no more is wanted now.  -KL_EAGAIN: the budget ended it,
+ * the descriptor is readable again.  Else an error of kl_zone_step; the next kick makes
+ * the descriptor readable.  Thread-safe; not from a callback. */
+int kl_linux_worker_step(struct kl_linux_worker *worker);
+
+/* A thread that does the steps: all signals blocked, nice 19, asleep when there is
+ * nothing to do, and pausing after each step so that it keeps to its share of a CPU.
+ * stop waits for the end of the step under way.  Start, stop and destroy are for one
+ * thread at a time, and not from a callback.  A fork does not take the thread along.
+ * -KL_EEXIST: it runs.  -KL_ENOENT: it does not.  -KL_ENOMEM: the system has none. */
+int kl_linux_worker_start(struct kl_linux_worker *worker);
+int kl_linux_worker_stop(struct kl_linux_worker *worker);
+
+struct kl_linux_worker_stats {
+    size_t size;        /* sizeof(struct kl_linux_worker_stats), set by the caller */
+    uint64_t kicks;     /* times that work became wanted */
+    uint64_t steps;     /* the thread's and others' */
+    uint64_t cpu_ns;    /* processor time of the thread for which it has paused */
+    uint64_t paused_ns; /* at least so long */
+};
+void kl_linux_worker_get_stats(const struct kl_linux_worker *worker,
+                               struct kl_linux_worker_stats *stats);
+
 #ifdef __cplusplus
 }
 #endif

@@ -45,7 +45,8 @@ struct kl_zone_config {
 int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **zone);
 
 /* Gives the memory of every block back.  -KL_EBUSY: frames are allocated or
- * owners or shrinkers registered, or blocks are being emptied; the zone is as it was. */
+ * owners or shrinkers registered, a kick (klotski/step.h) is set, or blocks are being
+ * emptied; the zone is as it was. */
 int kl_zone_destroy(struct kl_zone *zone);
 
 /* Shape.  None of these changes during the zone's life. */

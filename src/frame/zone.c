@@ -157,7 +157,8 @@ static bool in_use(const struct kl_zone *zone)
 {
     const struct kli_annex *annex = atomic_load(&zone->annex);
 
-    if (annex && atomic_load(&annex->users) > 0)
+    if ((annex && atomic_load(&annex->users) > 0) ||
+        kli_g_state(atomic_load(&zone->kick.gate.word)) != KLI_G_FREE)
         return true;
     for (unsigned id = 1; id < KLI_MAX_OWNERS; id++) {
         if (atomic_load(&zone->owner[id].used))

@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "base/check.h"
+#include "base/gate.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "frame/block.h"
@@ -85,6 +86,13 @@ struct kli_annex {
     _Atomic uint32_t users;
 };
 
+/* What is called when background work becomes wanted (klotski/step.h). */
+struct kli_kick {
+    struct kli_gate gate;
+    void (*call)(void *ctx);
+    void *ctx;
+};
+
 struct kl_zone {
     struct kl_host host;       /* (c) */
     struct kl_backing backing; /* (c) */
@@ -114,6 +122,7 @@ struct kl_zone {
     _Atomic uint64_t counter[KLI_COUNTERS];
 
     _Atomic(struct kli_annex *) annex; /* reclaim's */
+    struct kli_kick kick;
 
     struct kli_lock owners_lock;
     struct kli_owner owner[KLI_MAX_OWNERS]; /* 0 is nobody */
@@ -122,6 +131,17 @@ struct kl_zone {
 static inline void kli_count(struct kl_zone *zone, enum kli_counter counter, uint64_t n)
 {
     atomic_fetch_add_explicit(&zone->counter[counter], n, memory_order_relaxed);
+}
+
+/* Background work is wanted.  From anywhere, locks or not; never blocks. */
+static inline void kli_kick(struct kl_zone *zone)
+{
+    struct kli_kick *kick = &zone->kick;
+
+    if (!kli_gate_enter(&kick->gate, KLI_G_ANY))
+        return;
+    kick->call(kick->ctx);
+    kli_gate_leave(&zone->host, &kick->gate);
 }
 
 static inline kl_pfn kli_pfn(const struct kl_zone *zone, uint32_t nr)

@@ -29,7 +29,7 @@ check_tree() {
             floor[f[i]] = f[i + 1]
         # A public header stands on the floor of the code behind it.  movable.h
         # names the types of the callbacks, which a zone keeps: floor 2.
-        split("base 1 host 1 zone 2 movable 2 contig 3 shrinker 4 cma 5 zsmalloc 5 pool 5 " \
+        split("base 1 host 1 zone 2 movable 2 contig 3 shrinker 4 step 4 cma 5 zsmalloc 5 pool 5 " \
               "shm 6 store 6 inspect 7", f, " ")
         for (i = 1; i in f; i += 2)
             public_floor["klotski/" f[i] ".h"] = f[i + 1]

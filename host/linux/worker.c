@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+/* worker.c - a zone's background work behind a descriptor, or in a thread.
+ *
+ * `wake` is an eventfd, readable while a step is wanted.  The kick writes to it, but
+ * only once until the next step: `pending` says that it is written, or about to be.
+ *
+ * (W1) A step first drains the descriptor, then clears `pending`, then works.  A kick
+ *      that comes before the clearing is served by this step, one that comes after it
+ *      writes again.
+ * (W2) After kl_zone_set_kick(NULL) no kick runs: only then the descriptor is closed.
+ * (W3) The thread accounts all its processor time to the pause that follows, so that
+ *      it takes `percent` of a CPU at most, whatever the steps cost.
+ *
+ * The thread sleeps in poll: on `wake` and `halt`, or in a pause on `halt` alone.
+ * `halt` is readable from the moment that somebody wants the thread to end.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+
+#include <klotski/step.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEFAULT_BUDGET  512u
+#define DEFAULT_PERCENT 10u
+#define LOWEST_NICE     19
+#define NS_PER_SEC      UINT64_C(1000000000)
+
+struct kl_linux_worker {
+    struct kl_zone *zone;
+    uint32_t budget;
+    unsigned percent;
+    char name[16]; /* what the kernel keeps of a thread's name */
+    int wake;
+    int halt;
+    atomic_bool pending;
+    pthread_t thread;
+    bool running; /* start, stop and destroy are one thread's at a time */
+    _Atomic uint64_t steps;
+    _Atomic uint64_t kicks;
+    _Atomic uint64_t cpu_ns;
+    _Atomic uint64_t paused_ns;
+};
+
+/* Never blocks: nobody writes often enough to fill it. */
+static void signal_fd(int fd)
+{
+    uint64_t one = 1;
+
+    while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        continue;
+}
+
+static void drain_fd(int fd)
+{
+    uint64_t n;
+
+    while (read(fd, &n, sizeof(n)) < 0 && errno == EINTR)
+        continue;
+}
+
+static void want_step(struct kl_linux_worker *worker)
+{
+    if (!atomic_exchange(&worker->pending, true))
+        signal_fd(worker->wake);
+}
+
+static void kicked(void *ctx)
+{
+    struct kl_linux_worker *worker = ctx;
+
+    atomic_fetch_add_explicit(&worker->kicks, 1, memory_order_relaxed);
+    want_step(worker);
+}
+
+static bool config_ok(const struct kl_linux_worker_config *config)
+{
+    return config->size == sizeof(*config) && config->percent <= 100;
+}
+
+static struct kl_linux_worker *worker_new(struct kl_zone *zone,
+                                          const struct kl_linux_worker_config *config)
+{
+    struct kl_linux_worker *worker = calloc(1, sizeof(*worker));
+    const char *name = config && config->name ? config->name : "klotski";
+
+    if (!worker)
+        return NULL;
+    worker->zone = zone;
+    worker->budget = config && config->budget ? config->budget : DEFAULT_BUDGET;
+    worker->percent = config && config->percent ? config->percent : DEFAULT_PERCENT;
+    strncpy(worker->name, name, sizeof(worker->name) - 1);
+    worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    worker->halt = worker->wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return worker;
+}
+
+static void worker_free(struct kl_linux_worker *worker)
+{
+    if (worker->wake >= 0)
+        close(worker->wake);
+    if (worker->halt >= 0)
+        close(worker->halt);
+    free(worker);
+}
+
+int kl_linux_worker_create(struct kl_zone *zone, const struct kl_linux_worker_config *config,
+                           struct kl_linux_worker **out)
+{
+    struct kl_linux_worker *worker;
+    int err;
+
+    if (!zone || !out || (config && !config_ok(config)))
+        return -KL_EINVAL;
+    worker = worker_new(zone, config);
+    if (!worker)
+        return -KL_ENOMEM;
+    err = worker->halt < 0 ? kli_linux_error(errno) : kl_zone_set_kick(zone, kicked, worker);
+    if (err) {
+        worker_free(worker);
+        return err;
+    }
+    *out = worker;
+    return 0;
+}
+
+void kl_linux_worker_destroy(struct kl_linux_worker *worker)
+{
+    if (!worker)
+        return;
+    kl_linux_worker_stop(worker);
+    kl_zone_set_kick(worker->zone, NULL, NULL); /* W2 */
+    worker_free(worker);
+}
+
+int kl_linux_worker_fd(const struct kl_linux_worker *worker)
+{
+    return worker->wake;
+}
+
+int kl_linux_worker_step(struct kl_linux_worker *worker)
+{
+    const struct kl_step step = {.size = sizeof(step), .budget = worker->budget};
+    int err;
+
+    drain_fd(worker->wake);
+    atomic_store(&worker->pending, false); /* W1 */
+    err = kl_zone_step(worker->zone, &step, NULL);
+    atomic_fetch_add_explicit(&worker->steps, 1, memory_order_relaxed);
+    if (err == -KL_EAGAIN)
+        want_step(worker);
+    return err;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+uint64_t kli_worker_pause(uint64_t cpu_ns, unsigned percent)
+{
+    return cpu_ns / percent * (100 - percent) + cpu_ns % percent * (100 - percent) / percent;
+}
+
+/* Sleeps for so long; false: the thread shall end. */
+static bool nap(const struct kl_linux_worker *worker, uint64_t ns)
+{
+    uint64_t now = clock_ns(CLOCK_MONOTONIC), end = now + ns;
+    struct pollfd fd = {.fd = worker->halt, .events = POLLIN};
+
+    for (; now < end; now = clock_ns(CLOCK_MONOTONIC)) {
+        struct timespec left = {.tv_sec = (time_t)((end - now) / NS_PER_SEC),
+                                .tv_nsec = (long)((end - now) % NS_PER_SEC)};
+
+        if (ppoll(&fd, 1, &left, NULL) > 0)
+            return false;
+    }
+    return true;
+}
+
+/* Sleeps until a step is wanted; false: the thread shall end. */
+static bool sleep_until_wanted(const struct kl_linux_worker *worker)
+{
+    struct pollfd fd[2] = {{.fd = worker->halt, .events = POLLIN},
+                           {.fd = worker->wake, .events = POLLIN}};
+
+    while (poll(fd, 2, -1) < 0)
+        continue; /* EINTR: a debugger */
+    return fd[0].revents == 0;
+}
+
+/* Pays for the processor time since *since; false: the thread shall end. */
+static bool pay(struct kl_linux_worker *worker, uint64_t *since)
+{
+    uint64_t now = clock_ns(CLOCK_THREAD_CPUTIME_ID), used = now - *since;
+    uint64_t pause = kli_worker_pause(used, worker->percent);
+
+    *since = now;
+    if (!nap(worker, pause))
+        return false;
+    atomic_fetch_add_explicit(&worker->cpu_ns, used, memory_order_relaxed);
+    atomic_fetch_add_explicit(&worker->paused_ns, pause, memory_order_relaxed);
+    return true;
+}
+
+static void *work(void *arg)
+{
+    struct kl_linux_worker *worker = arg;
+    uint64_t since = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+
+    pthread_setname_np(pthread_self(), worker->name);
+    setpriority(PRIO_PROCESS, 0, LOWEST_NICE); /* of this thread alone, on Linux */
+    while (sleep_until_wanted(worker)) {
+        kl_linux_worker_step(worker);
+        if (!pay(worker, &since)) /* W3 */
+            break;
+    }
+    return NULL;
+}
+
+int kl_linux_worker_start(struct kl_linux_worker *worker)
+{
+    sigset_t all, before;
+    int err;
+
+    if (worker->running)
+        return -KL_EEXIST;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* the thread inherits it */
+    err = pthread_create(&worker->thread, NULL, work, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (err)
+        return -KL_ENOMEM;
+    worker->running = true;
+    return 0;
+}
+
+int kl_linux_worker_stop(struct kl_linux_worker *worker)
+{
+    if (!worker->running)
+        return -KL_ENOENT;
+    signal_fd(worker->halt);
+    pthread_join(worker->thread, NULL);
+    drain_fd(worker->halt);
+    worker->running = false;
+    return 0;
+}
+
+void kl_linux_worker_get_stats(const struct kl_linux_worker *worker,
+                               struct kl_linux_worker_stats *stats)
+{
+    *stats = (struct kl_linux_worker_stats){
+        .size = sizeof(*stats),
+        .kicks = atomic_load(&worker->kicks),
+        .steps = atomic_load(&worker->steps),
+        .cpu_ns = atomic_load(&worker->cpu_ns),
+        .paused_ns = atomic_load(&worker->paused_ns),
+    };
+}

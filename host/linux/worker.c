@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* worker.c - a zone's background work behind a descriptor, or in a thread.
  *
- * `wake` is an eventfd, readable while a step is wanted.  The kick writes to it, but
- * only once until the next step: `pending` says that it is written, or about to be.
+ * `wake` is a timer's descriptor, readable while a step is wanted.  The kick sets it to
+ * go off at once, a step that backs off to go off later.  `pending` says what it is set
+ * to, or about to be, so that many kicks before a step are one.
  *
  * (W1) A step first drains the descriptor, then clears `pending`, then works.  A kick
  *      that comes before the clearing is served by this step, one that comes after it
- *      writes again.
+ *      sets the timer again.
  * (W2) After kl_zone_set_kick(NULL) no kick runs: only then the descriptor is closed.
  * (W3) The thread accounts all its processor time to the pause that follows, so that
  *      it takes `percent` of a CPU at most, whatever the steps cost.
@@ -30,6 +31,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,6 +39,10 @@
 #define DEFAULT_PERCENT 10u
 #define LOWEST_NICE     19
 #define NS_PER_SEC      UINT64_C(1000000000)
+#define BUSY_NS         UINT64_C(1000000)
+
+/* What the timer is set to. */
+enum { IDLE, LATER, NOW };
 
 struct kl_linux_worker {
     struct kl_zone *zone;
@@ -45,7 +51,7 @@ struct kl_linux_worker {
     char name[16]; /* what the kernel keeps of a thread's name */
     int wake;
     int halt;
-    atomic_bool pending;
+    _Atomic unsigned pending;
     pthread_t thread;
     bool running; /* start, stop and destroy are one thread's at a time */
     _Atomic uint64_t steps;
@@ -71,10 +77,33 @@ static void drain_fd(int fd)
         continue;
 }
 
+/* The descriptor becomes readable after so long; 0: at once. */
+static void set_timer(int fd, uint64_t ns)
+{
+    struct itimerspec at = {
+        .it_value = {.tv_sec = (time_t)(ns / NS_PER_SEC), .tv_nsec = (long)(ns % NS_PER_SEC)}};
+
+    if (ns == 0)
+        at.it_value.tv_nsec = 1; /* 0 would switch it off */
+    timerfd_settime(fd, 0, &at, NULL);
+}
+
 static void want_step(struct kl_linux_worker *worker)
 {
-    if (!atomic_exchange(&worker->pending, true))
-        signal_fd(worker->wake);
+    if (atomic_exchange(&worker->pending, NOW) != NOW)
+        set_timer(worker->wake, 0);
+}
+
+/* Unless a kick wants it sooner, before or meanwhile. */
+static void want_step_later(struct kl_linux_worker *worker, uint64_t after_ns)
+{
+    unsigned idle = IDLE;
+
+    if (!atomic_compare_exchange_strong(&worker->pending, &idle, LATER))
+        return;
+    set_timer(worker->wake, after_ns);
+    if (atomic_load(&worker->pending) == NOW)
+        set_timer(worker->wake, 0);
 }
 
 static void kicked(void *ctx)
@@ -102,7 +131,7 @@ static struct kl_linux_worker *worker_new(struct kl_zone *zone,
     worker->budget = config && config->budget ? config->budget : DEFAULT_BUDGET;
     worker->percent = config && config->percent ? config->percent : DEFAULT_PERCENT;
     strncpy(worker->name, name, sizeof(worker->name) - 1);
-    worker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    worker->wake = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     worker->halt = worker->wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return worker;
 }
@@ -152,15 +181,19 @@ int kl_linux_worker_fd(const struct kl_linux_worker *worker)
 
 int kl_linux_worker_step(struct kl_linux_worker *worker)
 {
-    const struct kl_step step = {.size = sizeof(step), .budget = worker->budget};
+    struct kl_step step = {.size = sizeof(step), .budget = worker->budget};
     int err;
 
     drain_fd(worker->wake);
-    atomic_store(&worker->pending, false); /* W1 */
+    atomic_store(&worker->pending, IDLE); /* W1 */
     err = kl_zone_step(worker->zone, &step, NULL);
     atomic_fetch_add_explicit(&worker->steps, 1, memory_order_relaxed);
-    if (err == -KL_EAGAIN)
+    if (err == -KL_EAGAIN && step.again_ns == 0)
         want_step(worker);
+    else if (err == -KL_EAGAIN)
+        want_step_later(worker, step.again_ns);
+    else if (err == -KL_EBUSY) /* another thread's, which this kick may have come too late for */
+        want_step_later(worker, BUSY_NS);
     return err;
 }
 

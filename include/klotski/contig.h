@@ -58,8 +58,9 @@ int kl_zone_lend(struct kl_zone *zone, uint32_t n);
 int kl_zone_trim(struct kl_zone *zone, uint32_t keep);
 
 /* Empties sparse blocks into dense ones until no block can be gained or about
- * budget frames were moved (0: no bound).  Returns 0, or -KL_EAGAIN when the
- * budget ended it.  Stops early, without an error, at what can't be moved. */
+ * budget frames were moved (0: no bound; about: a batch of 32 is finished).  Returns 0,
+ * or -KL_EAGAIN when the budget ended it: a block that was half emptied is the first
+ * one of the next call.  Stops early, without an error, at what can't be moved. */
 int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
                     struct kl_report *report);
 

@@ -101,7 +101,8 @@ void kl_linux_worker_destroy(struct kl_linux_worker *worker);
 int kl_linux_worker_fd(const struct kl_linux_worker *worker);
 
 /* One step, wanted or not.  0: no more is wanted now.  -KL_EAGAIN: the budget ended it,
- * the descriptor is readable again.  Else an error of kl_zone_step; the next kick makes
+ * or it backs off; -KL_EBUSY: another thread is in a step: the descriptor becomes
+ * readable again.  Else an error of kl_zone_step; the next kick makes
  * the descriptor readable.  Thread-safe; not from a callback. */
 int kl_linux_worker_step(struct kl_linux_worker *worker);
 

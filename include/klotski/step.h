@@ -19,15 +19,26 @@ extern "C" {
 #endif
 
 struct kl_step {
-    size_t size;     /* sizeof(struct kl_step) */
-    uint32_t budget; /* frames to move, about; 0: no bound */
+    size_t size;       /* sizeof(struct kl_step) */
+    uint32_t budget;   /* frames to move, or objects to shrink, about; 0: no bound */
+    uint64_t again_ns; /* out, with -KL_EAGAIN: not before so long; 0: at once */
 };
 
-/* One step: compaction, in KL_ASYNC, that ends when about `budget` frames were moved.
- * 0: nothing more is wanted.  -KL_EAGAIN: the budget ended it, call again.
+/* One step of what is wanted, by the zone's marks and its soft limit (klotski/zone.h):
+ *
+ *   frames are short     shrinkers are asked, each time more urgently
+ *   over the soft limit  free blocks go back to the system; then as above and below
+ *   blocks are wasted    compaction, in KL_ASYNC, until about `budget` frames were moved
+ *
+ * When nothing is wanted it compacts all the same, as far as the budget goes.  A step
+ * that got nothing done backs off: 10 ms until the next one, then 20, 40, up to 5.12 s.
+ * What was done is in the zone; a block that is half empty is the first one next time.
+ *
+ * 0: nothing more is wanted.  -KL_EAGAIN: call again, after again_ns.
+ * -KL_EBUSY: another thread is in a step.
  * -KL_EINVAL: step is NULL or of another size.  -KL_ENOMEM: no metadata.
- * report may be NULL. */
-int kl_zone_step(struct kl_zone *zone, const struct kl_step *step, struct kl_report *report);
+ * report, of the compaction, may be NULL.  Calls owners and shrinkers. */
+int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *report);
 
 /* Sets what is called when background work becomes wanted: from any thread, several
  * at a time, perhaps with locks held and in the middle of an allocation.  It must not

@@ -77,13 +77,24 @@ struct kl_zone_limits {
  * May wait for the system. */
 int kl_zone_set_limits(struct kl_zone *zone, const struct kl_zone_limits *limits);
 
-/* How many free frames are kept.  0 (at first): none. */
+/* Marks, all 0 (none) at first.  A pair of them says when background work
+ * (klotski/step.h) becomes wanted, and when it is done.
+ *   reserve      frames that allocations leave to migrations; about, for what the
+ *                CPUs' caches hold counts as used
+ *   low, high    frames free, or to be had from the system: below low shrinkers are
+ *                asked until there are high
+ *   waste_start, waste_stop  thousandths of the present frames that are free in blocks
+ *                partly used: from waste_start on it compacts, down to waste_stop */
 struct kl_zone_marks {
-    size_t size;      /* sizeof(struct kl_zone_marks) */
-    uint32_t reserve; /* frames that allocations leave to migrations; about */
+    size_t size; /* sizeof(struct kl_zone_marks) */
+    uint32_t reserve;
+    uint32_t low;
+    uint32_t high;
+    uint32_t waste_start;
+    uint32_t waste_stop;
 };
 
-/* -KL_EINVAL: more than the zone has. */
+/* -KL_EINVAL: more than the zone has, or an end on the wrong side of its beginning. */
 int kl_zone_set_marks(struct kl_zone *zone, const struct kl_zone_marks *marks);
 
 /* Turns migration off or on (on at first).  Off, nothing is moved and only

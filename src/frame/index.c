@@ -56,6 +56,7 @@ void kli_index_init(struct kl_zone *zone)
     const struct kli_index *absent = &zone->index[KLI_CLASS_ABSENT];
     uint64_t words = kli_index_words(zone->blocks), bits = zone->blocks;
 
+    atomic_init(&zone->blocks_in[KLI_CLASS_ABSENT], (int32_t)zone->blocks);
     for (unsigned c = 0; c < KLI_CLASSES; c++)
         place_levels(&zone->index[c], zone->blocks, zone->index_mem + c * words);
     for (unsigned l = 0; l < absent->levels; l++) {
@@ -114,14 +115,20 @@ static uint32_t open_free(uint64_t word)
 
 bool kli_block_step(struct kl_zone *zone, uint32_t block, kli_edge *edge, uint64_t arg)
 {
+    enum kli_class from, to;
     uint64_t seen, next;
 
     if (!kli_apply(&zone->block[block], edge, arg, &seen))
         return false;
     next = edge(seen, arg).next;
     kli_free_add(zone, (int64_t)open_free(next) - open_free(seen));
-    if (kli_b_class(seen, zone->block_frames) != kli_b_class(next, zone->block_frames))
+    from = kli_b_class(seen, zone->block_frames);
+    to = kli_b_class(next, zone->block_frames);
+    if (from != to) {
+        atomic_fetch_sub_explicit(&zone->blocks_in[from], 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&zone->blocks_in[to], 1, memory_order_relaxed);
         mend_bits(zone, block);
+    }
     return true;
 }
 
@@ -177,21 +184,22 @@ uint32_t kli_index_next(const struct kl_zone *zone, enum kli_class class, uint32
     }
 }
 
-enum { FREE_SLACK = 128 };
-
-/* Counted per CPU and passed on in lumps, so that CPUs seldom share a line. */
+/* Counted per CPU and passed on in lumps, so that CPUs seldom share a line; in a small
+ * zone in small ones. */
 void kli_free_add(struct kl_zone *zone, int64_t n)
 {
     _Atomic int64_t *mine = &zone->hint[kli_cpu(zone)].free;
-    int64_t sum;
+    int64_t lump = (int64_t)kli_min(128, zone->frames / 256), sum;
 
     if (n == 0)
         return;
     sum = atomic_fetch_add_explicit(mine, n, memory_order_relaxed) + n;
-    if (sum > FREE_SLACK || sum < -FREE_SLACK)
+    if (sum > lump || sum < -lump) {
         atomic_fetch_add_explicit(&zone->free,
                                   atomic_exchange_explicit(mine, 0, memory_order_relaxed),
                                   memory_order_relaxed);
+        kli_watch(zone);
+    }
 }
 
 /* Frames free in open blocks.  Exact when nothing is going on. */

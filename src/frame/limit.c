@@ -61,7 +61,7 @@ void kl_zone_meta_free(struct kl_zone *zone, void *mem, size_t bytes)
 
 bool kli_may_take(const struct kl_zone *zone, uint32_t n) /* L2 */
 {
-    uint32_t reserve = atomic_load_explicit(&zone->reserve, memory_order_relaxed);
+    uint32_t reserve = atomic_load_explicit(&zone->marks.reserve, memory_order_relaxed);
 
     return reserve == 0 || kli_free_frames(zone) >= (uint64_t)reserve + n;
 }

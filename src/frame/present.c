@@ -109,6 +109,8 @@ int kli_populate(struct kl_zone *zone, uint32_t block)
             kli_uncharge(zone, kli_block_bytes(zone));
     }
     kli_let_go(zone, err == 0);
+    if (!err)
+        kli_watch(zone);
     return err;
 }
 

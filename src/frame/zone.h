@@ -93,6 +93,14 @@ struct kli_kick {
     void *ctx;
 };
 
+/* As struct kl_zone_marks. */
+struct kli_marks {
+    _Atomic uint32_t reserve, low, high, waste_start, waste_stop;
+};
+
+/* What a step is for. */
+enum { KLI_WANTED_FRAMES = 1, KLI_WANTED_BLOCKS = 2, KLI_WANTED_BYTES = 4 };
+
 struct kl_zone {
     struct kl_host host;       /* (c) */
     struct kl_backing backing; /* (c) */
@@ -115,9 +123,14 @@ struct kl_zone {
     _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
     kli_word charge;                     /* bytes held (limit.c) */
     _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */
-    _Atomic uint32_t reserve;            /* frames that allocations leave alone */
-    _Atomic uint32_t holds;              /* who keeps frames out of reach for a while */
-    _Atomic uint32_t hold_ends;          /* changes when one of them let go; waited on */
+    _Atomic int32_t blocks_in[KLI_CLASSES + 1]; /* by class */
+    struct kli_marks marks;
+    _Atomic uint32_t wanted;    /* background work, KLI_WANTED_ */
+    atomic_bool stepping;       /* one does it; the next three are his */
+    uint32_t back_off;          /* fruitless steps in a row */
+    unsigned urgency;           /* how far below KL_SHRINK_PRIORITY shrinkers are asked */
+    _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
+    _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */
     atomic_bool migration_off;
     _Atomic uint64_t counter[KLI_COUNTERS];
 
@@ -203,6 +216,12 @@ bool kli_charge(struct kl_zone *zone, uint64_t bytes);
 void kli_uncharge(struct kl_zone *zone, uint64_t bytes);
 bool kli_over_soft(struct kl_zone *zone, uint64_t bytes);
 bool kli_may_take(const struct kl_zone *zone, uint32_t n);
+
+/* watch.c */
+uint32_t kli_waste(const struct kl_zone *zone);
+uint64_t kli_available(struct kl_zone *zone);
+uint32_t kli_wanted(struct kl_zone *zone);
+void kli_watch(struct kl_zone *zone);
 
 /* bitmap.c: runs of bits in one block. */
 bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr);

@@ -76,12 +76,15 @@ static bool bit_of(const kli_word *words, uint32_t at)
 static void check_index(const struct kl_zone *zone, enum kli_class class, struct tally *t)
 {
     const struct kli_index *index = &zone->index[class];
+    int32_t n = 0;
 
     for (uint32_t b = 0; b < zone->blocks; b++) {
         bool is = kli_b_class(kli_block_word(zone, b), zone->block_frames) == class;
 
         expect(t, bit_of(index->level[0], b) == is, "I1: a block is indexed wrongly");
+        n += is;
     }
+    expect(t, n == atomic_load(&zone->blocks_in[class]), "blocks of a class are miscounted");
     for (unsigned l = 0; l + 1 < index->levels; l++) {
         for (uint32_t i = 0; i < index->words[l]; i++)
             expect(t, bit_of(index->level[l + 1], i) == (atomic_load(&index->level[l][i]) != 0),

@@ -13,15 +13,20 @@ static uint64_t room_in_use(struct kli_run *run)
     uint64_t room = 0;
 
     for (uint32_t i = 0; i < run->plan.n; i++) {
-        uint32_t free = kli_b_free(kli_block_word(run->zone, run->plan.block[i]));
+        uint64_t word = kli_block_word(run->zone, run->plan.block[i]);
 
-        if (free < run->zone->block_frames)
-            room += free;
+        if (kli_b_class(word, run->zone->block_frames) == KLI_CLASS_MOVABLE)
+            room += kli_b_free(word);
     }
     return room;
 }
 
-static int compact_run(struct kli_run *run, uint32_t budget)
+static bool is_source(const struct kl_zone *zone, uint64_t word)
+{
+    return kli_b_open(word) && kli_b_free(word) < zone->block_frames && kli_b_stuck(word) == 0;
+}
+
+static int compact_run(struct kli_run *run)
 {
     uint32_t all = run->zone->block_frames;
     uint64_t room = room_in_use(run);
@@ -30,24 +35,24 @@ static int compact_run(struct kli_run *run, uint32_t budget)
     for (uint32_t i = 0; i < run->plan.n; i++) {
         uint32_t block = run->plan.block[i];
         uint64_t word = kli_block_word(run->zone, block);
-        uint32_t free = kli_b_free(word);
+        uint64_t own = (word & KLI_B_UNMOVABLE) ? 0 : kli_b_free(word);
         int err;
 
-        if (!kli_b_open(word) || free == all || kli_b_stuck(word) > 0)
+        if (!is_source(run->zone, word))
             continue;
-        if (room < all) /* its own free frames, and room for what it holds */
+        if (room < own + all - kli_b_free(word)) /* what it holds must fit elsewhere */
             return 0;
-        if (budget && run->report.migrated >= budget)
-            return -KL_EAGAIN;
         run->lowest = i + 1;
         err = kli_evacuate_block(run, block);
+        if (err == -KL_EAGAIN)
+            return err;
         if (err == -KL_ENOMEM)
             return 0;
         if (err)
             continue;
         kli_unfence(run, block);
         run->report.blocks++;
-        room -= all;
+        room -= own + all - kli_b_free(word);
     }
     return 0;
 }
@@ -63,9 +68,10 @@ int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
     if ((unsigned)mode > KL_SYNC)
         return -KL_EINVAL;
     kli_run_begin(&run, zone, mode);
+    run.budget = budget;
     err = kli_plan(&run);
     if (!err)
-        err = compact_run(&run, budget);
+        err = compact_run(&run);
     kli_run_end(&run, report);
     return err;
 }

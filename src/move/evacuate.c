@@ -47,13 +47,18 @@ static size_t gather(struct kli_run *run, uint32_t *nr, uint32_t end, struct kl_
     return n;
 }
 
+static bool is_spent(const struct kli_run *run)
+{
+    return run->budget && run->report.migrated >= run->budget;
+}
+
 static struct round one_round(struct kli_run *run, uint32_t nr, uint32_t end)
 {
     struct kl_move moves[KLI_BATCH];
     struct round round = {0};
 
     nr = kli_head_of(run->zone, nr);
-    while (nr < end && !round.stuck && !round.no_room) {
+    while (nr < end && !round.stuck && !round.no_room && !is_spent(run)) {
         size_t n = gather(run, &nr, end, moves, &round);
 
         if (n > 0)
@@ -111,6 +116,8 @@ int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
         round = one_round(run, nr, nr + n);
         if (is_empty(run->zone, nr, n))
             break;
+        if (is_spent(run))
+            return -KL_EAGAIN;
         if (round.stuck)
             return -KL_EBUSY;
         if (round.no_room)

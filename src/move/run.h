@@ -31,6 +31,7 @@ struct kli_run {
     enum kli_want want; /* what a target block may be */
     bool idle;          /* nothing is to be moved: no callbacks */
     bool may_populate;  /* targets may be blocks that are absent now */
+    uint32_t budget;    /* frames moved, after which it ends; 0: no bound */
     struct kl_report report;
     struct kli_plan plan;
     uint32_t target[KLI_ORDERS]; /* by order: from the plan's end; those >= are used up */
@@ -67,7 +68,8 @@ enum { KLI_BATCH = 32 };
 enum kli_found kli_migrate(struct kli_run *run, struct kl_move *moves, size_t n);
 
 /* evacuate.c: empties n frames from nr on, whose blocks are fenced by the run.
- * 0: no allocation was there at one moment.  -KL_EBUSY, -KL_ENOMEM. */
+ * 0: no allocation was there at one moment.  -KL_EBUSY, -KL_ENOMEM; -KL_EAGAIN: the
+ * budget ended it. */
 int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n);
 /* Empties one block that this fences; on failure the fence is lifted again. */
 int kli_evacuate_block(struct kli_run *run, uint32_t block);

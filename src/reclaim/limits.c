@@ -24,13 +24,21 @@ int kl_zone_set_limits(struct kl_zone *zone, const struct kl_zone_limits *limits
         return -KL_EBUSY;
     }
     atomic_store(&zone->soft, or_none(limits->soft));
+    kli_watch(zone);
     return 0;
 }
 
 int kl_zone_set_marks(struct kl_zone *zone, const struct kl_zone_marks *marks)
 {
-    if (!marks || marks->size != sizeof(*marks) || marks->reserve > zone->frames)
+    if (!marks || marks->size != sizeof(*marks) || marks->reserve > zone->frames ||
+        marks->low > marks->high || marks->high > zone->frames ||
+        marks->waste_stop > marks->waste_start || marks->waste_start > 1000)
         return -KL_EINVAL;
-    atomic_store(&zone->reserve, marks->reserve);
+    atomic_store(&zone->marks.reserve, marks->reserve);
+    atomic_store(&zone->marks.low, marks->low);
+    atomic_store(&zone->marks.high, marks->high);
+    atomic_store(&zone->marks.waste_start, marks->waste_start);
+    atomic_store(&zone->marks.waste_stop, marks->waste_stop);
+    kli_watch(zone);
     return 0;
 }

@@ -285,8 +285,9 @@ static void *compactor(void *arg)
 
     (void)arg;
     while (running()) {
-        if (kl_zs_compact(pool, rng_below(&rng, 500)) == -KL_EAGAIN)
-            expect(false, "two compactors");
+        int64_t freed = kl_zs_compact(pool, rng_below(&rng, 500));
+
+        expect(freed >= 0 || freed == -KL_EAGAIN, "compaction fails"); /* the pool's shrinker */
         (void)kl_store_compact(store, 0);
         nanosleep(&nap, NULL);
     }

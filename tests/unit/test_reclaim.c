@@ -286,6 +286,157 @@ static void larger_than_a_block(void **state)
     fixture_close(&f);
 }
 
+/* ---- background work, by marks ---- */
+
+static unsigned kicks;
+
+static void count_kick(void *ctx)
+{
+    (void)ctx;
+    kicks++;
+}
+
+static int step_of(struct kl_zone *zone, uint32_t budget, uint64_t *again_ns)
+{
+    struct kl_step step = {.size = sizeof(step), .budget = budget};
+    int err = kl_zone_step(zone, &step, NULL);
+
+    *again_ns = step.again_ns;
+    return err;
+}
+
+/* From one mark down to the other, with one kick, in steps that keep their budget. */
+static void waste_is_compacted_between_marks(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .waste_start = 300, .waste_stop = 100};
+    uint64_t again, moved = 0;
+    struct fixture f;
+    unsigned steps = 0;
+    int err;
+
+    (void)state;
+    kicks = 0;
+    fixture_open(&f, 32, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_zone_set_kick(f.zone, count_kick, NULL), 0);
+    marks.waste_stop = 301;
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), -KL_EINVAL);
+    marks.waste_stop = 100;
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    mover_scatter(&m, 2);
+    assert_int_equal(kicks, 1);
+    do {
+        uint64_t before = moved;
+
+        err = step_of(f.zone, 64, &again);
+        moved = stats_of(f.zone).migrated;
+        assert_true(err == 0 || moved > before);
+        assert_in_range(moved - before, 0, 64 + 32); /* the budget, and a batch */
+        assert_int_equal(again, 0);
+        steps++;
+    } while (err == -KL_EAGAIN);
+    assert_int_equal(err, 0);
+    assert_in_range(steps, 5, 40);
+    assert_in_range(stats_of(f.zone).free_blocks, (1024 - 2048 / 10) / 64, 16);
+    assert_int_equal(kicks, 1);
+    mover_all_right(&m);
+    assert_int_equal(kl_zone_set_kick(f.zone, NULL, NULL), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* What can't be done is tried less and less often, and at once when it can be. */
+static void fruitless_steps_back_off(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .waste_start = 300, .waste_stop = 100};
+    uint64_t again, last = 0;
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 32, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    mover_scatter(&m, 2);
+    kl_zone_set_migration(f.zone, false);
+    for (int i = 0; i < 12; i++) {
+        assert_int_equal(step_of(f.zone, 0, &again), -KL_EAGAIN);
+        assert_int_equal(again, i == 0 ? 10000000 : i < 10 ? 2 * last : last);
+        last = again;
+    }
+    kl_zone_set_migration(f.zone, true);
+    assert_int_equal(step_of(f.zone, 0, &again), 0);
+    assert_int_equal(again, 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* Frames short: the shrinkers are asked, ever more urgently, up to the high mark. */
+static void low_frames_are_shrunk_for(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .low = 32, .high = 200};
+    struct kl_shrinker_ops ops = {.size = sizeof(ops),
+                                  .name = "cache",
+                                  .seeks = KL_SHRINK_DEFAULT_SEEKS,
+                                  .count = cached,
+                                  .scan = drop};
+    struct cache cache = {.end = 1000}, nobody = {0};
+    kl_shrinker_id id;
+    uint64_t again = 0;
+    struct fixture f;
+    int err;
+
+    (void)state;
+    kicks = 0;
+    cache.other = &nobody;
+    fixture_open(&f, 16, 6, 0);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_zone_set_kick(f.zone, count_kick, NULL), 0);
+    assert_int_equal(kl_shrinker_register(f.zone, &ops, &cache, &id), 0);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    assert_int_equal(kicks, 1);
+    assert_int_equal(cache.calls, 0); /* nobody was in need yet */
+    do
+        err = step_of(f.zone, 0, &again);
+    while (err == -KL_EAGAIN && again == 0);
+    assert_int_equal(err, 0);
+    assert_in_range(stats_of(f.zone).free_frames, 200, 1000);
+    mover_all_right(&m);
+    assert_int_equal(kl_zone_set_kick(f.zone, NULL, NULL), 0);
+    assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* Over the soft limit: blocks go back until it is kept again. */
+static void the_soft_limit_is_come_back_to(void **state)
+{
+    struct fixture f;
+    uint64_t again;
+    int err;
+
+    (void)state;
+    fixture_open(&f, 16, 6, 0);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    for (unsigned i = 0; i < 1024; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    for (unsigned i = 0; i < 1024; i++) {
+        if (i % 4)
+            assert_true(mover_free(&m, i));
+    }
+    assert_int_equal(
+        limit(f.zone, stats_of(f.zone).charged_bytes - 11 * kl_zone_block_bytes(f.zone), 0), 0);
+    do
+        err = step_of(f.zone, 100, &again);
+    while (err == -KL_EAGAIN && again == 0);
+    assert_int_equal(err, 0);
+    assert_in_range(stats_of(f.zone).present_blocks, 4, 5);
+    mover_all_right(&m);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +447,10 @@ int main(void)
         cmocka_unit_test(runs_are_made_on_demand),
         cmocka_unit_test(stages_come_in_order),
         cmocka_unit_test(larger_than_a_block),
+        cmocka_unit_test(waste_is_compacted_between_marks),
+        cmocka_unit_test(fruitless_steps_back_off),
+        cmocka_unit_test(low_frames_are_shrunk_for),
+        cmocka_unit_test(the_soft_limit_is_come_back_to),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

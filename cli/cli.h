@@ -4,9 +4,9 @@
  * One file a subcommand (cmd_*.c); args.c reads options, disk.c finds disks,
  * stale.c clears up after them, client.c speaks the control protocol, reply.c
  * looks into replies, size.c reads and prints amounts, quote.c makes text safe for
- * shells and URIs, output.c watches the standard output, paint.c draws.  The
- * program has one thread.  Errors are printed where they are
- * understood, once, and travel upwards as exit codes.
+ * shells and URIs, output.c watches the standard output, paint.c draws for
+ * terminals, svg.c and picture.c for files.  The program has one thread.  Errors are
+ * printed where they are understood, once, and travel upwards as exit codes.
  */
 #ifndef CLI_H
 #define CLI_H

@@ -2,6 +2,7 @@
 /* cmd_map.c - `klotski map`: reads the map of a zone and has it drawn. */
 #include "cli.h"
 #include "paint.h"
+#include "picture.h"
 
 #include <json-c/json.h>
 #include <langinfo.h>
@@ -15,6 +16,7 @@ struct map_options {
     uint64_t width;
     uint64_t first, last;
     bool range;
+    const char *svg, *png; /* files, or NULL */
 };
 
 static int set_ascii(void *ctx, const char *value)
@@ -71,10 +73,23 @@ static int set_blocks(void *ctx, const char *value)
     return good ? CLI_GO : cli_usage(&cli_cmd_map, "not a block or a range of them: %s", value);
 }
 
+static int set_svg(void *ctx, const char *value)
+{
+    ((struct map_options *)ctx)->svg = value;
+    return CLI_GO;
+}
+
+static int set_png(void *ctx, const char *value)
+{
+    ((struct map_options *)ctx)->png = value;
+    return CLI_GO;
+}
+
 static const struct cli_option options[] = {
     {"ascii", false, set_ascii},   {"utf8", false, set_utf8},    {"frames", false, set_frames},
     {"colour", false, set_colour}, {"color", false, set_colour}, {"width", true, set_width},
-    {"blocks", true, set_blocks},  {NULL, false, NULL},
+    {"blocks", true, set_blocks},  {"svg", true, set_svg},       {"png", true, set_png},
+    {NULL, false, NULL},
 };
 
 static unsigned terminal_width(void)
@@ -199,6 +214,22 @@ static int show(const struct cli_command *self, const struct map_options *map,
     return rc;
 }
 
+/* Options that do not go together. */
+static int check(const struct cli_command *self, const struct map_options *map, bool json)
+{
+    bool picture = map->svg != NULL || map->png != NULL;
+
+    if (map->ascii && map->utf8)
+        return cli_usage(self, "--ascii or --utf8, not both");
+    if (map->range && !map->frames)
+        return cli_usage(self, "--blocks goes with --frames");
+    if (picture && (json || map->frames || map->ascii || map->utf8 || map->colour || map->width))
+        return cli_usage(self, "--svg and --png go with no other way of drawing");
+    if ((map->svg != NULL && map->svg[0] == '\0') || (map->png != NULL && map->png[0] == '\0'))
+        return cli_usage(self, "a file has a name");
+    return CLI_GO;
+}
+
 static int run_map(const struct cli_command *self, int argc, char **argv)
 {
     struct map_options map = {0};
@@ -209,16 +240,16 @@ static int run_map(const struct cli_command *self, int argc, char **argv)
     int rc = cli_parse(self, argc, argv, options, &map, &args);
     if (rc == CLI_GO)
         rc = cli_disk_argument(self, &args);
+    if (rc == CLI_GO)
+        rc = check(self, &map, args.json);
+    if (rc == CLI_GO)
+        rc = cli_open(&args, &disk, &sock);
     if (rc != CLI_GO)
         return rc;
-    if (map.ascii && map.utf8)
-        return cli_usage(self, "--ascii or --utf8, not both");
-    if (map.range && !map.frames)
-        return cli_usage(self, "--blocks goes with --frames");
-    rc = cli_open(&args, &disk, &sock);
-    if (rc != CLI_GO)
-        return rc;
-    rc = show(self, &map, &args, sock);
+    if (map.svg != NULL || map.png != NULL)
+        rc = cli_picture(self, sock, &disk, map.svg, map.png);
+    else
+        rc = show(self, &map, &args, sock);
     close(sock);
     return rc;
 }
@@ -226,7 +257,7 @@ static int run_map(const struct cli_command *self, int argc, char **argv)
 const struct cli_command cli_cmd_map = {
     .name = "map",
     .synopsis = "[NAME|--socket PATH] [--frames [--blocks A[-B]]] [--ascii|--utf8] [--colour]\n"
-                "                   [--width N] [--json]",
+                "                   [--width N] [--svg FILE] [--png FILE] [--json]",
     .brief = "a picture of a disk's blocks, or of all their frames",
     .help = "One cell a block: a bar as high as the block is full.  An absent block has no memory\n"
             "(never used, or given back), a stuck one holds frames that cannot move, a fenced one\n"
@@ -236,6 +267,9 @@ const struct cli_command cli_cmd_map = {
             "  --ascii, --utf8 plain characters, or not, whatever the locale says\n"
             "  --colour        in colour although it does not go to a terminal\n"
             "  --width N       as if the terminal had N columns (20 to 1000)\n"
+            "  --svg FILE      a picture for documents and browsers, of a zone of any size; - is\n"
+            "                  the standard output\n"
+            "  --png FILE      the same as PNG, by rsvg-convert (Debian: librsvg2-bin)\n"
             "  --json          the map as the disk reports it\n"
             "\n"
             "No colour when NO_COLOR is set.\n",

@@ -73,6 +73,74 @@ static void print_system(struct json_object *reply)
     putchar('\n');
 }
 
+/* "12 x 4 KiB, 3 x 8 KiB" on as many lines as it needs. */
+static void print_free_runs(struct json_object *zone)
+{
+    struct json_object *runs = cli_get(zone, "free_runs");
+    uint64_t frame = cli_get_u64(zone, "frame_bytes");
+    unsigned column = 12;
+
+    printf("  free runs ");
+    for (size_t order = 0; order < cli_length(runs); order++) {
+        uint64_t n = json_object_get_uint64(json_object_array_get_idx(runs, order));
+        char a[CLI_TEXT], b[CLI_TEXT], item[2 * CLI_TEXT + 8];
+
+        if (n == 0)
+            continue;
+        int len =
+            snprintf(item, sizeof(item), "%s x %s", cli_count(n, a), cli_bytes(frame << order, b));
+        if (column > 12 && column + 2 + (unsigned)len > 80) {
+            printf(",\n            ");
+            column = 12;
+        }
+        column += (unsigned)printf("%s%s", column > 12 ? ", " : "", item);
+    }
+    puts(column == 12 ? "none" : "");
+}
+
+static void print_indexes(struct json_object *zone)
+{
+    struct json_object *list = cli_get(zone, "indexes");
+    char text[CLI_TEXT];
+
+    for (size_t i = 0; i < cli_length(list); i++) {
+        struct json_object *item = json_object_array_get_idx(list, i);
+        uint64_t order = cli_get_u64(item, "order");
+        int64_t unusable = cli_get_i64(item, "unusable");
+        int64_t fragmentation = cli_get_i64(item, "fragmentation");
+
+        printf("  order %-3" PRIu64 " %s: %" PRId64 ".%" PRId64 " %% of what is free is unusable, ",
+               order, cli_bytes(cli_get_u64(zone, "frame_bytes") << order, text), unusable / 10,
+               unusable % 10);
+        if (fragmentation < 0)
+            puts("but one can be had");
+        else
+            printf("fragmentation %" PRId64 ".%03" PRId64 "\n", fragmentation / 1000,
+                   fragmentation % 1000);
+    }
+}
+
+static void print_runs(struct json_object *zone)
+{
+    static const char *const runs[] = {"compact", "contig", "give_back"};
+    static const char *const names[] = {"compactions", "ranges", "takes"};
+    static const char *const ends[] = {"again", "nomem", "busy", "other"};
+    char text[CLI_TEXT];
+
+    printf("  runs      ");
+    for (size_t i = 0; i < 3; i++) {
+        struct json_object *run = cli_get(zone, runs[i]);
+
+        printf("%s%s: ", i > 0 ? "; " : "", names[i]);
+        printf("%s of ", cli_count(cli_get_u64(run, "succeeded"), text));
+        printf("%s", cli_count(cli_get_u64(run, "asked"), text));
+        for (size_t j = 0; j < 4; j++)
+            if (cli_get_u64(run, ends[j]) > 0)
+                printf(", %s %s", cli_count(cli_get_u64(run, ends[j]), text), ends[j]);
+    }
+    putchar('\n');
+}
+
 static void print_zone(struct json_object *reply)
 {
     struct json_object *zone = cli_get(reply, "zone");
@@ -95,6 +163,9 @@ static void print_zone(struct json_object *reply)
            cli_count(cli_get_u64(zone, "migrated"), a), cli_count(cli_get_u64(zone, "failed"), b),
            cli_count(cli_get_u64(zone, "put_back"), c), cli_count(cli_get_u64(zone, "scanned"), d),
            cli_count(cli_get_u64(zone, "stalls"), (char[CLI_TEXT]){0}));
+    print_runs(zone);
+    print_free_runs(zone);
+    print_indexes(zone);
 }
 
 static void print_zs(struct json_object *reply)
@@ -108,21 +179,40 @@ static void print_zs(struct json_object *reply)
            cli_count(cli_get_u64(zs, "objects_moved"), d));
 }
 
+/* A row an owner, of the figures that the columns name. */
+static void print_table(struct json_object *owners, const char *title,
+                        const char *const columns[][2], size_t n, int width)
+{
+    char text[CLI_TEXT];
+
+    printf("\n  %-15s", title);
+    for (size_t j = 0; j < n; j++)
+        printf(" %*s", width, columns[j][1]);
+    putchar('\n');
+    for (size_t i = 0; i < cli_length(owners); i++) {
+        struct json_object *row = json_object_array_get_idx(owners, i);
+        printf("  %-15.15s", cli_get_str(row, "name"));
+        for (size_t j = 0; j < n; j++)
+            printf(" %*s", width, cli_count(cli_get_u64(row, columns[j][0]), text));
+        putchar('\n');
+    }
+}
+
 static void print_owners(struct json_object *owners)
 {
-    static const char *const columns[] = {"frames", "movable", "pinned", "isolated"};
-    char text[CLI_TEXT];
+    static const char *const frames[][2] = {{"frames", "frames"},
+                                            {"movable", "movable"},
+                                            {"pinned", "pinned"},
+                                            {"isolated", "isolated"}};
+    static const char *const moves[][2] = {{"scanned", "scanned"},      {"isolations", "isolated"},
+                                           {"migrated", "moved"},       {"put_back", "put back"},
+                                           {"freed_isolated", "freed"}, {"failed", "failed"},
+                                           {"stalls", "stalls"}};
 
     if (cli_length(owners) == 0)
         return;
-    printf("\n  %-20s %12s %12s %12s %12s\n", "owner", "frames", "movable", "pinned", "isolated");
-    for (size_t i = 0; i < cli_length(owners); i++) {
-        struct json_object *row = json_object_array_get_idx(owners, i);
-        printf("  %-20.20s", cli_get_str(row, "name"));
-        for (size_t j = 0; j < 4; j++)
-            printf(" %12s", cli_count(cli_get_u64(row, columns[j]), text));
-        putchar('\n');
-    }
+    print_table(owners, "owner", frames, 4, 12);
+    print_table(owners, "since its start", moves, 7, 8);
 }
 
 static void print_leases(struct json_object *leases)

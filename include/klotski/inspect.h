@@ -14,6 +14,17 @@
 extern "C" {
 #endif
 
+/* Calls of one kind since the zone's creation.  Asked: with arguments that are valid;
+ * less the sum of the others they are under way. */
+struct kl_run_stats {
+    uint64_t asked;
+    uint64_t succeeded;
+    uint64_t again; /* -KL_EAGAIN: the budget ended it */
+    uint64_t nomem; /* -KL_ENOMEM */
+    uint64_t busy;  /* -KL_EBUSY */
+    uint64_t other; /* what the backing answered */
+};
+
 struct kl_zone_stats {
     size_t size; /* sizeof(struct kl_zone_stats), set by the caller */
     uint32_t frames;
@@ -37,21 +48,33 @@ struct kl_zone_stats {
     uint64_t stalls; /* times that an allocation waited for a fence */
     uint64_t blocks_given;
     uint64_t blocks_populated;
-    uint64_t mixed;     /* allocations that went into a block of the other kind */
-    uint64_t slow;      /* that found nothing at once and looked further */
-    uint64_t compacted; /* of these: that got a run of frames by compaction */
-    uint64_t refused;   /* that failed */
+    uint64_t mixed;                /* allocations that went into a block of the other kind */
+    uint64_t slow;                 /* that found nothing at once and looked further */
+    uint64_t compacted;            /* of these: that got a run of frames by compaction */
+    uint64_t refused;              /* that failed */
+    struct kl_run_stats compact;   /* kl_zone_compact */
+    struct kl_run_stats contig;    /* kl_contig_alloc, kl_contig_alloc_at */
+    struct kl_run_stats give_back; /* kl_zone_give_back */
 };
 void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats);
 
-/* Per owner, counted by a walk over all frames. */
+/* Per owner: frames, counted by a walk over all of the zone's, and the counters of
+ * struct kl_zone_stats since the owner's registration, whose names are as there.  A run
+ * adds what it has done when it ends (earlier in zones of more than 16 owners). */
 struct kl_owner_stats {
     size_t size; /* set by the caller */
     char name[32];
     uint64_t frames;
     uint64_t pinned;
     uint64_t movable;
-    uint64_t isolated;
+    uint64_t isolated; /* now */
+    uint64_t scanned;
+    uint64_t isolations; /* each one ended, or will end, as one of the next three */
+    uint64_t migrated;
+    uint64_t put_back;
+    uint64_t freed_isolated;
+    uint64_t failed; /* moves that the owner refused for good; put back then, too */
+    uint64_t stalls; /* its allocations that waited for a fence, and how often */
 };
 /* -KL_ENOENT: no such owner. */
 int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_stats *stats);
@@ -69,6 +92,41 @@ struct kl_shrinker_stats {
 };
 /* -KL_ENOENT: no such shrinker. */
 int kl_shrinker_get_stats(struct kl_zone *zone, kl_shrinker_id id, struct kl_shrinker_stats *stats);
+
+/* Free runs by order, as a buddy allocator would have them on its free lists (what
+ * /proc/buddyinfo shows): aligned runs of 2^order frames, each counted once, at the
+ * greatest order that it has.  Up to the order of a block they lie within one block;
+ * beyond it they are whole free blocks next to one another.  Counted are frames of
+ * present blocks that nobody has, those in the CPUs' caches included; not what could
+ * still be populated. */
+#define KL_ORDERS 32
+struct kl_free_runs {
+    size_t size;             /* sizeof(struct kl_free_runs), set by the caller */
+    uint32_t orders;         /* the zone has orders 0 to orders - 1 */
+    uint64_t frames;         /* in all these runs */
+    uint64_t run[KL_ORDERS]; /* how many, by order */
+};
+/* One pass over the blocks, and over the bits of those partly used.  Thread-safe. */
+void kl_zone_get_free_runs(struct kl_zone *zone, struct kl_free_runs *runs);
+
+/* Two indexes for requests of 2^order frames, in thousandths, as the kernel's
+ * extfrag/unusable_index and extfrag/extfrag_index in debugfs; what they mean says
+ * Documentation/admin-guide/sysctl/vm.rst (extfrag_threshold), the formulas are Gorman
+ * and Healy's (Supporting Superpage Allocation without Additional Hardware Support, ISMM
+ * 2008).  With F free frames in R runs, of which S runs of 2^order can be cut:
+ *
+ *   unusable        (F - S * 2^order) / F        the part of the free memory that such
+ *                   a request can't use: 0 to 1000; 1000 when nothing is free
+ *   fragmentation   1 - (1 + F / 2^order) / R    why such a request fails: towards 0
+ *                   for want of memory, towards 1000 because it is in pieces; -1000 when
+ *                   it would not fail (S > 0); never below 0 else
+ *
+ * Of runs that were counted before, or of a zone, which counts them first.
+ * -KL_EINVAL: the zone has no such order; *index is as it was.  Thread-safe. */
+int kl_runs_unusable_index(const struct kl_free_runs *runs, unsigned order, int *index);
+int kl_runs_fragmentation_index(const struct kl_free_runs *runs, unsigned order, int *index);
+int kl_zone_unusable_index(struct kl_zone *zone, unsigned order, int *index);
+int kl_zone_fragmentation_index(struct kl_zone *zone, unsigned order, int *index);
 
 /* One byte a frame. */
 enum kl_frame_kind {

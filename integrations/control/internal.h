@@ -4,6 +4,7 @@
  *   server.c   socket, thread, poll loop, connections
  *   request.c  one request in, one reply out
  *   report.c   stat, classes, map: what looks and changes nothing
+ *   look.c     parts of stat; a map of so many cells
  *   lease.c    take and give
  *
  * Invariants
@@ -85,6 +86,12 @@ void kli_reply_add(struct json_object *object, const char *name, uint64_t value)
 struct json_object *kli_report_stat(struct kli_control *control);
 struct json_object *kli_report_classes(struct kli_control *control);
 struct json_object *kli_report_map(struct kli_control *control, bool with_frames);
+/* The zone in at most `most` cells (1 or more), each a power of two of blocks. */
+struct json_object *kli_report_cells(struct kli_control *control, uint64_t most);
+
+/* Adds what is known of the zone's free memory; makes an object of figures of runs. */
+void kli_look_free(struct json_object *object, struct kl_zone *zone);
+struct json_object *kli_look_runs(const struct kl_run_stats *runs);
 
 /* fd: hand out a memory file too, that ends with the client. */
 struct json_object *kli_lease_take(struct kli_control *control, struct kli_client *client,

@@ -35,6 +35,10 @@ static struct json_object *zone_stats(struct kl_zone *zone)
     ADD(blocks_given);
     ADD(blocks_populated);
     ADD(mixed);
+    json_object_object_add(object, "compact", kli_look_runs(&stats.compact));
+    json_object_object_add(object, "contig", kli_look_runs(&stats.contig));
+    json_object_object_add(object, "give_back", kli_look_runs(&stats.give_back));
+    kli_look_free(object, zone);
     return object;
 }
 
@@ -97,6 +101,13 @@ static struct json_object *owners(struct kl_zone *zone)
         ADD(movable);
         ADD(pinned);
         ADD(isolated);
+        ADD(scanned);
+        ADD(isolations);
+        ADD(migrated);
+        ADD(put_back);
+        ADD(freed_isolated);
+        ADD(failed);
+        ADD(stalls);
         json_object_array_add(list, object);
     }
     return list;

@@ -83,12 +83,21 @@ static struct json_object *op_classes(const struct call *call)
     return kli_report_classes(call->control);
 }
 
+enum { CELLS_MAX = 65536 };
+
 static struct json_object *op_map(const struct call *call)
 {
     bool frames = false;
+    uint64_t cells;
 
     if (!boolean(call->request, "frames", &frames))
         return kli_reply_error(-KL_EINVAL, "\"frames\" is true or false");
+    if (json_object_object_get_ex(call->request, "cells", NULL)) {
+        if (!number(call->request, "cells", &cells) || cells == 0 || cells > CELLS_MAX || frames)
+            return kli_reply_error(-KL_EINVAL,
+                                   "\"cells\" is a number from 1 to 65536, without \"frames\"");
+        return kli_report_cells(call->control, cells);
+    }
     return kli_report_map(call->control, frames);
 }
 

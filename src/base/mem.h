@@ -10,4 +10,18 @@ void *memmove(void *dst, const void *src, size_t n);
 void *memset(void *dst, int byte, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
+/* Statistics to a caller whose struct, beginning with its size, may be shorter or longer
+ * than ours of `bytes`: no more than both have; its size is what was filled in. */
+static inline void kli_stats_out(void *to, const void *from, size_t bytes)
+{
+    size_t size;
+
+    memcpy(&size, to, sizeof(size));
+    size = size < bytes ? size : bytes;
+    if (size < sizeof(size))
+        return;
+    memcpy(to, from, size);
+    memcpy(to, &size, sizeof(size));
+}
+
 #endif

@@ -106,3 +106,38 @@ uint32_t kli_cache_count(struct kl_zone *zone, uint32_t block, bool unmovable)
     }
     return n;
 }
+
+/* Keeps nr in a sorted list of the lowest `most`, n of which it has; how many then. */
+static uint32_t insert(uint32_t *list, uint32_t n, uint32_t most, uint32_t nr)
+{
+    uint32_t at;
+
+    if (n == most && list[n - 1] <= nr)
+        return n;
+    n -= n == most;
+    for (at = n; at > 0 && list[at - 1] > nr; at--)
+        list[at] = list[at - 1];
+    list[at] = nr;
+    return n + 1;
+}
+
+/* The lowest cached frames from number `from` on, in ascending order: how many. */
+uint32_t kli_cache_list(struct kl_zone *zone, uint32_t from, uint32_t *nr, uint32_t most)
+{
+    uint32_t n = 0;
+
+    for (unsigned cpu = 0; cpu < zone->host.ncpus; cpu++) {
+        struct kli_cache *cache = &zone->cache[cpu];
+
+        for (unsigned round = 0; !lock(cache); round++)
+            zone->host.relax(zone->host.ctx, round);
+        for (uint32_t i = 0; i < 2 * KLI_CACHE; i++) {
+            const struct kli_stack *stack = &cache->stack[i / KLI_CACHE];
+
+            if (i % KLI_CACHE < stack->n && stack->nr[i % KLI_CACHE] >= from)
+                n = insert(nr, n, most, stack->nr[i % KLI_CACHE]);
+        }
+        unlock(cache);
+    }
+    return n;
+}

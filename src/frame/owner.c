@@ -51,6 +51,14 @@ static uint32_t end_block(const struct kl_zone *zone, uint32_t below)
     return below == 0 || below > zone->frames ? zone->blocks : below >> zone->block_order;
 }
 
+/* From zero.  A run that still has figures of the slot's last owner drops them. */
+static void begin_counting(struct kli_owner *owner)
+{
+    atomic_fetch_add(&owner->term, 1);
+    for (unsigned i = 0; i < KLI_OWNER_COUNTERS; i++)
+        atomic_store_explicit(&owner->counter[i], 0, memory_order_relaxed);
+}
+
 int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void *ctx,
                       kl_owner_id *owner)
 {
@@ -69,6 +77,7 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
         zone->owner[id].ctx = ctx;
         zone->owner[id].movable = has_all(ops);
         zone->owner[id].end = end_block(zone, ops->below);
+        begin_counting(&zone->owner[id]);
         atomic_store(&zone->owner[id].used, KLI_OWNER_REGISTERED);
     }
     kli_lock_drop(&zone->host, &zone->owners_lock);

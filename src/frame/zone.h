@@ -23,6 +23,18 @@ struct kli_frame {
 
 enum { KLI_ORDERS = 19 }; /* of a block, 0 to 18 */
 
+/* Runs that move frames, and how they end. */
+enum kli_run_kind { KLI_RUN_COMPACT, KLI_RUN_CONTIG, KLI_RUN_GIVE_BACK, KLI_RUNS };
+enum kli_run_end {
+    KLI_RUN_ASKED, /* not ended yet, or as one of the next */
+    KLI_RUN_DONE,
+    KLI_RUN_AGAIN,
+    KLI_RUN_NOMEM,
+    KLI_RUN_BUSY,
+    KLI_RUN_OTHER,
+    KLI_RUN_ENDS
+};
+
 enum kli_counter {
     KLI_C_SCANNED,
     KLI_C_ISOLATED,
@@ -31,13 +43,15 @@ enum kli_counter {
     KLI_C_PUT_BACK,
     KLI_C_FREED,
     KLI_C_STALLS,
-    KLI_C_GIVEN,
+    KLI_OWNER_COUNTERS, /* those before are kept per owner, too */
+    KLI_C_GIVEN = KLI_OWNER_COUNTERS,
     KLI_C_POPULATED,
     KLI_C_MIXED,
     KLI_C_SLOW,
     KLI_C_COMPACTED,
     KLI_C_REFUSED,
-    KLI_COUNTERS
+    KLI_C_RUNS, /* by kind and end of the run */
+    KLI_COUNTERS = KLI_C_RUNS + KLI_RUNS * KLI_RUN_ENDS
 };
 
 enum { KLI_OWNER_FREE, KLI_OWNER_REGISTERED, KLI_OWNER_LEAVING };
@@ -50,6 +64,8 @@ struct kli_owner {
     char name[32]; /* its own copy: read without any hold on the owner */
     struct kl_owner_ops ops;
     void *ctx;
+    _Atomic uint32_t term; /* goes up with each registration */
+    _Atomic uint64_t counter[KLI_OWNER_COUNTERS];
 };
 
 /* Where this CPU allocated last, by kind; a line of its own. */
@@ -157,6 +173,14 @@ static inline void kli_kick(struct kl_zone *zone)
     kli_gate_leave(&zone->host, &kick->gate);
 }
 
+/* n of the first KLI_OWNER_COUNTERS, for an owner and for the zone. */
+static inline void kli_count_owner(struct kl_zone *zone, unsigned owner, enum kli_counter counter,
+                                   uint64_t n)
+{
+    atomic_fetch_add_explicit(&zone->owner[owner].counter[counter], n, memory_order_relaxed);
+    kli_count(zone, counter, n);
+}
+
 static inline kl_pfn kli_pfn(const struct kl_zone *zone, uint32_t nr)
 {
     return (kl_pfn){zone->tag | nr};
@@ -236,6 +260,7 @@ bool kli_cache_get(struct kl_zone *zone, bool unmovable, uint32_t *nr);
 bool kli_cache_put(struct kl_zone *zone, uint32_t nr, bool unmovable);
 bool kli_cache_drain(struct kl_zone *zone);
 uint32_t kli_cache_count(struct kl_zone *zone, uint32_t block, bool unmovable);
+uint32_t kli_cache_list(struct kl_zone *zone, uint32_t from, uint32_t *nr, uint32_t most);
 
 /* alloc.c: bits with their reservation in the block's word. */
 uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovable, uint32_t most,

@@ -36,10 +36,24 @@ static size_t annex_bytes(const struct kl_zone *zone)
     return annex ? annex->bytes : 0;
 }
 
-void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
+static struct kl_run_stats runs(const struct kl_zone *zone, enum kli_run_kind kind)
 {
-    *s = (struct kl_zone_stats){
-        .size = sizeof(*s),
+    const _Atomic uint64_t *n = &zone->counter[KLI_C_RUNS + kind * KLI_RUN_ENDS];
+
+    return (struct kl_run_stats){
+        .asked = atomic_load_explicit(&n[KLI_RUN_ASKED], memory_order_relaxed),
+        .succeeded = atomic_load_explicit(&n[KLI_RUN_DONE], memory_order_relaxed),
+        .again = atomic_load_explicit(&n[KLI_RUN_AGAIN], memory_order_relaxed),
+        .nomem = atomic_load_explicit(&n[KLI_RUN_NOMEM], memory_order_relaxed),
+        .busy = atomic_load_explicit(&n[KLI_RUN_BUSY], memory_order_relaxed),
+        .other = atomic_load_explicit(&n[KLI_RUN_OTHER], memory_order_relaxed),
+    };
+}
+
+void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats)
+{
+    struct kl_zone_stats s = {
+        .size = sizeof(s),
         .frames = zone->frames,
         .blocks = zone->blocks,
         .frame_bytes = 1u << zone->frame_shift,
@@ -59,27 +73,49 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
         .slow = counter(zone, KLI_C_SLOW),
         .compacted = counter(zone, KLI_C_COMPACTED),
         .refused = counter(zone, KLI_C_REFUSED),
+        .compact = runs(zone, KLI_RUN_COMPACT),
+        .contig = runs(zone, KLI_RUN_CONTIG),
+        .give_back = runs(zone, KLI_RUN_GIVE_BACK),
     };
-    count_blocks(zone, s);
+
+    count_blocks(zone, &s);
+    kli_stats_out(stats, &s, sizeof(s));
 }
 
-int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_stats *s)
+static void count_frames(const struct kl_zone *zone, unsigned owner, struct kl_owner_stats *s)
 {
-    if (!kli_owner_is(zone, owner.v))
-        return -KL_ENOENT;
-    *s = (struct kl_owner_stats){.size = sizeof(*s)};
-    memcpy(s->name, zone->owner[owner.v].name, sizeof(s->name));
     for (uint32_t nr = 0; nr < zone->frames; nr++) {
         uint64_t word = kli_state(zone, nr);
         uint64_t n = UINT64_C(1) << kli_f_order(word);
 
-        if (!(word & KLI_F_HEAD) || kli_f_owner(word) != owner.v)
+        if (!(word & KLI_F_HEAD) || kli_f_owner(word) != owner)
             continue;
         s->frames += n;
         s->movable += (word & KLI_F_KIND) ? n : 0;
         s->pinned += kli_f_pins(word) ? n : 0;
         s->isolated += (word & KLI_F_ISOLATED) ? n : 0;
     }
+}
+
+int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_stats *stats)
+{
+    const _Atomic uint64_t *n = zone->owner[owner.v % KLI_MAX_OWNERS].counter;
+    struct kl_owner_stats s = {
+        .size = sizeof(s),
+        .scanned = atomic_load_explicit(&n[KLI_C_SCANNED], memory_order_relaxed),
+        .isolations = atomic_load_explicit(&n[KLI_C_ISOLATED], memory_order_relaxed),
+        .migrated = atomic_load_explicit(&n[KLI_C_MIGRATED], memory_order_relaxed),
+        .put_back = atomic_load_explicit(&n[KLI_C_PUT_BACK], memory_order_relaxed),
+        .freed_isolated = atomic_load_explicit(&n[KLI_C_FREED], memory_order_relaxed),
+        .failed = atomic_load_explicit(&n[KLI_C_FAILED], memory_order_relaxed),
+        .stalls = atomic_load_explicit(&n[KLI_C_STALLS], memory_order_relaxed),
+    };
+
+    if (!kli_owner_is(zone, owner.v))
+        return -KL_ENOENT;
+    memcpy(s.name, zone->owner[owner.v].name, sizeof(s.name));
+    count_frames(zone, owner.v, &s);
+    kli_stats_out(stats, &s, sizeof(s));
     return 0;
 }
 

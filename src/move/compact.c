@@ -67,11 +67,12 @@ int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
         *report = (struct kl_report){.size = sizeof(*report)};
     if ((unsigned)mode > KL_SYNC)
         return -KL_EINVAL;
+    kli_run_asked(zone, KLI_RUN_COMPACT);
     kli_run_begin(&run, zone, mode);
     run.budget = budget;
     err = kli_plan(&run);
     if (!err)
         err = compact_run(&run);
     kli_run_end(&run, report);
-    return err;
+    return kli_run_ended(zone, KLI_RUN_COMPACT, err);
 }

@@ -46,10 +46,11 @@ int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, ui
     search.end = kli_owner(zone, owner.v)->end;
     if (frames > (uint64_t)search.end << zone->block_order)
         return -KL_ENOMEM;
+    kli_run_asked(zone, KLI_RUN_CONTIG);
     err = kli_contig(zone, &search, NULL, &taker, mode, &nr, report);
     if (err == 0)
         *first = kli_pfn(zone, nr);
-    return err;
+    return kli_run_ended(zone, KLI_RUN_CONTIG, err);
 }
 
 int kl_contig_alloc_at(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, uint32_t frames,
@@ -58,6 +59,7 @@ int kl_contig_alloc_at(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, ui
     struct kli_window window = {kl_pfn_nr(first), frames};
     struct kli_search search = {.n = frames};
     struct kli_taker taker = {.owner = owner.v};
+    int err;
 
     if (report)
         *report = (struct kl_report){.size = sizeof(*report)};
@@ -65,7 +67,9 @@ int kl_contig_alloc_at(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, ui
         (unsigned)mode > KL_SYNC || !kli_owner_is(zone, owner.v) ||
         kli_block_of(zone, window.first + frames - 1) >= kli_owner(zone, owner.v)->end)
         return -KL_EINVAL;
-    return kli_contig(zone, &search, &window, &taker, mode, NULL, report);
+    kli_run_asked(zone, KLI_RUN_CONTIG);
+    err = kli_contig(zone, &search, &window, &taker, mode, NULL, report);
+    return kli_run_ended(zone, KLI_RUN_CONTIG, err);
 }
 
 static bool all_are(const struct kl_zone *zone, kl_owner_id owner, uint32_t first, uint32_t n)

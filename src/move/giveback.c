@@ -147,6 +147,7 @@ int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struc
         *report = (struct kl_report){.size = sizeof(*report)};
     if (n == 0 || n > zone->blocks || (unsigned)mode > KL_SYNC)
         return -KL_EINVAL;
+    kli_run_asked(zone, KLI_RUN_GIVE_BACK);
     kli_hold(zone); /* what is counted as given may come back */
     absent = kli_give_absent(zone, n);
     if (absent < n)
@@ -154,7 +155,7 @@ int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struc
     if (err && absent)
         kli_lend(zone, absent);
     kli_let_go(zone, err != 0);
-    return err;
+    return kli_run_ended(zone, KLI_RUN_GIVE_BACK, err);
 }
 
 int kl_zone_lend(struct kl_zone *zone, uint32_t n)

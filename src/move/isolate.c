@@ -95,13 +95,14 @@ enum kli_found kli_isolate(struct kli_run *run, uint32_t nr, struct kl_move *mov
     struct kl_zone *zone = run->zone;
     enum kli_found found;
     uint64_t seen;
+    bool held = kli_apply(&zone->frame[nr].state, kli_f_get, 0, &seen);
 
-    run->report.scanned++;
-    if (!kli_apply(&zone->frame[nr].state, kli_f_get, 0, &seen))
+    kli_tally(run, kli_f_owner(seen), KLI_C_SCANNED);
+    if (!held)
         return (seen & KLI_F_HEAD) ? KLI_BUSY : KLI_NOTHING;
     found = isolate_held(run, nr, move);
     if (found == KLI_ISOLATED) {
-        run->report.isolated++;
+        kli_tally(run, kli_f_owner(seen), KLI_C_ISOLATED);
         return found; /* the reference is kept */
     }
     if (found == KLI_STUCK)

@@ -43,13 +43,14 @@ static void put_back_locked(struct kli_run *run, const struct kl_move *move)
 {
     struct kl_zone *zone = run->zone;
     uint32_t src = kl_pfn_nr(move->src);
-    const struct kli_owner *owner = owner_of(zone, move->src);
+    unsigned id = kli_f_owner(kli_state(zone, src));
+    const struct kli_owner *owner = kli_owner(zone, id);
 
     if (kli_state(zone, src) & KLI_F_MOVABLE) {
         owner->ops.putback(owner->ctx, move->src);
-        run->report.put_back++;
+        kli_tally(run, id, KLI_C_PUT_BACK);
     } else {
-        run->report.freed++;
+        kli_tally(run, id, KLI_C_FREED);
     }
     kli_drop_target(zone, move->dst);
     KLI_REQUIRE(&zone->host, kli_apply(&zone->frame[src].state, kli_f_release, 0, NULL));
@@ -78,8 +79,8 @@ static bool commit(struct kli_run *run, const struct kl_move *move)
         return false;
     atomic_store_explicit(&zone->frame[src].priv, 0, memory_order_relaxed);
     KLI_REQUIRE(&zone->host, kli_settle(zone, dst, kli_f_publish, 0));
+    kli_tally(run, kli_f_owner(kli_state(zone, src)), KLI_C_MIGRATED);
     unlock_and_put(zone, src);
-    run->report.migrated++;
     return true;
 }
 
@@ -95,7 +96,7 @@ static enum kli_found conclude(struct kli_run *run, const struct kl_move *move)
     word = kli_state(run->zone, src);
     again |= !(word & KLI_F_MOVABLE); /* freed: nothing has failed */
     if (!again) {
-        run->report.failed++;
+        kli_tally(run, kli_f_owner(word), KLI_C_FAILED);
         kli_blame(run, src, word);
     }
     put_back_locked(run, move);

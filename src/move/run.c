@@ -10,16 +10,87 @@ void kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode)
     kli_hold(zone); /* R1 */
 }
 
-static void publish(const struct kli_run *run)
+/* R4.  The figures of an owner that is gone are the zone's only. */
+static void publish_tally(struct kl_zone *zone, struct kli_tally *tally)
 {
-    const struct kl_report *r = &run->report;
+    struct kli_owner *owner = &zone->owner[tally->owner];
+    bool same = tally->begun && atomic_load(&owner->term) == tally->term;
 
-    kli_count(run->zone, KLI_C_SCANNED, r->scanned);
-    kli_count(run->zone, KLI_C_ISOLATED, r->isolated);
-    kli_count(run->zone, KLI_C_MIGRATED, r->migrated);
-    kli_count(run->zone, KLI_C_FAILED, r->failed);
-    kli_count(run->zone, KLI_C_PUT_BACK, r->put_back);
-    kli_count(run->zone, KLI_C_FREED, r->freed);
+    for (unsigned i = 0; i < KLI_C_STALLS && same; i++) {
+        if (tally->n[i])
+            atomic_fetch_add_explicit(&owner->counter[i], tally->n[i], memory_order_relaxed);
+    }
+    *tally = (struct kli_tally){.begun = false};
+}
+
+static uint32_t *sum_of(struct kl_report *report, enum kli_counter counter)
+{
+    static const uint8_t at[] = {
+        [KLI_C_SCANNED] = offsetof(struct kl_report, scanned),
+        [KLI_C_ISOLATED] = offsetof(struct kl_report, isolated),
+        [KLI_C_MIGRATED] = offsetof(struct kl_report, migrated),
+        [KLI_C_FAILED] = offsetof(struct kl_report, failed),
+        [KLI_C_PUT_BACK] = offsetof(struct kl_report, put_back),
+        [KLI_C_FREED] = offsetof(struct kl_report, freed),
+    };
+
+    return (uint32_t *)((char *)report + at[counter]);
+}
+
+void kli_tally(struct kli_run *run, unsigned owner, enum kli_counter counter)
+{
+    struct kli_tally *tally = &run->tally[owner % KLI_TALLIES];
+
+    ++*sum_of(&run->report, counter);
+    if (owner == 0)
+        return;
+    if (!tally->begun || tally->owner != owner) {
+        publish_tally(run->zone, tally);
+        tally->owner = (uint16_t)owner;
+        tally->term = atomic_load(&run->zone->owner[owner].term);
+        tally->begun = true;
+    }
+    tally->n[counter]++;
+}
+
+static void publish(struct kli_run *run)
+{
+    for (unsigned i = 0; i < KLI_TALLIES; i++)
+        publish_tally(run->zone, &run->tally[i]);
+    for (enum kli_counter c = KLI_C_SCANNED; c < KLI_C_STALLS; c++)
+        kli_count(run->zone, c, *sum_of(&run->report, c));
+}
+
+static void count_run(struct kl_zone *zone, enum kli_run_kind kind, enum kli_run_end end)
+{
+    kli_count(zone, (enum kli_counter)(KLI_C_RUNS + kind * KLI_RUN_ENDS + end), 1);
+}
+
+void kli_run_asked(struct kl_zone *zone, enum kli_run_kind kind)
+{
+    count_run(zone, kind, KLI_RUN_ASKED);
+}
+
+int kli_run_ended(struct kl_zone *zone, enum kli_run_kind kind, int err)
+{
+    switch (err) {
+    case 0:
+        count_run(zone, kind, KLI_RUN_DONE);
+        break;
+    case -KL_EAGAIN:
+        count_run(zone, kind, KLI_RUN_AGAIN);
+        break;
+    case -KL_ENOMEM:
+        count_run(zone, kind, KLI_RUN_NOMEM);
+        break;
+    case -KL_EBUSY:
+        count_run(zone, kind, KLI_RUN_BUSY);
+        break;
+    default:
+        count_run(zone, kind, KLI_RUN_OTHER);
+        break;
+    }
+    return err;
 }
 
 void kli_run_end(struct kli_run *run, struct kl_report *report)

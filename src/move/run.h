@@ -9,6 +9,8 @@
  *      that an allocation about to fail waits for it.
  * (R2) Every fence that a run sets, it lifts (or turns into an absent block).
  * (R3) No lock is held over a callback but the locks of the frames it names.
+ * (R4) What is counted a frame at a time is counted in the run's own memory; shared
+ *      counters get the sums, at the end or when another owner needs the place.
  */
 #ifndef KLI_MOVE_RUN_H
 #define KLI_MOVE_RUN_H
@@ -25,6 +27,18 @@ struct kli_plan {
     uint64_t free; /* frames free in all of them */
 };
 
+/* What a run has done for one owner and not yet added to the owner's counters. */
+struct kli_tally {
+    uint16_t owner;
+    bool begun;
+    uint32_t term; /* of the owner when it began */
+    uint32_t n[KLI_C_STALLS];
+};
+
+/* The owner's place is its id modulo this: ids are given from 1 on, so with up to so
+ * many owners a run writes each one's shared counters once. */
+enum { KLI_TALLIES = 16 };
+
 struct kli_run {
     struct kl_zone *zone;
     enum kl_mode mode;
@@ -33,6 +47,7 @@ struct kli_run {
     bool may_populate;  /* targets may be blocks that are absent now */
     uint32_t budget;    /* frames moved, after which it ends; 0: no bound */
     struct kl_report report;
+    struct kli_tally tally[KLI_TALLIES];
     struct kli_plan plan;
     uint32_t target[KLI_ORDERS]; /* by order: from the plan's end; those >= are used up */
     uint32_t lowest;             /* first target */
@@ -43,6 +58,11 @@ struct kli_run {
 /* run.c */
 void kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode);
 void kli_run_end(struct kli_run *run, struct kl_report *report);
+/* One more of the owner's (0: nobody's), in the report too. */
+void kli_tally(struct kli_run *run, unsigned owner, enum kli_counter counter);
+/* A call that makes a run begins, and ends with err (returned). */
+void kli_run_asked(struct kl_zone *zone, enum kli_run_kind kind);
+int kli_run_ended(struct kl_zone *zone, enum kli_run_kind kind, int err);
 void kli_blame(struct kli_run *run, uint32_t nr, uint64_t word);
 void kli_blame_block(struct kli_run *run, uint32_t block);
 bool kli_fence(struct kli_run *run, uint32_t block);

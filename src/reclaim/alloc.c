@@ -110,13 +110,13 @@ static bool take_harder(const struct slow *s)
 }
 
 /* Waits until one who holds frames back lets go; false when there is nobody. */
-static bool wait_for_holds(struct kl_zone *zone, uint32_t ends)
+static bool wait_for_holds(struct kl_zone *zone, unsigned owner, uint32_t ends)
 {
     enum { NAP_NS = 50000000 }; /* frames may also become free without a word */
 
     if (atomic_load(&zone->holds) == 0)
         return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
-    kli_count(zone, KLI_C_STALLS, 1);
+    kli_count_owner(zone, owner, KLI_C_STALLS, 1);
     zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
     return true;
 }
@@ -129,7 +129,8 @@ static bool take_slowly(const struct slow *s, uint32_t ends)
 
     kli_count(s->zone, KLI_C_SLOW, 1);
     while (!take_harder(s)) {
-        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(s->zone, ends))
+        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS ||
+            !wait_for_holds(s->zone, s->ask->owner, ends))
             return false;
         ends = atomic_load(&s->zone->hold_ends);
         s->ask->over_soft = false;

@@ -50,6 +50,10 @@ usage() {
     expect 2 'width' map --width 5
     expect 2 'goes with --frames' map --blocks 3
     expect 2 'not a block' map --frames --blocks 7-3
+    expect 2 'no other way' map --svg "$work/x.svg" --frames
+    expect 2 'no other way' map --png "$work/x.png" --json
+    expect 2 'a file has a name' map --svg ''
+    [ ! -e "$work/x.svg" ] || fail "wrong usage has made a file"
     expect 2 'not a size' disk --size 12Q
     expect 2 'auto, hugetlb or memfd' disk --backing tape
     expect 2 'not a name' disk --name ../x
@@ -147,6 +151,10 @@ figures() {
     expect 0 '^16$' stat --get zone.blocks
     expect 1 "no 'zone.nonsense'" stat --get zone.nonsense
     expect 1 "no ''" stat --get ''
+    expect 0 '^0$' stat --get zone.give_back.asked
+    expect 0 'takes: 0 of 0' stat
+    expect 0 'free runs none' stat
+    expect 0 '"free_runs":\[0,0,' stat --json
     expect 1 "no 'zone.'" stat --get zone.
     expect 1 'no block 9999' map --frames --blocks 9999
     expect 1 'no block 16' map --frames --blocks 3-16
@@ -172,6 +180,35 @@ pictures() {
     "$klotski" map --colour | grep -q $'\e' || fail "no colour although --colour"
     columns=$("$klotski" map --frames --utf8 | LC_ALL=C.UTF-8 wc -L)
     [ "$columns" -le 80 ] || fail "a line of $columns columns"
+}
+
+# Pictures as files: good XML, the same twice, and clear where they cannot be made.
+picture_files() {
+    local status=0
+    expect 0 'written: .*a.svg' map --svg "$work/a.svg"
+    python3 -c 'import sys, xml.etree.ElementTree as t
+root = t.parse(sys.argv[1]).getroot()
+assert root.tag == "{http://www.w3.org/2000/svg}svg", root.tag
+text = "".join(root.itertext())
+assert "zone of disk a" in text and "16 blocks of 2 MiB" in text, text' "$work/a.svg" ||
+        fail "the picture is no SVG of this disk"
+    "$klotski" map --svg - >"$work/b.svg"
+    same "$work/a.svg" "$work/b.svg" "two pictures of one zone differ"
+    expect 1 'cannot write' map --svg "$work/nowhere/a.svg"
+    expect 1 'cannot write /dev/full' map --svg /dev/full
+    env PATH="$work" "$klotski" map --svg "$work/c.svg" --png "$work/a.png" >"$work/out" 2>&1 ||
+        status=$?
+    [ $status = 1 ] || fail "without rsvg-convert: status $status"
+    grep -q 'rsvg-convert.*librsvg2-bin' "$work/out" || fail "not clear: $(cat "$work/out")"
+    [ -z "$(ls "$work"/c.svg "$work"/a.png 2>/dev/null)" ] || fail "half of it was written"
+    printf '#!/bin/sh\nexit 1\n' >"$work/rsvg-convert"
+    chmod +x "$work/rsvg-convert"
+    PATH=$work:$PATH expect 1 'has made no PNG' map --png "$work/a.png"
+    [ ! -e "$work/a.png" ] || fail "a PNG that was not made was written"
+    rm "$work/rsvg-convert"
+    command -v rsvg-convert >/dev/null || return 0
+    expect 0 'written: .*a.png' map --png "$work/a.png"
+    [ "$(head -c 4 "$work/a.png" | tail -c 3)" = PNG ] || fail "the PNG is none"
 }
 
 # Taking, with all the ways in which it ends.
@@ -402,6 +439,7 @@ two_disks
 leftovers
 figures
 pictures
+picture_files
 taking
 vanishing
 withdrawing

@@ -2,7 +2,7 @@
 /* test_cli.c - the parts of the `klotski` command that need no disk: amounts,
  * names, options, and the pictures (as text, compared sign by sign).
  *
- * Needs cli/args.c, cli/paint.c and cli/size.c. */
+ * Needs cli/args.c, cli/paint.c, cli/size.c and cli/svg.c. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -15,6 +15,7 @@
 
 #include "cli/cli.h"
 #include "cli/paint.h"
+#include "cli/svg.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -412,6 +413,143 @@ static void frames_are_dots_in_order(void **state)
     }
 }
 
+/* ---- pictures as files --------------------------------------------------- */
+
+static char *drawn(const struct svg_zone *zone)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+
+    assert_non_null(out);
+    svg_paint(out, zone);
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(strlen(text), len);
+    return text;
+}
+
+static unsigned times(const char *text, const char *what)
+{
+    unsigned n = 0;
+
+    for (; (text = strstr(text, what)) != NULL; text += strlen(what))
+        n++;
+    return n;
+}
+
+/* What tells broken XML from good here: no tool is asked. */
+static void assert_xml(const char *text)
+{
+    assert_int_equal(strncmp(text, "<svg ", 5), 0);
+    assert_string_equal(text + strlen(text) - 7, "</svg>\n");
+    assert_int_equal(times(text, "<text"), times(text, "</text>"));
+    assert_int_equal(times(text, "<title>"), times(text, "</title>"));
+    for (const char *at = text; (at = strchr(at, '&')) != NULL; at++)
+        assert_true(!strncmp(at, "&amp;", 5) || !strncmp(at, "&lt;", 4) || !strncmp(at, "&gt;", 4));
+}
+
+static const struct svg_zone small = {
+    .name = "x", .backing = "memfd", .frame_bytes = 4096, .per_block = 64, .per_cell = 1};
+
+static void svg_draws_every_frame(void **state)
+{
+    enum svg_kind frame[128];
+    struct svg_cell cell[2] = {{.fenced = true}};
+    struct svg_zone zone = small;
+
+    (void)state;
+    for (size_t i = 0; i < 128; i++) {
+        frame[i] = i < 64 ? SVG_FREE : SVG_ABSENT;
+        if (i >= 3 && i < 37)
+            frame[i] = i == 20 ? SVG_PINNED : SVG_MOVABLE;
+        cell[i / 64].frames[frame[i]]++;
+    }
+    zone.blocks = zone.cells = 2;
+    zone.cell = cell;
+    zone.frame = frame;
+    char *text = drawn(&zone), *again = drawn(&zone);
+    assert_xml(text);
+    assert_string_equal(text, again);
+    /* 4 pixels a frame, 32 in a line: 3 to 19, 21 to 31, and 32 to 36 below. */
+    assert_non_null(strstr(text, "<path class=\"m\" d=\"M116 192h68v4h-68z"
+                                 "M188 192h44v4h-44zM104 196h20v4h-20z\"/>"));
+    assert_non_null(strstr(text, "<path class=\"p\" d=\"M184 192h4v4h-4z\"/>"));
+    assert_non_null(strstr(text, "<path class=\"a\" d=\"M240.5 192.5h127v7h-127z\"/>"));
+    assert_non_null(strstr(text, "<path class=\"x\" d=\"M104.5 192.5h127v7h-127z\"/>"));
+    assert_non_null(strstr(text, "25.8 %, 132 KiB")); /* 33 of 128 are movable */
+    assert_non_null(strstr(text, "50.0 %, 256 KiB"));
+    assert_null(strstr(text, "class=\"u\" d="));
+    assert_non_null(strstr(text, "block 0, 1 pinned, 33 movable, 30 free"));
+    assert_null(strstr(text, "unusable"));
+    free(text);
+    free(again);
+}
+
+/* 2 TiB in at most SVG_CELLS cells, each filled from the bottom; little is not nothing. */
+static void svg_of_a_large_zone(void **state)
+{
+    struct svg_cell *cell = calloc(SVG_CELLS, sizeof(*cell));
+    struct svg_zone zone = small;
+
+    (void)state;
+    zone.per_block = 512;
+    zone.blocks = UINT64_C(1) << 20;
+    zone.per_cell = 512;
+    zone.cells = SVG_CELLS;
+    zone.cell = cell;
+    zone.indexed = true;
+    zone.unusable = 1000;
+    zone.fragmentation = 1000;
+    assert_false(svg_frames_fit(zone.blocks, zone.per_block));
+    for (size_t i = 0; i < SVG_CELLS; i++)
+        cell[i].frames[i % 2 ? SVG_ABSENT : SVG_FREE] = 512 * 512;
+    cell[0].frames[SVG_FREE] -= 512 * 256 + 1;
+    cell[0].frames[SVG_MOVABLE] = 512 * 256;
+    cell[0].frames[SVG_UNMOVABLE] = 1;
+    char *text = drawn(&zone);
+    assert_xml(text);
+    assert_true(strlen(text) < 100000);
+    assert_non_null(strstr(text, "2 TiB of memory"));
+    assert_non_null(strstr(text, "<path class=\"u\" d=\"M104 204.5h14v1.5h-14z\"/>"));
+    assert_non_null(strstr(text, "<path class=\"m\" d=\"M104 199.0h14v5.5h-14z\"/>"));
+    assert_non_null(strstr(text, ">0.1 %, 4 KiB<"));
+    assert_non_null(strstr(text, "A tile is 512 blocks, 1 GiB"));
+    assert_non_null(strstr(text, "unmovable or pinned"));
+    assert_non_null(strstr(text, "100.0 % is in pieces"));
+    assert_non_null(strstr(text, "fragmentation index 1.000"));
+    free(text);
+    free(cell);
+}
+
+static void svg_takes_any_name(void **state)
+{
+    static const struct {
+        const char *name, *text;
+    } names[] = {
+        {"a<b>&\"c\"", "a&lt;b&gt;&amp;\"c\""},
+        {"t\tn\n\x7f\x01", "t?n???"},
+        {"\xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80", "\xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"\xff\xc3", "??"},
+        {"\xc0\xaf \xe0\x80\xaf \xed\xa0\x80", "?? ??? ???"},
+        {"\xef\xbf\xbe \xf4\x90\x80\x80 \xe2\x82", "??? ???? ??"},
+    };
+    struct svg_cell cell = {.frames = {[SVG_FREE] = 64}};
+    struct svg_zone zone = small;
+
+    (void)state;
+    zone.blocks = zone.cells = 1;
+    zone.cell = &cell;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        char wanted[64];
+        zone.name = names[i].name;
+        char *text = drawn(&zone);
+        snprintf(wanted, sizeof(wanted), "y=\"54\">%s</text>", names[i].text);
+        assert_xml(text);
+        assert_non_null(strstr(text, wanted));
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -432,6 +570,9 @@ int main(void)
         cmocka_unit_test(huge_zones_share_cells),
         cmocka_unit_test(colour_only_when_asked_for),
         cmocka_unit_test(frames_are_dots_in_order),
+        cmocka_unit_test(svg_draws_every_frame),
+        cmocka_unit_test(svg_of_a_large_zone),
+        cmocka_unit_test(svg_takes_any_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -454,6 +454,116 @@ static void test_map_and_classes(void **state)
     close(sock);
 }
 
+/* The figure at an index of a list. */
+static uint64_t nth(struct json_object *list, size_t i)
+{
+    assert_true(i < json_object_array_length(list));
+    return json_object_get_uint64(json_object_array_get_idx(list, i));
+}
+
+/* The cells of a map in at most `most`: they add up to what the zone says of itself. */
+static void check_cells(const struct disk *disk, int sock, unsigned most, unsigned per_cell)
+{
+    struct kl_zone_stats stats = {.size = sizeof(stats)};
+    uint64_t sums[4] = {0};
+    struct json_object *reply, *cells;
+    char request[64];
+
+    snprintf(request, sizeof(request), "{\"op\":\"map\",\"cells\":%u}", most);
+    kl_zone_get_stats(disk->zone, &stats);
+    reply = ask(sock, request, NULL);
+    assert_true(says_ok(reply));
+    cells = member(reply, "cells");
+    assert_int_equal(number(reply, "zone_blocks"), 8);
+    assert_int_equal(number(reply, "frames_per_block"), 512);
+    assert_int_equal(number(reply, "blocks_per_cell"), per_cell);
+    assert_int_equal(json_object_array_length(cells), (8 + per_cell - 1) / per_cell);
+    for (size_t i = 0; i < json_object_array_length(cells); i++) {
+        struct json_object *cell = json_object_array_get_idx(cells, i);
+
+        assert_int_equal(json_object_array_length(cell), 4);
+        for (size_t k = 0; k < 4; k++)
+            sums[k] += nth(cell, k);
+    }
+    assert_int_equal(sums[0], stats.present_blocks * UINT64_C(512));
+    assert_true(sums[1] > 0 && sums[1] <= stats.free_frames); /* but the cached ones */
+    assert_int_equal(sums[3], 0);
+    json_object_put(reply);
+}
+
+static void test_map_of_cells(void **state)
+{
+    static const char *const bad[] = {
+        "0", "-1", "65537", "1.5", "null", "\"8\"", "8,\"frames\":true"};
+    struct disk *disk = *state;
+    int sock = join(disk);
+    char page[4096];
+
+    for (int i = 0; i < 4096; i++)
+        page[i] = (char)(i * 7919 >> 3);
+    assert_int_equal(kl_store_write(disk->store, 5, 0, page, sizeof(page)), 0);
+    check_cells(disk, sock, 65536, 1);
+    check_cells(disk, sock, 8, 1);
+    check_cells(disk, sock, 7, 2);
+    check_cells(disk, sock, 3, 4);
+    check_cells(disk, sock, 1, 8);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char request[64];
+        struct json_object *reply;
+
+        snprintf(request, sizeof(request), "{\"op\":\"map\",\"cells\":%s}", bad[i]);
+        reply = ask(sock, request, NULL);
+        assert_false(says_ok(reply));
+        assert_string_equal(json_object_get_string(member(reply, "error")), "EINVAL");
+        json_object_put(reply);
+    }
+    close(sock);
+}
+
+/* Free runs, the indexes of orders 3 and 9, the runs by their end, the owners. */
+static void test_stat_of_runs(void **state)
+{
+    struct disk *disk = *state;
+    int sock = join(disk);
+    struct json_object *reply, *zone, *list;
+    uint64_t frames = 0;
+    char page[4096];
+
+    for (int i = 0; i < 4096; i++)
+        page[i] = (char)(i * 7919 >> 3);
+    assert_int_equal(kl_store_write(disk->store, 5, 0, page, sizeof(page)), 0);
+    check_ok(sock, "{\"op\":\"compact\"}");
+    check_ok(sock, "{\"op\":\"take\",\"bytes\":2097152}");
+    reply = ask(sock, "{\"op\":\"stat\"}", NULL);
+    zone = member(reply, "zone");
+    list = member(zone, "free_runs");
+    assert_int_equal(json_object_array_length(list), 13); /* 4,096 frames */
+    for (size_t i = 0; i < 13; i++)
+        frames += nth(list, i) << i;
+    assert_int_equal(frames, number(zone, "free_frames"));
+    assert_int_equal(number(zone, "block_order"), 9);
+    list = member(zone, "indexes");
+    assert_int_equal(json_object_array_length(list), 2); /* the block's order is 9 */
+    assert_int_equal(number(json_object_array_get_idx(list, 0), "order"), 3);
+    assert_int_equal(number(json_object_array_get_idx(list, 1), "order"), 9);
+    assert_in_range(number(json_object_array_get_idx(list, 1), "unusable"), 0, 1000);
+    assert_int_equal(number(member(zone, "compact"), "asked"), 1);
+    assert_int_equal(number(member(zone, "compact"), "succeeded"), 1);
+    assert_int_equal(number(member(zone, "give_back"), "asked"), 1);
+    assert_int_equal(number(member(zone, "give_back"), "succeeded"), 1);
+    assert_int_equal(number(member(zone, "contig"), "asked"), 0);
+    list = json_object_array_get_idx(member(reply, "owners"), 0);
+    assert_true(number(list, "isolations") <= number(list, "scanned"));
+    assert_int_equal(number(list, "migrated"), number(zone, "migrated"));
+    number(list, "put_back");
+    number(list, "freed_isolated");
+    number(list, "failed");
+    number(list, "stalls");
+    json_object_put(reply);
+    check_ok(sock, "{\"op\":\"give\",\"id\":0}");
+    close(sock);
+}
+
 static void test_refused_requests(void **state)
 {
     static const char *const bad[] = {
@@ -953,6 +1063,8 @@ int main(void)
         cmocka_unit_test(test_address),
         WITH_DISK(test_stat),
         WITH_DISK(test_map_and_classes),
+        WITH_DISK(test_map_of_cells),
+        WITH_DISK(test_stat_of_runs),
         WITH_DISK(test_refused_requests),
         WITH_DISK(test_garbage),
         WITH_DISK(test_pipelined),

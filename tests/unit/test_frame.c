@@ -161,7 +161,7 @@ static void kinds_are_grouped(void **state)
 {
     static struct mover m;
     struct fixture f;
-    struct kl_zone_stats s;
+    struct kl_zone_stats s = {.size = sizeof(s)};
 
     (void)state;
     fixture_open(&f, 8, 6, 0);

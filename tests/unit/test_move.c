@@ -12,7 +12,7 @@ static void gives_blocks_back_whole(void **state)
 {
     struct fixture f;
     struct kl_report r = {.size = sizeof(r)};
-    struct kl_zone_stats s;
+    struct kl_zone_stats s = {.size = sizeof(s)};
     unsigned free_item = 0;
 
     fixture_open(&f, 8, 9, 0);
@@ -72,7 +72,7 @@ static void one_pin_in_every_block(void **state)
 {
     struct fixture f;
     struct kl_report r = {.size = sizeof(r)};
-    struct kl_zone_stats s;
+    struct kl_zone_stats s = {.size = sizeof(s)};
     kl_pfn first;
 
     (void)state;
@@ -233,7 +233,7 @@ static void compacts_to_the_optimum(void **state)
 {
     struct fixture f;
     struct kl_report r = {.size = sizeof(r)};
-    struct kl_zone_stats s;
+    struct kl_zone_stats s = {.size = sizeof(s)};
 
     (void)state;
     fixture_open(&f, 16, 6, KL_ZONE_POPULATE);

@@ -348,7 +348,7 @@ static void frames_move_under_objects(void **state)
     struct kl_zs *pool = open_pool(&f, 128);
     struct kl_report r = {.size = sizeof(r)};
     unsigned n = make_sparse(pool, o, 4000, 8);
-    struct kl_zone_stats s;
+    struct kl_zone_stats s = {.size = sizeof(s)};
 
     (void)state;
     kl_zone_get_stats(f.zone, &s);

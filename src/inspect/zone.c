@@ -63,13 +63,12 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
     count_blocks(zone, s);
 }
 
-int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_stats *s)
+static void count_owner_in(const struct kl_zone *zone, uint32_t block, kl_owner_id owner,
+                           struct kl_owner_stats *s)
 {
-    if (!kli_owner_is(zone, owner.v))
-        return -KL_ENOENT;
-    *s = (struct kl_owner_stats){.size = sizeof(*s)};
-    memcpy(s->name, zone->owner[owner.v].name, sizeof(s->name));
-    for (uint32_t nr = 0; nr < zone->frames; nr++) {
+    uint32_t first = block << zone->block_order;
+
+    for (uint32_t nr = first; nr < first + zone->block_frames; nr++) {
         uint64_t word = kli_state(zone, nr);
         uint64_t n = UINT64_C(1) << kli_f_order(word);
 
@@ -79,6 +78,20 @@ int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_
         s->movable += (word & KLI_F_KIND) ? n : 0;
         s->pinned += kli_f_pins(word) ? n : 0;
         s->isolated += (word & KLI_F_ISOLATED) ? n : 0;
+    }
+}
+
+int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_stats *s)
+{
+    if (!kli_owner_is(zone, owner.v))
+        return -KL_ENOENT;
+    *s = (struct kl_owner_stats){.size = sizeof(*s)};
+    memcpy(s->name, zone->owner[owner.v].name, sizeof(s->name));
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        uint64_t word = kli_block_word(zone, b);
+
+        if (!(word & KLI_B_ABSENT) && kli_b_free(word) != zone->block_frames)
+            count_owner_in(zone, b, owner, s); /* in the others there is nobody */
     }
     return 0;
 }

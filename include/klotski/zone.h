@@ -28,7 +28,7 @@ extern "C" {
 struct kl_zone;
 
 enum kl_zone_flags {
-    KL_ZONE_POPULATE = 1u << 0,     /* get all memory at creation, or fail */
+    KL_ZONE_POPULATE = 1u << 0,     /* get all memory at creation (of `blocks`), or fail */
     KL_ZONE_NO_MIGRATION = 1u << 1, /* start with migration off */
 };
 
@@ -38,6 +38,7 @@ struct kl_zone_config {
     const struct kl_backing *backing; /* copied; its memory must outlive the zone,
                                        * and be this zone's alone */
     unsigned flags;                   /* enum kl_zone_flags */
+    uint32_t blocks;                  /* that it may have at first (kl_zone_resize); 0: all */
 };
 
 /* -KL_EINVAL: a figure of the config is impossible.  -KL_ENOMEM: no metadata.

@@ -18,6 +18,7 @@ static struct json_object *zone_stats(struct kl_zone *zone)
     ADD(blocks);
     ADD(frame_bytes);
     ADD(present_blocks);
+    ADD(size_blocks);
     ADD(given_blocks);
     ADD(free_frames);
     ADD(used_frames);

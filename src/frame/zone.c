@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Creation and destruction of a zone, and the looks at one frame. */
 #include "frame/zone.h"
+#include "frame/size.h"
 
 static bool host_ok(const struct kl_host *h)
 {
@@ -66,15 +67,22 @@ static void spread_hints(struct kl_zone *zone)
     }
 }
 
-static int populate_all(struct kl_zone *zone)
+/* The blocks beyond the first size. (size.h, Z1) */
+static void withhold(struct kl_zone *zone, uint32_t size)
 {
-    uint32_t block;
+    uint64_t rest = (uint64_t)(zone->blocks - size) << 32;
 
-    for (uint32_t i = 0; i < zone->blocks; i++) {
-        if (!kli_populate_one(zone, zone->blocks, &block))
-            return -KL_ENOMEM;
-    }
-    return 0;
+    atomic_init(&zone->budget, rest);
+    atomic_init(&zone->away, rest);
+}
+
+static int populate_first(struct kl_zone *zone, uint32_t blocks)
+{
+    int err = 0;
+
+    for (uint32_t b = 0; b < blocks && !err; b++)
+        err = kli_populate(zone, b);
+    return err;
 }
 
 /* Memory of all blocks goes back; the zone is not used any more. */
@@ -127,23 +135,28 @@ static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
 int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
 {
     struct kl_zone *zone;
+    uint32_t size;
     int err = 0;
 
     if (!config || !out || config->size != sizeof(*config) || !host_ok(config->host) ||
         !backing_ok(config->backing) ||
+        config->blocks > config->backing->bytes >>
+                             (config->backing->frame_shift + config->backing->block_order) ||
         (config->flags & ~(unsigned)(KL_ZONE_POPULATE | KL_ZONE_NO_MIGRATION)))
         return -KL_EINVAL;
     zone = alloc_metadata(config);
     if (!zone)
         return -KL_ENOMEM;
+    size = config->blocks ? config->blocks : zone->blocks;
     kli_lock_init(&zone->owners_lock, KLI_RANK_ZONE_OWNERS);
     atomic_init(&zone->migration_off, (config->flags & KL_ZONE_NO_MIGRATION) != 0);
+    withhold(zone, size);
     for (uint32_t b = 0; b < zone->blocks; b++)
         atomic_init(&zone->block[b], KLI_B_ABSENT);
     kli_index_init(zone);
     spread_hints(zone);
     if ((config->flags & KL_ZONE_POPULATE) || !zone->backing.populate)
-        err = populate_all(zone);
+        err = populate_first(zone, size);
     if (err) {
         release_all(zone);
         free_metadata(zone);

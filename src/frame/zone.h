@@ -112,6 +112,7 @@ struct kl_zone {
     struct kli_cpu_hint *hint;           /* one a CPU */
     struct kli_cache *cache;             /* one a CPU */
     kli_word budget;                     /* present blocks, given blocks << 32 */
+    kli_word away;                       /* who keeps the given blocks (size.h) */
     _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
     kli_word charge;                     /* bytes held (limit.c) */
     _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Figures of a zone and of its owners; nothing here changes anything. */
 #include "frame/zone.h"
+#include "frame/size.h"
 #include "klotski/inspect.h"
 
 static uint64_t counter(const struct kl_zone *zone, enum kli_counter which)
@@ -38,12 +39,15 @@ static size_t annex_bytes(const struct kl_zone *zone)
 
 void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *s)
 {
+    uint64_t away = atomic_load(&zone->away);
+
     *s = (struct kl_zone_stats){
         .size = sizeof(*s),
         .frames = zone->frames,
         .blocks = zone->blocks,
         .frame_bytes = 1u << zone->frame_shift,
-        .given_blocks = (uint32_t)(atomic_load(&zone->budget) >> 32),
+        .size_blocks = zone->blocks - kli_z_withheld(away),
+        .given_blocks = kli_z_leased(away),
         .metadata_bytes = zone->metadata_bytes + annex_bytes(zone),
         .charged_bytes = atomic_load(&zone->charge),
         .scanned = counter(zone, KLI_C_SCANNED),

@@ -167,12 +167,19 @@ int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
     return 0;
 }
 
-void kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src)
+int kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src)
 {
-    unsigned order;
+    uint64_t from, to;
 
-    KLI_REQUIRE(&zone->host, kli_pfn_ok(zone, dst) && kli_pfn_ok(zone, src));
-    order = kli_f_order(kli_state(zone, kl_pfn_nr(src)));
+    if (!kli_pfn_ok(zone, dst) || !kli_pfn_ok(zone, src) || dst.v == src.v)
+        return -KL_EINVAL;
+    from = kli_state(zone, kl_pfn_nr(src));
+    to = kli_state(zone, kl_pfn_nr(dst));
+    if (!(from & KLI_F_HEAD) || !(to & KLI_F_HEAD) || kli_f_order(from) != kli_f_order(to))
+        return -KL_EINVAL;
+    if (!zone->backing.base)
+        return -KL_ENOTSUP;
     memcpy(kli_addr(zone, kl_pfn_nr(dst)), kli_addr(zone, kl_pfn_nr(src)),
-           (size_t)1 << (zone->frame_shift + order));
+           (size_t)1 << (zone->frame_shift + kli_f_order(from)));
+    return 0;
 }

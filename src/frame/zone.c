@@ -9,29 +9,26 @@ static bool host_ok(const struct kl_host *h)
            h->now_ns && h->wait && h->wake && h->relax && h->fatal && h->thread;
 }
 
-static bool backing_ok(const struct kl_backing *b)
+static bool config_ok(const struct kl_zone_config *c)
 {
-    uint64_t block_bytes;
+    const struct kl_backing *b = c ? c->backing : NULL;
 
-    if (!b || b->size != sizeof(*b) || !b->base || b->frame_shift < 12 || b->frame_shift > 21 ||
-        b->block_order > 18)
-        return false;
-    block_bytes = UINT64_C(1) << (b->frame_shift + b->block_order);
-    return b->bytes > 0 && b->bytes % block_bytes == 0 && b->bytes >> b->frame_shift < UINT32_MAX &&
-           b->bytes <= SIZE_MAX - (uintptr_t)b->base &&
-           (uintptr_t)b->base % (UINT64_C(1) << b->frame_shift) == 0 && !b->populate == !b->release;
+    return c && c->size == sizeof(*c) && host_ok(c->host) && kli_backing_check(b) == 0 &&
+           c->blocks <= b->bytes >> (b->frame_shift + b->block_order) &&
+           !(c->flags & ~(unsigned)(KL_ZONE_POPULATE | KL_ZONE_NO_MIGRATION));
 }
 
-/* Carves the arrays out of one piece of metadata; with base NULL only counts. */
-static size_t lay_out(struct kl_zone *zone, char *base)
+/* Carves the arrays out of one piece of metadata; with base NULL only counts.  In
+ * 64 bits: a zone of offsets may need more than a small machine has addresses. */
+static uint64_t lay_out(struct kl_zone *zone, char *base)
 {
-    size_t at = 0;
+    uint64_t at = 0;
 
 #define CARVE(field, count)                                                                        \
     do {                                                                                           \
         if (base)                                                                                  \
-            zone->field = (void *)(base + at);                                                     \
-        at += kli_align_up((size_t)(count) * sizeof(*zone->field), 64);                            \
+            zone->field = (void *)(base + (size_t)at);                                             \
+        at += kli_align_up((uint64_t)(count) * sizeof(*zone->field), 64);                          \
     } while (0)
     CARVE(frame, zone->frames);
     CARVE(bits, kli_div_up(zone->frames, 64));
@@ -88,6 +85,8 @@ static int populate_first(struct kl_zone *zone, uint32_t blocks)
 /* Memory of all blocks goes back; the zone is not used any more. */
 static void release_all(struct kl_zone *zone)
 {
+    if (!zone->backing.release)
+        return;
     for (uint32_t b = 0; b < zone->blocks; b++) {
         if (kli_block_step(zone, b, kli_b_fence, 0))
             kli_release_block(zone, b, false);
@@ -98,7 +97,7 @@ static void free_metadata(struct kl_zone *zone)
 {
     struct kl_host host = zone->host;
     struct kli_annex *annex = atomic_load(&zone->annex);
-    size_t arrays = lay_out(zone, NULL);
+    size_t arrays = (size_t)lay_out(zone, NULL);
 
     if (annex)
         host.meta_free(host.ctx, annex, annex->bytes);
@@ -110,7 +109,7 @@ static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
 {
     const struct kl_host *host = config->host;
     struct kl_zone *zone = host->meta_alloc(host->ctx, sizeof(*zone));
-    size_t arrays;
+    uint64_t arrays;
     char *mem;
 
     if (!zone)
@@ -119,13 +118,13 @@ static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
     zone->backing = *config->backing;
     set_shape(zone);
     arrays = lay_out(zone, NULL);
-    mem = host->meta_alloc(host->ctx, arrays);
+    mem = arrays <= SIZE_MAX ? host->meta_alloc(host->ctx, (size_t)arrays) : NULL;
     if (!mem) {
         host->meta_free(host->ctx, zone, sizeof(*zone));
         return NULL;
     }
     lay_out(zone, mem);
-    zone->metadata_bytes = sizeof(*zone) + arrays;
+    zone->metadata_bytes = sizeof(*zone) + (size_t)arrays;
     atomic_init(&zone->charge, zone->metadata_bytes);
     atomic_init(&zone->soft, UINT64_MAX);
     atomic_init(&zone->hard, UINT64_MAX);
@@ -138,11 +137,7 @@ int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
     uint32_t size;
     int err = 0;
 
-    if (!config || !out || config->size != sizeof(*config) || !host_ok(config->host) ||
-        !backing_ok(config->backing) ||
-        config->blocks > config->backing->bytes >>
-                             (config->backing->frame_shift + config->backing->block_order) ||
-        (config->flags & ~(unsigned)(KL_ZONE_POPULATE | KL_ZONE_NO_MIGRATION)))
+    if (!out || !config_ok(config))
         return -KL_EINVAL;
     zone = alloc_metadata(config);
     if (!zone)
@@ -257,7 +252,12 @@ kl_block kl_frame_block(const struct kl_zone *zone, kl_pfn pfn)
 
 void *kl_frame_addr(const struct kl_zone *zone, kl_pfn pfn)
 {
-    return kli_pfn_ok(zone, pfn) ? kli_addr(zone, kl_pfn_nr(pfn)) : NULL;
+    return kli_pfn_ok(zone, pfn) && zone->backing.base ? kli_addr(zone, kl_pfn_nr(pfn)) : NULL;
+}
+
+uint64_t kl_frame_offset(const struct kl_zone *zone, kl_pfn pfn)
+{
+    return kli_pfn_ok(zone, pfn) ? (uint64_t)kl_pfn_nr(pfn) << zone->frame_shift : UINT64_MAX;
 }
 
 void kl_frame_set_private(struct kl_zone *zone, kl_pfn pfn, uint64_t value)

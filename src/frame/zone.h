@@ -166,6 +166,7 @@ static inline uint64_t kli_block_bytes(const struct kl_zone *zone)
     return (uint64_t)zone->block_frames << zone->frame_shift;
 }
 
+/* Only where there is a base. */
 static inline void *kli_addr(const struct kl_zone *zone, uint32_t nr)
 {
     return (char *)zone->backing.base + ((size_t)nr << zone->frame_shift);
@@ -261,6 +262,9 @@ uint32_t kli_populatable(struct kl_zone *zone);
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given);
 uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n);
 int kli_lend(struct kl_zone *zone, uint32_t n);
+
+/* backing.c: 0, or what is wrong with it. */
+int kli_backing_check(const struct kl_backing *b);
 
 /* owner.c: the owner's callbacks, while a frame of it is held. */
 static inline const struct kli_owner *kli_owner(const struct kl_zone *zone, unsigned id)

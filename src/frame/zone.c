@@ -64,13 +64,20 @@ static void spread_hints(struct kl_zone *zone)
     }
 }
 
-/* The blocks beyond the first size. (size.h, Z1) */
-static void withhold(struct kl_zone *zone, uint32_t size)
+/* The first `present` blocks are there, the others absent, and those beyond the first
+ * size withheld (size.h, Z1).  Nobody knows the zone yet. */
+static void init_blocks(struct kl_zone *zone, uint32_t size, uint32_t present)
 {
     uint64_t rest = (uint64_t)(zone->blocks - size) << 32;
 
-    atomic_init(&zone->budget, rest);
+    atomic_init(&zone->budget, rest | present);
     atomic_init(&zone->away, rest);
+    for (uint32_t b = 0; b < zone->blocks; b++)
+        atomic_init(&zone->block[b], b < present ? zone->block_frames : KLI_B_ABSENT);
+    atomic_init(&zone->free, (int64_t)present * zone->block_frames);
+    atomic_init(&zone->charge, zone->metadata_bytes + present * kli_block_bytes(zone));
+    kli_count(zone, KLI_C_POPULATED, present);
+    kli_index_init(zone);
 }
 
 static int populate_first(struct kl_zone *zone, uint32_t blocks)
@@ -125,7 +132,6 @@ static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
     }
     lay_out(zone, mem);
     zone->metadata_bytes = sizeof(*zone) + (size_t)arrays;
-    atomic_init(&zone->charge, zone->metadata_bytes);
     atomic_init(&zone->soft, UINT64_MAX);
     atomic_init(&zone->hard, UINT64_MAX);
     return zone;
@@ -145,12 +151,9 @@ int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
     size = config->blocks ? config->blocks : zone->blocks;
     kli_lock_init(&zone->owners_lock, KLI_RANK_ZONE_OWNERS);
     atomic_init(&zone->migration_off, (config->flags & KL_ZONE_NO_MIGRATION) != 0);
-    withhold(zone, size);
-    for (uint32_t b = 0; b < zone->blocks; b++)
-        atomic_init(&zone->block[b], KLI_B_ABSENT);
-    kli_index_init(zone);
+    init_blocks(zone, size, zone->backing.populate ? 0 : size); /* all there: no populate */
     spread_hints(zone);
-    if ((config->flags & KL_ZONE_POPULATE) || !zone->backing.populate)
+    if ((config->flags & KL_ZONE_POPULATE) && zone->backing.populate)
         err = populate_first(zone, size);
     if (err) {
         release_all(zone);

@@ -4,7 +4,8 @@
  * What contiguity means depends on the backing.  hugetlb: physically contiguous
  * within one huge page, which is the block; several blocks are not adjacent.
  * memfd: contiguous in the zone's address space only; the gain is memory that
- * goes back in whole blocks.  A bare machine's memory: truly contiguous.
+ * goes back in whole blocks.  A bare machine's memory, and offsets into a device's:
+ * truly contiguous.
  *
  * Nothing here may be called from an owner's callback.  Everything may be called
  * from several threads at a time: a block that is being emptied is fenced, and

@@ -66,9 +66,25 @@ static int set_limit(void *ctx, const char *value)
 
 static int set_backing(void *ctx, const char *value)
 {
-    if (strcmp(value, "auto") != 0 && strcmp(value, "hugetlb") != 0 && strcmp(value, "memfd") != 0)
-        return cli_usage(&cli_cmd_disk, "--backing is auto, hugetlb or memfd, not %s", value);
-    setting(ctx, "backing=%s", value);
+    static const char *const kinds[] = {"auto", "hugetlb", "hugetlb-1g", "memfd"};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(value, kinds[i]) != 0)
+            continue;
+        setting(ctx, "backing=%s", value);
+        return CLI_GO;
+    }
+    return cli_usage(&cli_cmd_disk, "--backing is auto, hugetlb, hugetlb-1g or memfd, not %s",
+                     value);
+}
+
+static int set_numa(void *ctx, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+
+    if (digits == 0 || value[digits] || digits > 4)
+        return cli_usage(&cli_cmd_disk, "--numa is a node's number, not %s", value);
+    setting(ctx, "numa=%s", value);
     return CLI_GO;
 }
 
@@ -107,6 +123,7 @@ static const struct cli_option options[] = {
     {"block", true, set_block},
     {"limit", true, set_limit},
     {"backing", true, set_backing},
+    {"numa", true, set_numa},
     {"compress", true, set_compress},
     {"populate", false, set_populate},
     {"no-auto-compact", false, set_no_compact},
@@ -212,22 +229,25 @@ const struct cli_command cli_cmd_disk = {
     .name = "disk",
     .synopsis = "[--name NAME] [--size S] [--memory S] [OPTIONS] [-- WORDS]",
     .brief = "start a compressed RAM disk in a zone of huge pages",
-    .help = "Starts nbdkit with the klotski plugin on a Unix socket and says how to connect.\n"
-            "\n"
-            "  --name NAME        the disk's name (disk)\n"
-            "  --size S           what clients see (1G); it may be more than the memory\n"
-            "  --memory S         the most memory that it may use (the size)\n"
-            "  --backing B        hugetlb, memfd, or auto: hugetlb if so many huge pages are free\n"
-            "  --block S          what is compressed at a time, 4K (the default) to 64K\n"
-            "  --compress C       lz4 or zstd (the default), or with a level: zstd:9\n"
-            "  --limit S          of memory for data; a write beyond it fails with ENOSPC\n"
-            "  --populate         get all the memory now\n"
-            "  --no-auto-compact  compact when `klotski compact` says so, not by itself\n"
-            "  --foreground       stay, and end the disk when this ends\n"
-            "  -- WORDS           for nbdkit: --options (as one word each) and key=value\n"
-            "\n"
-            "Sizes: 4096, 32K, 128M, 2G (powers of 1024).  The sockets are in $KLOTSKI_RUNDIR,\n"
-            "else $XDG_RUNTIME_DIR/klotski, else /tmp/klotski-UID.  $KLOTSKI_PLUGIN names another\n"
-            "plugin file, $NBDKIT another nbdkit.\n",
+    .help =
+        "Starts nbdkit with the klotski plugin on a Unix socket and says how to connect.\n"
+        "\n"
+        "  --name NAME        the disk's name (disk)\n"
+        "  --size S           what clients see (1G); it may be more than the memory\n"
+        "  --memory S         the most memory that it may use (the size)\n"
+        "  --backing B        hugetlb, hugetlb-1g (pages of 1 GiB), memfd, or auto: hugetlb if\n"
+        "                     so many huge pages are free\n"
+        "  --numa N           memory of NUMA node N only\n"
+        "  --block S          what is compressed at a time, 4K (the default) to 64K\n"
+        "  --compress C       lz4 or zstd (the default), or with a level: zstd:9\n"
+        "  --limit S          of memory for data; a write beyond it fails with ENOSPC\n"
+        "  --populate         get all the memory now\n"
+        "  --no-auto-compact  compact when `klotski compact` says so, not by itself\n"
+        "  --foreground       stay, and end the disk when this ends\n"
+        "  -- WORDS           for nbdkit: --options (as one word each) and key=value\n"
+        "\n"
+        "Sizes: 4096, 32K, 128M, 2G (powers of 1024).  The sockets are in $KLOTSKI_RUNDIR,\n"
+        "else $XDG_RUNTIME_DIR/klotski, else /tmp/klotski-UID.  $KLOTSKI_PLUGIN names another\n"
+        "plugin file, $NBDKIT another nbdkit.\n",
     .run = run_disk,
 };

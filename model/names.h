@@ -69,5 +69,6 @@
 #define RESERVE_FENCED   11 /* an allocation enters a fenced block */
 #define LEAVE_EARLY      12 /* nobody looks at the owner after reserving */
 #define FORGET_TARGET    13 /* a destination that was not used is not freed */
+#define PASS_BY_USED     14 /* who leaves does not look into blocks that are partly used */
 
 #endif

@@ -49,6 +49,22 @@ inline clear(nr, n) {
     d_step { MINE(nr); in_arg = n; c_code { clear_bits(&now.z, in_nr, in_arg); } }
 }
 
+/* A load of the block's word: has it nobody? */
+inline pass_by(b) {
+    d_step {
+        MINE(b);
+        c_code {
+            uint64_t w = now.z.block[in_nr];
+#if BREAK == PASS_BY_USED
+            out_ok = kli_b_free(w) > 0;
+#else
+            out_ok = (w & KLI_B_ABSENT) || kli_b_free(w) == BLOCK_FRAMES;
+#endif
+        };
+        ok = out_ok
+    }
+}
+
 /* A load of the frame's word: is that so? */
 inline look(nr, what) {
     d_step {

@@ -287,12 +287,20 @@ proctype leaver() {
     c_code { now.z.owner.used = LEAVING; };
     do
     :: nr < FRAMES ->
-        look(nr, IS_OWNED);
         if
-        :: ok -> break
-        :: else
+        :: nr % BLOCK_FRAMES == 0 -> pass_by(nr / BLOCK_FRAMES)
+        :: else -> ok = false
         fi;
-        nr++
+        if
+        :: ok -> nr = nr + BLOCK_FRAMES
+        :: else ->
+            look(nr, IS_OWNED);
+            if
+            :: ok -> break
+            :: else
+            fi;
+            nr++
+        fi
     :: else -> break
     od;
     skip; /* no jump into a d_step */

@@ -2,10 +2,11 @@
 /* backing.c - the memory behind a zone: one memory file, mapped as a whole.
  *
  * Invariants
- *   1. The mapping is aligned to a huge page and covers the whole file.
+ *   1. The mapping is aligned to a huge page of its kind and covers the whole file.
  *   2. MAP_NORESERVE: no huge page is reserved for what is not populated.
  *   3. Memory comes and goes only by kli_memfile_populate and _release.
  *   4. The mapping is neither inherited by fork nor part of a core dump.
+ *   5. Mapping and memory are of one NUMA node, if the config says so (numa.c).
  *
  * Thread safety: as the zone's; nothing here changes after creation.
  */
@@ -20,14 +21,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FRAME_SHIFT       12u
-#define HUGE_BLOCK_ORDER  (KLI_HUGE_SHIFT - FRAME_SHIFT)
+#define FRAME_SHIFT_MIN   12u
+#define FRAME_SHIFT_MAX   21u
 #define BLOCK_ORDER_MAX   18u
 #define BACKING_BYTES_MAX ((uint64_t)1 << 44) /* 2^32 frames of 4 KiB */
 
 struct kl_linux_backing {
     struct kl_backing backing;
-    enum kl_linux_kind kind;
+    struct kli_memory memory;
     int fd;
 };
 
@@ -35,7 +36,7 @@ static int backing_populate(void *ctx, uint64_t offset, uint64_t bytes)
 {
     struct kl_linux_backing *self = ctx;
 
-    return kli_memfile_populate(self->fd, offset, bytes);
+    return kli_memfile_populate(self->fd, &self->memory, offset, bytes);
 }
 
 static int backing_release(void *ctx, uint64_t offset, uint64_t bytes)
@@ -45,10 +46,10 @@ static int backing_release(void *ctx, uint64_t offset, uint64_t bytes)
     return kli_memfile_release(self->fd, offset, bytes);
 }
 
-/* The file mapped at an address aligned to a huge page, or NULL. */
-static void *map_aligned(int fd, uint64_t bytes)
+/* The file mapped at an aligned address, or NULL. */
+static void *map_aligned(int fd, uint64_t bytes, uint64_t align)
 {
-    uint64_t room = bytes + KLI_HUGE_BYTES;
+    uint64_t room = bytes + align;
     uint64_t head;
     char *hole;
     char *base;
@@ -58,11 +59,11 @@ static void *map_aligned(int fd, uint64_t bytes)
     hole = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (hole == MAP_FAILED)
         return NULL;
-    head = (uint64_t)(-(uintptr_t)hole & (KLI_HUGE_BYTES - 1));
+    head = (uint64_t)(-(uintptr_t)hole & (align - 1));
     base = hole + head;
     if (head)
         munmap(hole, head);
-    munmap(base + bytes, KLI_HUGE_BYTES - head);
+    munmap(base + bytes, align - head);
     if (mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
         MAP_FAILED) {
         munmap(base, bytes);
@@ -74,18 +75,35 @@ static void *map_aligned(int fd, uint64_t bytes)
 static int backing_map(struct kl_linux_backing *self)
 {
     struct kl_backing *backing = &self->backing;
+    uint64_t page = kli_huge_bytes(self->memory.kind);
+    int err;
 
-    backing->base = map_aligned(self->fd, backing->bytes);
+    backing->base = map_aligned(self->fd, backing->bytes, page ? page : KLI_HUGE_BYTES);
     if (!backing->base)
         return -KL_ENOMEM;
     if (madvise(backing->base, backing->bytes, MADV_DONTFORK) != 0 ||
-        madvise(backing->base, backing->bytes, MADV_DONTDUMP) != 0) {
-        int err = kli_linux_error(errno);
-
+        madvise(backing->base, backing->bytes, MADV_DONTDUMP) != 0)
+        err = kli_linux_error(errno);
+    else
+        err = kli_numa_bind(backing->base, backing->bytes, self->memory.numa);
+    if (err)
         munmap(backing->base, backing->bytes);
-        return err;
-    }
-    return 0;
+    return err;
+}
+
+static unsigned frame_shift_of(const struct kl_linux_backing_config *config)
+{
+    return config->frame_shift ? config->frame_shift : FRAME_SHIFT_MIN;
+}
+
+/* Frames of a huge page; of 2 MiB for ordinary memory, unless it is said. */
+static unsigned block_order_of(enum kl_linux_kind kind,
+                               const struct kl_linux_backing_config *config)
+{
+    if (kind == KL_LINUX_MEMFD && config->block_order)
+        return config->block_order;
+    return (kind == KL_LINUX_HUGETLB_1G ? KLI_HUGE_SHIFT_1G : KLI_HUGE_SHIFT) -
+           frame_shift_of(config);
 }
 
 /* Shape and file of one kind. */
@@ -93,19 +111,18 @@ static int backing_open(struct kl_linux_backing *self, enum kl_linux_kind kind,
                         const struct kl_linux_backing_config *config)
 {
     struct kl_backing *backing = &self->backing;
-    unsigned order =
-        kind == KL_LINUX_MEMFD && config->block_order ? config->block_order : HUGE_BLOCK_ORDER;
-    uint64_t block = (uint64_t)1 << (FRAME_SHIFT + order);
+    unsigned shift = frame_shift_of(config), order = block_order_of(kind, config);
+    uint64_t block = (uint64_t)1 << (shift + order);
     int err;
 
     backing->size = sizeof(*backing);
     backing->ctx = self;
-    backing->frame_shift = FRAME_SHIFT;
+    backing->frame_shift = shift;
     backing->block_order = order;
     backing->bytes = (config->bytes + block - 1) & ~(block - 1);
     backing->populate = backing_populate;
     backing->release = backing_release;
-    self->kind = kind;
+    self->memory = (struct kli_memory){kind, config->numa};
     self->fd = kli_memfile_create(kind, backing->bytes, false);
     if (self->fd < 0)
         return self->fd;
@@ -120,7 +137,7 @@ static int backing_open_auto(struct kl_linux_backing *self,
                              const struct kl_linux_backing_config *config)
 {
     uint64_t pages = (config->bytes + KLI_HUGE_BYTES - 1) >> KLI_HUGE_SHIFT;
-    int64_t free = kli_hugepages_unreserved();
+    int64_t free = kli_hugepages_unreserved(KL_LINUX_HUGETLB, config->numa);
 
     if (free >= 0 && (uint64_t)free >= pages && backing_open(self, KL_LINUX_HUGETLB, config) == 0)
         return 0;
@@ -131,10 +148,13 @@ static bool config_valid(const struct kl_linux_backing_config *config)
 {
     if (!config || config->size < sizeof(*config))
         return false;
-    if ((unsigned)config->kind > KL_LINUX_MEMFD || config->block_order > BLOCK_ORDER_MAX)
+    if ((unsigned)config->kind > KL_LINUX_HUGETLB_1G || config->block_order > BLOCK_ORDER_MAX)
         return false;
-    if (config->kind == KL_LINUX_HUGETLB && config->block_order &&
-        config->block_order != HUGE_BLOCK_ORDER)
+    if (config->frame_shift &&
+        (config->frame_shift < FRAME_SHIFT_MIN || config->frame_shift > FRAME_SHIFT_MAX))
+        return false;
+    if (kli_huge_bytes(config->kind) && config->block_order &&
+        config->block_order != block_order_of(config->kind, config))
         return false;
     return config->bytes != 0 && config->bytes <= BACKING_BYTES_MAX;
 }
@@ -147,6 +167,9 @@ int kl_linux_backing_create(const struct kl_linux_backing_config *config,
 
     if (!backing || !config_valid(config))
         return -KL_EINVAL;
+    err = kli_numa_check(config->numa);
+    if (err)
+        return err;
     self = calloc(1, sizeof(*self));
     if (!self)
         return -KL_ENOMEM;
@@ -176,7 +199,12 @@ const struct kl_backing *kl_linux_backing_get(const struct kl_linux_backing *bac
 
 enum kl_linux_kind kl_linux_backing_kind(const struct kl_linux_backing *backing)
 {
-    return backing->kind;
+    return backing->memory.kind;
+}
+
+const struct kli_memory *kli_linux_backing_memory(const struct kl_linux_backing *backing)
+{
+    return &backing->memory;
 }
 
 uint64_t kl_linux_backing_resident(const struct kl_linux_backing *backing)

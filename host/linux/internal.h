@@ -10,24 +10,55 @@
 
 #include <klotski/linux.h>
 
-#define KLI_HUGE_SHIFT 21u
-#define KLI_HUGE_BYTES ((uint64_t)1 << KLI_HUGE_SHIFT)
+#define KLI_HUGE_SHIFT    21u
+#define KLI_HUGE_BYTES    ((uint64_t)1 << KLI_HUGE_SHIFT)
+#define KLI_HUGE_SHIFT_1G 30u
+
+/* What memory files are made of. */
+struct kli_memory {
+    enum kl_linux_kind kind; /* not KL_LINUX_AUTO */
+    unsigned numa;           /* as kl_linux_backing_config.numa */
+};
+
+/* The huge pages of that kind; 0: it has none. */
+static inline uint64_t kli_huge_bytes(enum kl_linux_kind kind)
+{
+    if (kind == KL_LINUX_HUGETLB_1G)
+        return (uint64_t)1 << KLI_HUGE_SHIFT_1G;
+    return kind == KL_LINUX_HUGETLB ? KLI_HUGE_BYTES : 0;
+}
 
 /* An error of a system call as one of Klotski's, negative. */
 int kli_linux_error(int err);
 
-/* A new file of `bytes`, without memory.  kind: not KL_LINUX_AUTO.
+/* A new file of `bytes`, without memory.
  * The descriptor, or -KL_ENOTSUP: no such pages on this machine; -KL_ENOMEM. */
 int kli_memfile_create(enum kl_linux_kind kind, uint64_t bytes, bool sealable);
 
 /* Gets zeroed memory for a range that has none.  On failure it has none again. */
-int kli_memfile_populate(int fd, uint64_t offset, uint64_t bytes);
+int kli_memfile_populate(int fd, const struct kli_memory *memory, uint64_t offset, uint64_t bytes);
 
 /* Gives the memory of a range back to the system. */
 int kli_memfile_release(int fd, uint64_t offset, uint64_t bytes);
 
+/* What a backing is made of. */
+const struct kli_memory *kli_linux_backing_memory(const struct kl_linux_backing *backing);
+
 /* Free huge pages that nobody has reserved; -1 when there is no pool. */
-int64_t kli_hugepages_unreserved(void);
+int64_t kli_hugepages_unreserved(enum kl_linux_kind kind, unsigned numa);
+
+/* numa.c.  The policy of a thread, while it populates. */
+#define KLI_NUMA_NODES 1024u
+#define KLI_NUMA_WORDS (KLI_NUMA_NODES / (8 * sizeof(unsigned long)))
+struct kli_numa_policy {
+    int mode;
+    unsigned long mask[KLI_NUMA_WORDS];
+};
+/* -KL_ENOTSUP: no libnuma, or a system without nodes.  -KL_EINVAL: no such node. */
+int kli_numa_check(unsigned numa);
+int kli_numa_bind(void *base, uint64_t bytes, unsigned numa);
+int kli_numa_enter(unsigned numa, struct kli_numa_policy *before);
+void kli_numa_leave(unsigned numa, const struct kli_numa_policy *before);
 
 /* The number after the first line's beginning that is `key` ("": the first line)
  * of a file; -1 when there is none. */

@@ -41,7 +41,7 @@ int kl_linux_lease_create(const struct kl_linux_backing *like, uint64_t bytes, i
     file = kli_memfile_create(kl_linux_backing_kind(like), bytes, true);
     if (file < 0)
         return file;
-    err = kli_memfile_populate(file, 0, bytes);
+    err = kli_memfile_populate(file, kli_linux_backing_memory(like), 0, bytes);
     if (!err && fcntl(file, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL) != 0)
         err = kli_linux_error(errno);
     if (err) {

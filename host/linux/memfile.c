@@ -3,7 +3,7 @@
  *
  * fallocate is interrupted by signals and then undoes what it did, so a long
  * range under a profiler's timer would never end: ranges are populated in steps
- * of 2 MiB, each of which is tried again by itself.
+ * of 2 MiB, or one huge page, each of which is tried again by itself.
  *
  * Thread safety: everything may run together; ranges must not overlap.
  */
@@ -17,8 +17,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Huge pages of 2^21 bytes, as <linux/memfd.h> encodes the size. */
-#define MEMFD_HUGE_2MB (KLI_HUGE_SHIFT << 26)
+/* Huge pages of 2^shift bytes, as <linux/memfd.h> encodes the size. */
+#define MEMFD_HUGE(shift) ((shift) << 26)
 
 int kli_linux_error(int err)
 {
@@ -41,15 +41,18 @@ int kli_linux_error(int err)
 
 static int file_open(enum kl_linux_kind kind, bool sealable)
 {
+    bool huge = kli_huge_bytes(kind) != 0;
     unsigned flags = MFD_CLOEXEC;
     int fd;
 
     if (kind == KL_LINUX_HUGETLB)
-        flags |= MFD_HUGETLB | MEMFD_HUGE_2MB;
+        flags |= MFD_HUGETLB | MEMFD_HUGE(KLI_HUGE_SHIFT);
+    if (kind == KL_LINUX_HUGETLB_1G)
+        flags |= MFD_HUGETLB | MEMFD_HUGE(KLI_HUGE_SHIFT_1G);
     if (sealable)
         flags |= MFD_ALLOW_SEALING;
-    fd = memfd_create(kind == KL_LINUX_HUGETLB ? "klotski-huge" : "klotski", flags);
-    if (fd < 0 && kind == KL_LINUX_HUGETLB && errno != ENOMEM && errno != EMFILE && errno != ENFILE)
+    fd = memfd_create(huge ? "klotski-huge" : "klotski", flags);
+    if (fd < 0 && huge && errno != ENOMEM && errno != EMFILE && errno != ENFILE)
         return -KL_ENOTSUP; /* no pool of that size, or not for us */
     return fd < 0 ? kli_linux_error(errno) : fd;
 }
@@ -80,12 +83,12 @@ static int file_allocate(int fd, int mode, uint64_t offset, uint64_t bytes)
     return 0;
 }
 
-int kli_memfile_populate(int fd, uint64_t offset, uint64_t bytes)
+static int populate(int fd, uint64_t step, uint64_t offset, uint64_t bytes)
 {
     uint64_t done = 0;
 
     while (done < bytes) {
-        uint64_t n = bytes - done < KLI_HUGE_BYTES ? bytes - done : KLI_HUGE_BYTES;
+        uint64_t n = bytes - done < step ? bytes - done : step;
         int err = file_allocate(fd, 0, offset + done, n);
 
         if (err) {
@@ -95,6 +98,19 @@ int kli_memfile_populate(int fd, uint64_t offset, uint64_t bytes)
         done += n;
     }
     return 0;
+}
+
+int kli_memfile_populate(int fd, const struct kli_memory *memory, uint64_t offset, uint64_t bytes)
+{
+    uint64_t page = kli_huge_bytes(memory->kind);
+    struct kli_numa_policy before;
+    int err = kli_numa_enter(memory->numa, &before);
+
+    if (err)
+        return err;
+    err = populate(fd, page ? page : KLI_HUGE_BYTES, offset, bytes);
+    kli_numa_leave(memory->numa, &before);
+    return err;
 }
 
 int kli_memfile_release(int fd, uint64_t offset, uint64_t bytes)

@@ -239,3 +239,20 @@ int64_t kl_linux_memory_available(void)
 {
     return kli_memory_available("");
 }
+
+int64_t kl_linux_memory_available_on(unsigned numa)
+{
+    int64_t free, cache;
+    char folder[64], key[64];
+
+    if (numa == 0)
+        return kl_linux_memory_available();
+    snprintf(folder, sizeof(folder), "/sys/devices/system/node/node%u", numa - 1);
+    snprintf(key, sizeof(key), "Node %u MemFree:", numa - 1);
+    free = kli_read_number(folder, "meminfo", key);
+    snprintf(key, sizeof(key), "Node %u Inactive(file):", numa - 1);
+    cache = kli_read_number(folder, "meminfo", key);
+    if (free < 0)
+        return -1;
+    return less((free + (cache > 0 ? cache : 0)) * 1024, kl_linux_memory_available());
+}

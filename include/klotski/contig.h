@@ -4,7 +4,8 @@
  * What contiguity means depends on the backing.  hugetlb: physically contiguous
  * within one huge page, which is the block; several blocks are not adjacent.
  * memfd: contiguous in the zone's address space only; the gain is memory that
- * goes back in whole blocks.  A bare machine's memory: truly contiguous.
+ * goes back in whole blocks.  A bare machine's memory, and offsets into a device's:
+ * truly contiguous.
  *
  * Nothing here may be called from an owner's callback.  Everything may be called
  * from several threads at a time: a block that is being emptied is fenced, and
@@ -51,6 +52,19 @@ int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode,
  * zone keeps one count).  They are populated when needed.
  * -KL_EINVAL: fewer than n are given back. */
 int kl_zone_lend(struct kl_zone *zone, uint32_t n);
+
+/* Sets how many blocks the zone may have, 1 to kl_zone_blocks().  Shrinking empties
+ * blocks and gives them back, as kl_zone_give_back does; growing lets the zone
+ * populate as many more again, when it needs them.  Blocks that were given back for
+ * somebody else count as the zone's own and are never touched: only kl_zone_lend
+ * brings them back.  Failing, the size is what it was.  Resizes, give-backs and
+ * lends may run at the same time.
+ * -KL_EINVAL: blocks is 0 or more than the zone was created with.
+ * -KL_ENOMEM, -KL_EBUSY: as kl_zone_give_back; only a zone that shrinks.
+ * report may be NULL.  May wait as mode says.
+ * As the kernel's memory hotplug: offline_pages and online_pages, in blocks. */
+int kl_zone_resize(struct kl_zone *zone, uint32_t blocks, enum kl_mode mode,
+                   struct kl_report *report);
 
 /* Gives blocks that are free as a whole back to the system, but for keep of
  * them; they are populated again on demand.  Moves nothing.  Returns how many,

@@ -54,13 +54,18 @@ struct kl_host {
 /* The memory behind a zone: `bytes` at `base`, in blocks of
  * 2^(frame_shift + block_order) bytes, which is also the alignment of `bytes`.
  *
+ * base == NULL: offsets only.  The memory has no address here (a device's, another
+ * machine's); the zone hands frames out by their offset (kl_frame_offset) and never
+ * touches them.  Their owners move the contents, best in batches and asynchronously
+ * (migrate_batch and KL_PENDING, klotski/movable.h).
+ *
  * Ownership: the zone borrows it; it must outlive the zone.  One zone at a time:
  * two zones on one backing would hand out the same memory twice, and nothing here
  * can notice it. */
 struct kl_backing {
     size_t size; /* sizeof(struct kl_backing) */
     void *ctx;
-    void *base; /* where the zone is mapped, aligned to a frame */
+    void *base; /* where the zone is mapped, aligned to a frame; NULL: offsets only */
     uint64_t bytes;
     unsigned frame_shift; /* 12 (4 KiB) to 21 (2 MiB) */
     unsigned block_order; /* frames of a block: 2^block_order, 0 to 18 */
@@ -71,6 +76,20 @@ struct kl_backing {
     int (*populate)(void *ctx, uint64_t offset, uint64_t bytes);
     int (*release)(void *ctx, uint64_t offset, uint64_t bytes);
 };
+
+/* Fills in a backing of memory that the caller has: an array, a mapping, a bare
+ * machine's RAM.  It is all there and stays (no populate, no release: set both
+ * afterwards where memory comes and goes).  Thread-safe; neither waits nor calls.
+ * -KL_EINVAL: a pointer is NULL, base is not aligned to a frame, bytes is 0 or no
+ * multiple of a block, frame_shift is not 12 to 21 or block_order not 0 to 18.
+ * -KL_ERANGE: more frames than 2^32 - 2, or beyond the end of the address space.
+ * *backing is not touched then. */
+int kl_backing_memory(struct kl_backing *backing, void *base, uint64_t bytes, unsigned frame_shift,
+                      unsigned block_order);
+
+/* The same without addresses.  A block must fit into a size_t (-KL_ERANGE). */
+int kl_backing_offsets(struct kl_backing *backing, uint64_t bytes, unsigned frame_shift,
+                       unsigned block_order);
 
 #ifdef __cplusplus
 }

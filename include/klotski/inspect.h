@@ -29,6 +29,7 @@ struct kl_zone_stats {
     size_t size; /* sizeof(struct kl_zone_stats), set by the caller */
     uint32_t frames;
     uint32_t blocks;
+    uint32_t size_blocks; /* that it may have now, given ones included (kl_zone_resize) */
     uint32_t frame_bytes;
     uint32_t present_blocks; /* with memory */
     uint32_t given_blocks;   /* given back and not lent again */

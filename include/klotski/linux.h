@@ -16,24 +16,35 @@ extern "C" {
 const struct kl_host *kl_linux_host(void);
 
 enum kl_linux_kind {
-    KL_LINUX_AUTO = 0,    /* hugetlb if the pool has `bytes` free now, else memfd */
-    KL_LINUX_HUGETLB = 1, /* huge pages of 2 MiB: block = huge page */
-    KL_LINUX_MEMFD = 2,   /* ordinary pages; blocks of 2 MiB */
+    KL_LINUX_AUTO = 0,       /* hugetlb if the pool has `bytes` free now, else memfd */
+    KL_LINUX_HUGETLB = 1,    /* huge pages of 2 MiB: block = huge page */
+    KL_LINUX_MEMFD = 2,      /* ordinary pages; blocks of 2 MiB */
+    KL_LINUX_HUGETLB_1G = 3, /* huge pages of 1 GiB: block = huge page */
 };
 
 struct kl_linux_backing_config {
     size_t size; /* sizeof(struct kl_linux_backing_config) */
     enum kl_linux_kind kind;
     uint64_t bytes;       /* rounded up to whole blocks */
-    unsigned block_order; /* memfd only: frames a block, 0 means 9 (2 MiB) */
+    unsigned block_order; /* memfd only: frames a block, 0 means blocks of 2 MiB */
+    unsigned frame_shift; /* 12 (frames of 4 KiB) to 21 (2 MiB); 0 means 12 */
+    unsigned numa;        /* KL_LINUX_NODE(n): memory of that node only; 0: of any */
 };
+
+/* A NUMA node's number in a config, where 0 says nothing. */
+#define KL_LINUX_NODE(n) ((unsigned)(n) + 1)
 
 struct kl_linux_backing;
 
 /* Memory is reserved in the address space only; blocks are populated by the
  * zone, so that a missing huge page is an error and never SIGBUS.  Excluded from
  * core dumps and from fork.
- * -KL_EINVAL, -KL_ENOMEM, -KL_ENOTSUP (no hugetlb of that size here). */
+ * numa binds mapping and memory to a node (mbind(2), MPOL_BIND): where that node has
+ * no memory left, a populate fails, whatever others have.  The thread that populates
+ * has its own memory policy changed meanwhile.
+ * -KL_EINVAL: a figure is impossible, or this process may have no memory of that
+ * node.  -KL_ENOMEM: no addresses.  -KL_ENOTSUP: no huge pages of that size here;
+ * or numa without libnuma. */
 int kl_linux_backing_create(const struct kl_linux_backing_config *config,
                             struct kl_linux_backing **backing);
 /* After the zone. */
@@ -49,14 +60,20 @@ uint64_t kl_linux_backing_resident(const struct kl_linux_backing *backing);
 /* What the system says of its huge pages of 2 MiB; -1 when it has none. */
 int64_t kl_linux_hugepages_free(void);
 int64_t kl_linux_hugepages_total(void);
+/* The same by size: of the pool that this kind of backing uses (-1: none, also for
+ * ordinary pages), on all nodes (numa 0) or on one (KL_LINUX_NODE(n)). */
+int64_t kl_linux_hugepages_free_of(enum kl_linux_kind kind, unsigned numa);
+int64_t kl_linux_hugepages_total_of(enum kl_linux_kind kind, unsigned numa);
 
 /* How many bytes of ordinary memory the system and the memory cgroups of this
  * process have left, without swap; -1 when they don't say.  Ask before
  * KL_ZONE_POPULATE of a memfd: Linux hands out more than there is and then kills. */
 int64_t kl_linux_memory_available(void);
+/* The same of one node (KL_LINUX_NODE(n)), at most; 0: as above. */
+int64_t kl_linux_memory_available_on(unsigned numa);
 
 /* A lease: memory that was taken from a zone and goes to another process, as a
- * fresh memfd of the backing's kind (never the zone's own descriptor).  The file
+ * fresh memfd of the backing's kind and node (never the zone's own descriptor).  The file
  * is fully allocated; ftruncate and fallocate can't make it longer and it can't be
  * sealed further, so that revoke always gets the memory back: whoever still maps
  * it gets SIGBUS.  (What a peer maps anew of hugetlb after that is its own affair

@@ -28,7 +28,8 @@
  *             allocated).  Lock.  In use, or buf->pfn is not frame: return false.
  *             buf->moving = true.  Unlock, return true.
  *   migrate:  Lock.  buf->pfn is not src: unlock, return an error (it was freed).
- *             kl_frame_copy(dst, src); set_private(dst, buf); buf->pfn = dst;
+ *             kl_frame_copy(dst, src), or however the contents get there;
+ *             set_private(dst, buf); buf->pfn = dst;
  *             buf->moving = false.  Unlock, return 0.
  *   putback:  Lock.  buf->moving = false.  Unlock.
  *   use:      Lock.  buf->moving: unlock and wait, or unlock and allocate another.
@@ -123,8 +124,10 @@ void kl_frame_unlock(struct kl_zone *zone, kl_pfn frame);
 int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame);
 int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame);
 
-/* For migrate: copies the 2^order frames of src to those of dst. */
-void kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src);
+/* For migrate: copies the 2^order frames of src to those of dst.
+ * -KL_EINVAL: not two allocations of this zone, of one order.
+ * -KL_ENOTSUP: the zone has offsets only; nobody but the owner can copy there. */
+int kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src);
 
 #ifdef __cplusplus
 }

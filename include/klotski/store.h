@@ -49,7 +49,8 @@ struct kl_store_config {
     uint64_t limit_bytes;         /* of frames; 0: the zone's size is the limit */
 };
 
-/* -KL_EINVAL: a figure is out of range.  -KL_ENOMEM: no metadata. */
+/* -KL_EINVAL: a figure is out of range.  -KL_ENOMEM: no metadata.
+ * -KL_ENOTSUP: the zone has offsets only. */
 int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
                     struct kl_store **store);
 

@@ -28,7 +28,7 @@ extern "C" {
 struct kl_zone;
 
 enum kl_zone_flags {
-    KL_ZONE_POPULATE = 1u << 0,     /* get all memory at creation, or fail */
+    KL_ZONE_POPULATE = 1u << 0,     /* get all memory at creation (of `blocks`), or fail */
     KL_ZONE_NO_MIGRATION = 1u << 1, /* start with migration off */
 };
 
@@ -38,6 +38,7 @@ struct kl_zone_config {
     const struct kl_backing *backing; /* copied; its memory must outlive the zone,
                                        * and be this zone's alone */
     unsigned flags;                   /* enum kl_zone_flags */
+    uint32_t blocks;                  /* that it may have at first (kl_zone_resize); 0: all */
 };
 
 /* -KL_EINVAL: a figure of the config is impossible.  -KL_ENOMEM: no metadata.
@@ -113,14 +114,15 @@ enum kl_alloc_flags {
 };
 
 /* Allocates 2^order frames, aligned to 2^order, of which *pfn is the first.
- * Contents: undefined unless KL_ZERO.
+ * Contents: undefined unless KL_ZERO, which a zone without addresses can't do.
  * When nothing is free, what it does about it: break up a free block, get memory for
  * an absent one, mix kinds, shrink, compact; then it waits, 2 s at most, while somebody
  * else is emptying blocks.  Callbacks of shrinkers and of owners, of any but the
  * calling thread's locks, may run within; the flags above rule that out.
  * order: up to that of the whole zone; more than a block is always unmovable.
  * -KL_EINVAL: no such order, no such owner, KL_MOVABLE for more than a block or an owner
- * without callbacks.  -KL_ENOMEM: no such run of frames is free. */
+ * without callbacks, KL_ZERO where there are only offsets.
+ * -KL_ENOMEM: no such run of frames is free. */
 int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsigned flags,
                    kl_pfn *pfn);
 
@@ -131,9 +133,14 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
  * -KL_EBUSY: it is pinned; unpin it first. */
 int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn);
 
-/* Where the frame is mapped; NULL if it is not a frame of this zone.  Valid
- * until the frame moves or is freed: the owner's own lock decides. */
+/* Where the frame is mapped; NULL if it is not a frame of this zone, or the zone
+ * has offsets only.  Valid until the frame moves or is freed: the owner's own lock
+ * decides. */
 void *kl_frame_addr(const struct kl_zone *zone, kl_pfn pfn);
+
+/* Where the frame is in the backing, in bytes from its beginning; UINT64_MAX if it
+ * is not a frame of this zone.  Valid as long as the address would be. */
+uint64_t kl_frame_offset(const struct kl_zone *zone, kl_pfn pfn);
 
 /* Eight bytes that belong to the frame's owner, zero after an allocation.  A
  * migration does not carry them over: migrate sets those of dst. */

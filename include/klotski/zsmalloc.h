@@ -51,7 +51,7 @@ struct kl_zs_config {
  * the zone has a place for one: it counts the freeable frames, and compacts when it is
  * asked.  config may be NULL.
  * -KL_ENOMEM: no metadata.  -KL_ENOSPC: too many owners.
- * -KL_EINVAL: frames larger than 64 KiB. */
+ * -KL_EINVAL: frames larger than 64 KiB.  -KL_ENOTSUP: the zone has offsets only. */
 int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **pool);
 
 /* Frees the pool with all its objects.  Waits for migrations under way.

@@ -17,7 +17,7 @@
 /* Blocks that a take could have now, those without memory included. */
 static uint32_t emptiable(const struct kli_control *control, const struct kl_zone_stats *stats)
 {
-    uint32_t n = stats->blocks - stats->present_blocks - stats->given_blocks;
+    uint32_t n = stats->size_blocks - stats->present_blocks - stats->given_blocks;
 
     for (uint32_t i = 0; i < stats->blocks; i++) {
         struct kl_block_info info = {0};
@@ -33,7 +33,7 @@ static uint32_t emptiable(const struct kli_control *control, const struct kl_zon
 /* The frames in use, and the room for them in the blocks that would be left. */
 static bool say_no_room(const struct kl_zone_stats *stats, uint32_t want, char *text, size_t bytes)
 {
-    uint64_t left = (uint64_t)(stats->blocks - stats->given_blocks - want) *
+    uint64_t left = (uint64_t)(stats->size_blocks - stats->given_blocks - want) *
                     (stats->frames / stats->blocks) * stats->frame_bytes;
     uint64_t used = (uint64_t)stats->used_frames * stats->frame_bytes;
 
@@ -55,9 +55,9 @@ static void explain(struct kli_control *control, int err, uint32_t want, char *t
 
     kl_zone_get_stats(control->config.zone, &stats);
     snprintf(text, bytes, "%s", kl_err_text(err));
-    if (stats.given_blocks + want > stats.blocks) {
+    if (stats.given_blocks + want > stats.size_blocks) {
         snprintf(text, bytes, "%u blocks are wanted, and of the zone's %u, %u are taken already",
-                 want, stats.blocks, stats.given_blocks);
+                 want, stats.size_blocks, stats.given_blocks);
     } else if (err == -KL_ENOMEM) {
         if (!say_no_room(&stats, want, text, bytes))
             snprintf(text, bytes, "too few frames are free outside of the blocks");

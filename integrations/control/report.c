@@ -18,6 +18,7 @@ static struct json_object *zone_stats(struct kl_zone *zone)
     ADD(blocks);
     ADD(frame_bytes);
     ADD(present_blocks);
+    ADD(size_blocks);
     ADD(given_blocks);
     ADD(free_frames);
     ADD(used_frames);
@@ -116,26 +117,32 @@ static struct json_object *owners(struct kl_zone *zone)
 static struct json_object *disk(const struct kli_control_config *config)
 {
     struct json_object *object = json_object_new_object();
-    bool huge = kl_linux_backing_kind(config->backing) == KL_LINUX_HUGETLB;
+    static const char *const kinds[] = {[KL_LINUX_HUGETLB] = "hugetlb",
+                                        [KL_LINUX_MEMFD] = "memfd",
+                                        [KL_LINUX_HUGETLB_1G] = "hugetlb-1g"};
+    const char *kind = kinds[kl_linux_backing_kind(config->backing)];
 
     kli_reply_add(object, "size", config->disk_bytes);
     kli_reply_add(object, "block", config->block_bytes);
     json_object_object_add(object, "compress", json_object_new_string(config->compress));
     json_object_object_add(object, "level", json_object_new_int(config->level));
-    json_object_object_add(object, "backing", json_object_new_string(huge ? "hugetlb" : "memfd"));
+    json_object_object_add(object, "backing", json_object_new_string(kind));
     kli_reply_add(object, "pid", (uint64_t)getpid());
     return object;
 }
 
 static struct json_object *system_figures(const struct kl_linux_backing *backing)
 {
+    bool large = kl_linux_backing_kind(backing) == KL_LINUX_HUGETLB_1G;
+    enum kl_linux_kind pool = large ? KL_LINUX_HUGETLB_1G : KL_LINUX_HUGETLB;
     struct json_object *object = json_object_new_object();
 
     kli_reply_add(object, "resident_bytes", kl_linux_backing_resident(backing));
+    kli_reply_add(object, "hugepage_bytes", (uint64_t)(large ? 1 << 30 : 2 << 20));
     json_object_object_add(object, "hugepages_free",
-                           json_object_new_int64(kl_linux_hugepages_free()));
+                           json_object_new_int64(kl_linux_hugepages_free_of(pool, 0)));
     json_object_object_add(object, "hugepages_total",
-                           json_object_new_int64(kl_linux_hugepages_total()));
+                           json_object_new_int64(kl_linux_hugepages_total_of(pool, 0)));
     return object;
 }
 

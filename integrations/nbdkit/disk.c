@@ -15,7 +15,19 @@
 
 static const char *backing_name(enum kl_linux_kind kind)
 {
+    if (kind == KL_LINUX_HUGETLB_1G)
+        return "huge pages of 1 GiB";
     return kind == KL_LINUX_HUGETLB ? "huge pages" : "ordinary memory";
+}
+
+static const char *parameter_of(enum kl_linux_kind kind)
+{
+    return kind == KL_LINUX_HUGETLB_1G ? "hugetlb-1g" : "hugetlb";
+}
+
+static const char *page_of(enum kl_linux_kind kind)
+{
+    return kind == KL_LINUX_HUGETLB_1G ? "1 GiB" : "2 MiB";
 }
 
 /* Memory for all of a memfd has to be there, zone's own data included, before any
@@ -23,16 +35,33 @@ static const char *backing_name(enum kl_linux_kind kind)
 static int memory_check(const struct kli_params *params, const struct kl_linux_backing *backing)
 {
     uint64_t need = params->memory + params->memory / 64;
-    int64_t there = kl_linux_memory_available();
+    int64_t there = kl_linux_memory_available_on(params->numa);
 
     if (!params->populate || kl_linux_backing_kind(backing) != KL_LINUX_MEMFD)
         return 0;
     if (there < 0 || need <= (uint64_t)there)
         return 0;
     nbdkit_error("populate=true: memory=%llu needs %llu bytes of ordinary memory, but %lld are "
-                 "available (MemAvailable in /proc/meminfo, limits of memory cgroups)",
+                 "available (MemAvailable in /proc/meminfo, limits of memory cgroups, the node)",
                  (unsigned long long)params->memory, (unsigned long long)need, (long long)there);
     return -1;
+}
+
+/* Can memory of that node be had at all?  If not, says why. */
+static bool numa_ok(const struct kli_params *params)
+{
+    const struct kl_linux_backing_config config = {
+        .size = sizeof(config), .kind = KL_LINUX_MEMFD, .bytes = 1, .numa = params->numa};
+    struct kl_linux_backing *backing;
+    int err = kl_linux_backing_create(&config, &backing);
+
+    if (!err)
+        kl_linux_backing_destroy(backing);
+    else if (err == -KL_ENOTSUP)
+        nbdkit_error("numa: this Klotski was built without libnuma, or the system has no nodes");
+    else
+        nbdkit_error("numa=%u: there is no such node with memory for us", params->numa - 1);
+    return !err;
 }
 
 static int backing_open(const struct kli_params *params, struct kl_linux_backing **backing)
@@ -41,6 +70,7 @@ static int backing_open(const struct kli_params *params, struct kl_linux_backing
         .size = sizeof(config),
         .kind = params->backing,
         .bytes = params->memory,
+        .numa = params->numa,
     };
     int err = kl_linux_backing_create(&config, backing);
 
@@ -51,8 +81,11 @@ static int backing_open(const struct kli_params *params, struct kl_linux_backing
         *backing = NULL;
         return -1;
     }
+    if (params->numa && !numa_ok(params))
+        return -1;
     if (err == -KL_ENOTSUP)
-        nbdkit_error("backing=hugetlb: this machine has no pool of 2 MiB huge pages for us");
+        nbdkit_error("backing=%s: this machine has no pool of %s huge pages for us",
+                     parameter_of(params->backing), page_of(params->backing));
     else
         nbdkit_error("cannot map %llu bytes of %s: %s", (unsigned long long)params->memory,
                      backing_name(params->backing), kl_err_text(err));
@@ -63,15 +96,18 @@ static int backing_open(const struct kli_params *params, struct kl_linux_backing
  * populate=true it has to have them all. */
 static int pool_check(const struct kli_params *params)
 {
-    const uint64_t page = (uint64_t)2 << 20;
+    const uint64_t page = params->backing == KL_LINUX_HUGETLB_1G ? (uint64_t)1 << 30 : 2 << 20;
     uint64_t need = params->populate ? (params->memory + page - 1) / page : 1;
-    int64_t free = kl_linux_hugepages_free();
+    int64_t free = kl_linux_hugepages_free_of(params->backing, params->numa);
 
-    if (params->backing != KL_LINUX_HUGETLB || (free >= 0 && (uint64_t)free >= need))
+    if ((params->backing != KL_LINUX_HUGETLB && params->backing != KL_LINUX_HUGETLB_1G) ||
+        (free >= 0 && (uint64_t)free >= need))
         return 0;
-    nbdkit_error("backing=hugetlb: %lld huge pages of 2 MiB are free, %llu are needed "
-                 "(/proc/sys/vm/nr_hugepages)",
-                 (long long)(free < 0 ? 0 : free), (unsigned long long)need);
+    nbdkit_error("backing=%s: %lld huge pages of %s are free%s, %llu are needed "
+                 "(/sys/kernel/mm/hugepages/hugepages-%llukB/nr_hugepages)",
+                 parameter_of(params->backing), (long long)(free < 0 ? 0 : free),
+                 page_of(params->backing), params->numa ? " on that node" : "",
+                 (unsigned long long)need, (unsigned long long)(page >> 10));
     return -1;
 }
 

@@ -85,6 +85,8 @@ static void plugin_dump(void)
     printf("klotski_codecs=lz4 zstd\n");
     printf("klotski_hugetlb=%s\n", total > 0 ? "yes" : "no");
     printf("klotski_hugepages_free=%lld\n", (long long)(free > 0 ? free : 0));
+    free = kl_linux_hugepages_free_of(KL_LINUX_HUGETLB_1G, 0);
+    printf("klotski_hugepages_1g_free=%lld\n", (long long)(free > 0 ? free : 0));
 }
 
 static void *plugin_open(int readonly)

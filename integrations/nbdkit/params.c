@@ -17,6 +17,7 @@
 #define BLOCKS_MAX    ((uint64_t)1 << 28)
 #define MEMORY_MIN    ((uint64_t)2 << 20)
 #define MEMORY_MAX    ((uint64_t)1 << 44)
+#define NODE_MAX      4096u
 
 static int set_size(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out)
 {
@@ -59,8 +60,10 @@ static int set_block(const char *value, uint32_t *out)
 
 static int set_backing(const char *value, enum kl_linux_kind *out)
 {
-    static const char *const names[] = {
-        [KL_LINUX_AUTO] = "auto", [KL_LINUX_HUGETLB] = "hugetlb", [KL_LINUX_MEMFD] = "memfd"};
+    static const char *const names[] = {[KL_LINUX_AUTO] = "auto",
+                                        [KL_LINUX_HUGETLB] = "hugetlb",
+                                        [KL_LINUX_MEMFD] = "memfd",
+                                        [KL_LINUX_HUGETLB_1G] = "hugetlb-1g"};
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(value, names[i]) == 0) {
@@ -68,8 +71,19 @@ static int set_backing(const char *value, enum kl_linux_kind *out)
             return 0;
         }
     }
-    nbdkit_error("backing=%s: it is one of auto, hugetlb, memfd", value);
+    nbdkit_error("backing=%s: it is one of auto, hugetlb, hugetlb-1g, memfd", value);
     return -1;
+}
+
+/* Whether there is such a node is seen when memory is asked for. */
+static int set_numa(const char *value, unsigned *out)
+{
+    unsigned node;
+
+    if (nbdkit_parse_unsigned("numa", value, &node) == -1)
+        return -1;
+    *out = node < NODE_MAX ? KL_LINUX_NODE(node) : KL_LINUX_NODE(NODE_MAX);
+    return 0;
 }
 
 /* NAME or NAME:LEVEL; 0, the default to the library, is no level that is given. */
@@ -114,6 +128,8 @@ int kli_params_set(struct kli_params *params, const char *key, const char *value
         return set_block(value, &params->block);
     if (strcmp(key, "backing") == 0)
         return set_backing(value, &params->backing);
+    if (strcmp(key, "numa") == 0)
+        return set_numa(value, &params->numa);
     if (strcmp(key, "compress") == 0)
         return set_compress(value, &params->codec);
     if (strcmp(key, "control") == 0)

@@ -11,6 +11,7 @@ struct kli_params {
     uint64_t limit;  /* of the store, bytes of frames; 0: none */
     uint32_t block;  /* of the store, bytes */
     enum kl_linux_kind backing;
+    unsigned numa; /* KL_LINUX_NODE(n), or 0 */
     struct kl_codec codec;
     char *control; /* absolute path, or NULL */
     bool auto_compact;
@@ -28,9 +29,11 @@ void kli_params_free(struct kli_params *params);
 #define KLI_PARAMS_HELP                                                                            \
     "size=<SIZE>              (required) Size of the disk.\n"                                      \
     "memory=<SIZE>            Size of the memory zone, at most used (default: size).\n"            \
-    "backing=auto|hugetlb|memfd\n"                                                                 \
-    "                         Huge pages of 2 MiB, ordinary pages, or huge pages if\n"             \
-    "                         that many are free now (default: auto).\n"                           \
+    "backing=auto|hugetlb|hugetlb-1g|memfd\n"                                                      \
+    "                         Huge pages of 2 MiB or 1 GiB, ordinary pages, or huge\n"             \
+    "                         pages of 2 MiB if that many are free now\n"                          \
+    "                         (default: auto).\n"                                                  \
+    "numa=<NODE>              Memory of this NUMA node only (default: of any).\n"                  \
     "block=<SIZE>             Unit of compression, 4K to 64K (default: 4K).\n"                     \
     "compress=lz4[:ACCEL]|zstd[:LEVEL]\n"                                                          \
     "                         Compressor (default: zstd).\n"                                       \

@@ -43,26 +43,40 @@ static void place_levels(struct kli_index *index, uint32_t blocks, kli_word *mem
     } while (n > 1);
 }
 
-/* All of the first `bits` bits of a level. */
-static void fill_level(kli_word *words, uint64_t bits)
+/* For a zone that nobody knows yet. */
+static void init_bit(kli_word *level, uint32_t at)
 {
-    for (uint64_t i = 0; i * 64 < bits; i++)
-        atomic_init(&words[i], kli_mask((unsigned)kli_min(64, bits - i * 64), 0));
+    uint64_t word = atomic_load_explicit(&level[at / 64], memory_order_relaxed);
+
+    atomic_init(&level[at / 64], word | UINT64_C(1) << (at % 64));
 }
 
-/* Every block is absent at first. */
+static void init_summaries(const struct kli_index *index)
+{
+    for (unsigned l = 0; l + 1 < index->levels; l++) {
+        for (uint32_t i = 0; i < index->words[l]; i++) {
+            if (atomic_load_explicit(&index->level[l][i], memory_order_relaxed) != 0)
+                init_bit(index->level[l + 1], i);
+        }
+    }
+}
+
+/* By the blocks' words, which are there already. */
 void kli_index_init(struct kl_zone *zone)
 {
-    const struct kli_index *absent = &zone->index[KLI_CLASS_ABSENT];
-    uint64_t words = kli_index_words(zone->blocks), bits = zone->blocks;
+    uint64_t words = kli_index_words(zone->blocks);
 
     atomic_init(&zone->blocks_in[KLI_CLASS_ABSENT], (int32_t)zone->blocks);
     for (unsigned c = 0; c < KLI_CLASSES; c++)
         place_levels(&zone->index[c], zone->blocks, zone->index_mem + c * words);
-    for (unsigned l = 0; l < absent->levels; l++) {
-        fill_level(absent->level[l], bits);
-        bits = absent->words[l];
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        enum kli_class class = kli_b_class(kli_block_word(zone, b), zone->block_frames);
+
+        if (class < KLI_CLASSES)
+            init_bit(zone->index[class].level[0], b);
     }
+    for (unsigned c = 0; c < KLI_CLASSES; c++)
+        init_summaries(&zone->index[c]);
 }
 
 /* Sets or clears one bit of a level; true: its word became zero, or is it no more. */

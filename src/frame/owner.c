@@ -6,8 +6,11 @@
  *      walks all words.  So whoever holds a lock or a reference on a frame may
  *      use its owner's callbacks without further ado.
  * (O2) A leaving owner gets no new destinations, or one could appear behind the
- *      walk.  Who reserved one looks at the owner again; mark and walk, word and
+ *      walk.  Who reserved one looks at the owner again; mark and walk, words and
  *      look are sequentially consistent, so that one of the two sees the other.
+ *      The words are the state's and the block's: the walk passes by a block that
+ *      is absent or free as a whole, whose state words are all zero (B1, B4: free
+ *      falls before a word names somebody, and rises after it is zero again).
  * (O3) Between prepare and finish nothing of the owner need be held: calls counts.
  */
 #include "frame/zone.h"
@@ -85,12 +88,26 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
     return id ? 0 : -KL_ENOSPC;
 }
 
+/* Does a state word of the block name the owner? (O2) */
+static bool is_in(const struct kl_zone *zone, uint32_t block, unsigned id)
+{
+    uint64_t word = atomic_load(&zone->block[block]);
+    uint32_t nr = block << zone->block_order, end = nr + zone->block_frames;
+
+    if ((word & KLI_B_ABSENT) || kli_b_free(word) == zone->block_frames)
+        return false;
+    for (; nr < end; nr++) {
+        word = atomic_load(&zone->frame[nr].state);
+        if ((word & KLI_F_HEAD) && kli_f_owner(word) == id)
+            return true;
+    }
+    return false;
+}
+
 static bool is_busy(const struct kl_zone *zone, unsigned id)
 {
-    for (uint32_t nr = 0; nr < zone->frames; nr++) {
-        uint64_t word = atomic_load(&zone->frame[nr].state); /* O2 */
-
-        if ((word & KLI_F_HEAD) && kli_f_owner(word) == id)
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        if (is_in(zone, b, id))
             return true;
     }
     return atomic_load(&zone->owner[id].calls) > 0; /* O3 */
@@ -159,12 +176,19 @@ int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
     return 0;
 }
 
-void kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src)
+int kl_frame_copy(struct kl_zone *zone, kl_pfn dst, kl_pfn src)
 {
-    unsigned order;
+    uint64_t from, to;
 
-    KLI_REQUIRE(&zone->host, kli_pfn_ok(zone, dst) && kli_pfn_ok(zone, src));
-    order = kli_f_order(kli_state(zone, kl_pfn_nr(src)));
+    if (!kli_pfn_ok(zone, dst) || !kli_pfn_ok(zone, src) || dst.v == src.v)
+        return -KL_EINVAL;
+    from = kli_state(zone, kl_pfn_nr(src));
+    to = kli_state(zone, kl_pfn_nr(dst));
+    if (!(from & KLI_F_HEAD) || !(to & KLI_F_HEAD) || kli_f_order(from) != kli_f_order(to))
+        return -KL_EINVAL;
+    if (!zone->backing.base)
+        return -KL_ENOTSUP;
     memcpy(kli_addr(zone, kl_pfn_nr(dst)), kli_addr(zone, kl_pfn_nr(src)),
-           (size_t)1 << (zone->frame_shift + order));
+           (size_t)1 << (zone->frame_shift + kli_f_order(from)));
+    return 0;
 }

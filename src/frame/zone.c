@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Creation and destruction of a zone, and the looks at one frame. */
 #include "frame/zone.h"
+#include "frame/size.h"
 
 static bool host_ok(const struct kl_host *h)
 {
@@ -8,29 +9,26 @@ static bool host_ok(const struct kl_host *h)
            h->now_ns && h->wait && h->wake && h->relax && h->fatal && h->thread;
 }
 
-static bool backing_ok(const struct kl_backing *b)
+static bool config_ok(const struct kl_zone_config *c)
 {
-    uint64_t block_bytes;
+    const struct kl_backing *b = c ? c->backing : NULL;
 
-    if (!b || b->size != sizeof(*b) || !b->base || b->frame_shift < 12 || b->frame_shift > 21 ||
-        b->block_order > 18)
-        return false;
-    block_bytes = UINT64_C(1) << (b->frame_shift + b->block_order);
-    return b->bytes > 0 && b->bytes % block_bytes == 0 && b->bytes >> b->frame_shift < UINT32_MAX &&
-           b->bytes <= SIZE_MAX - (uintptr_t)b->base &&
-           (uintptr_t)b->base % (UINT64_C(1) << b->frame_shift) == 0 && !b->populate == !b->release;
+    return c && c->size == sizeof(*c) && host_ok(c->host) && kli_backing_check(b) == 0 &&
+           c->blocks <= b->bytes >> (b->frame_shift + b->block_order) &&
+           !(c->flags & ~(unsigned)(KL_ZONE_POPULATE | KL_ZONE_NO_MIGRATION));
 }
 
-/* Carves the arrays out of one piece of metadata; with base NULL only counts. */
-static size_t lay_out(struct kl_zone *zone, char *base)
+/* Carves the arrays out of one piece of metadata; with base NULL only counts.  In
+ * 64 bits: a zone of offsets may need more than a small machine has addresses. */
+static uint64_t lay_out(struct kl_zone *zone, char *base)
 {
-    size_t at = 0;
+    uint64_t at = 0;
 
 #define CARVE(field, count)                                                                        \
     do {                                                                                           \
         if (base)                                                                                  \
-            zone->field = (void *)(base + at);                                                     \
-        at += kli_align_up((size_t)(count) * sizeof(*zone->field), 64);                            \
+            zone->field = (void *)(base + (size_t)at);                                             \
+        at += kli_align_up((uint64_t)(count) * sizeof(*zone->field), 64);                          \
     } while (0)
     CARVE(frame, zone->frames);
     CARVE(bits, kli_div_up(zone->frames, 64));
@@ -66,20 +64,36 @@ static void spread_hints(struct kl_zone *zone)
     }
 }
 
-static int populate_all(struct kl_zone *zone)
+/* The first `present` blocks are there, the others absent, and those beyond the first
+ * size withheld (size.h, Z1).  Nobody knows the zone yet. */
+static void init_blocks(struct kl_zone *zone, uint32_t size, uint32_t present)
 {
-    uint32_t block;
+    uint64_t rest = (uint64_t)(zone->blocks - size) << 32;
 
-    for (uint32_t i = 0; i < zone->blocks; i++) {
-        if (!kli_populate_one(zone, zone->blocks, &block))
-            return -KL_ENOMEM;
-    }
-    return 0;
+    atomic_init(&zone->budget, rest | present);
+    atomic_init(&zone->away, rest);
+    for (uint32_t b = 0; b < zone->blocks; b++)
+        atomic_init(&zone->block[b], b < present ? zone->block_frames : KLI_B_ABSENT);
+    atomic_init(&zone->free, (int64_t)present * zone->block_frames);
+    atomic_init(&zone->charge, zone->metadata_bytes + present * kli_block_bytes(zone));
+    kli_count(zone, KLI_C_POPULATED, present);
+    kli_index_init(zone);
+}
+
+static int populate_first(struct kl_zone *zone, uint32_t blocks)
+{
+    int err = 0;
+
+    for (uint32_t b = 0; b < blocks && !err; b++)
+        err = kli_populate(zone, b);
+    return err;
 }
 
 /* Memory of all blocks goes back; the zone is not used any more. */
 static void release_all(struct kl_zone *zone)
 {
+    if (!zone->backing.release)
+        return;
     for (uint32_t b = 0; b < zone->blocks; b++) {
         if (kli_block_step(zone, b, kli_b_fence, 0))
             kli_release_block(zone, b, false);
@@ -90,7 +104,7 @@ static void free_metadata(struct kl_zone *zone)
 {
     struct kl_host host = zone->host;
     struct kli_annex *annex = atomic_load(&zone->annex);
-    size_t arrays = lay_out(zone, NULL);
+    size_t arrays = (size_t)lay_out(zone, NULL);
 
     if (annex)
         host.meta_free(host.ctx, annex, annex->bytes);
@@ -102,7 +116,7 @@ static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
 {
     const struct kl_host *host = config->host;
     struct kl_zone *zone = host->meta_alloc(host->ctx, sizeof(*zone));
-    size_t arrays;
+    uint64_t arrays;
     char *mem;
 
     if (!zone)
@@ -111,14 +125,13 @@ static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
     zone->backing = *config->backing;
     set_shape(zone);
     arrays = lay_out(zone, NULL);
-    mem = host->meta_alloc(host->ctx, arrays);
+    mem = arrays <= SIZE_MAX ? host->meta_alloc(host->ctx, (size_t)arrays) : NULL;
     if (!mem) {
         host->meta_free(host->ctx, zone, sizeof(*zone));
         return NULL;
     }
     lay_out(zone, mem);
-    zone->metadata_bytes = sizeof(*zone) + arrays;
-    atomic_init(&zone->charge, zone->metadata_bytes);
+    zone->metadata_bytes = sizeof(*zone) + (size_t)arrays;
     atomic_init(&zone->soft, UINT64_MAX);
     atomic_init(&zone->hard, UINT64_MAX);
     return zone;
@@ -127,23 +140,21 @@ static struct kl_zone *alloc_metadata(const struct kl_zone_config *config)
 int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
 {
     struct kl_zone *zone;
+    uint32_t size;
     int err = 0;
 
-    if (!config || !out || config->size != sizeof(*config) || !host_ok(config->host) ||
-        !backing_ok(config->backing) ||
-        (config->flags & ~(unsigned)(KL_ZONE_POPULATE | KL_ZONE_NO_MIGRATION)))
+    if (!out || !config_ok(config))
         return -KL_EINVAL;
     zone = alloc_metadata(config);
     if (!zone)
         return -KL_ENOMEM;
+    size = config->blocks ? config->blocks : zone->blocks;
     kli_lock_init(&zone->owners_lock, KLI_RANK_ZONE_OWNERS);
     atomic_init(&zone->migration_off, (config->flags & KL_ZONE_NO_MIGRATION) != 0);
-    for (uint32_t b = 0; b < zone->blocks; b++)
-        atomic_init(&zone->block[b], KLI_B_ABSENT);
-    kli_index_init(zone);
+    init_blocks(zone, size, zone->backing.populate ? 0 : size); /* all there: no populate */
     spread_hints(zone);
-    if ((config->flags & KL_ZONE_POPULATE) || !zone->backing.populate)
-        err = populate_all(zone);
+    if ((config->flags & KL_ZONE_POPULATE) && zone->backing.populate)
+        err = populate_first(zone, size);
     if (err) {
         release_all(zone);
         free_metadata(zone);
@@ -244,7 +255,12 @@ kl_block kl_frame_block(const struct kl_zone *zone, kl_pfn pfn)
 
 void *kl_frame_addr(const struct kl_zone *zone, kl_pfn pfn)
 {
-    return kli_pfn_ok(zone, pfn) ? kli_addr(zone, kl_pfn_nr(pfn)) : NULL;
+    return kli_pfn_ok(zone, pfn) && zone->backing.base ? kli_addr(zone, kl_pfn_nr(pfn)) : NULL;
+}
+
+uint64_t kl_frame_offset(const struct kl_zone *zone, kl_pfn pfn)
+{
+    return kli_pfn_ok(zone, pfn) ? (uint64_t)kl_pfn_nr(pfn) << zone->frame_shift : UINT64_MAX;
 }
 
 void kl_frame_set_private(struct kl_zone *zone, kl_pfn pfn, uint64_t value)

@@ -136,6 +136,7 @@ struct kl_zone {
     struct kli_cpu_hint *hint;           /* one a CPU */
     struct kli_cache *cache;             /* one a CPU */
     kli_word budget;                     /* present blocks, given blocks << 32 */
+    kli_word away;                       /* who keeps the given blocks (size.h) */
     _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
     kli_word charge;                     /* bytes held (limit.c) */
     _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */
@@ -202,6 +203,7 @@ static inline uint64_t kli_block_bytes(const struct kl_zone *zone)
     return (uint64_t)zone->block_frames << zone->frame_shift;
 }
 
+/* Only where there is a base. */
 static inline void *kli_addr(const struct kl_zone *zone, uint32_t nr)
 {
     return (char *)zone->backing.base + ((size_t)nr << zone->frame_shift);
@@ -304,6 +306,9 @@ uint32_t kli_populatable(struct kl_zone *zone);
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given);
 uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n);
 int kli_lend(struct kl_zone *zone, uint32_t n);
+
+/* backing.c: 0, or what is wrong with it. */
+int kli_backing_check(const struct kl_backing *b);
 
 /* owner.c: the owner's callbacks, while a frame of it is held. */
 static inline const struct kli_owner *kli_owner(const struct kl_zone *zone, unsigned id)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Recounts a zone that nobody uses just now: bits against words against states. */
+#include "frame/size.h"
 #include "frame/zone.h"
 #include "klotski/inspect.h"
 
@@ -106,13 +107,15 @@ static void check_sums(const struct kl_zone *zone, struct tally *t)
 int kl_zone_check(struct kl_zone *zone, const char **what)
 {
     struct tally all = {0};
-    uint64_t budget = atomic_load(&zone->budget);
+    uint64_t budget = atomic_load(&zone->budget), away = atomic_load(&zone->away);
 
     for (uint32_t b = 0; b < zone->blocks && !all.broken; b++)
         check_block(zone, b, &all);
     check_sums(zone, &all);
     expect(&all, all.broken || (uint32_t)budget == all.used, "present blocks are miscounted");
     expect(&all, (uint32_t)budget + (budget >> 32) <= zone->blocks, "P1 is broken");
+    expect(&all, (uint64_t)kli_z_leased(away) + kli_z_withheld(away) == budget >> 32,
+           "Z1: given blocks are nobody's");
     expect(&all, atomic_load(&zone->holds) == 0, "a hold did not end");
     if (what)
         *what = all.broken;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Figures of a zone and of its owners; nothing here changes anything. */
 #include "frame/zone.h"
+#include "frame/size.h"
 #include "klotski/inspect.h"
 
 static uint64_t counter(const struct kl_zone *zone, enum kli_counter which)
@@ -52,12 +53,14 @@ static struct kl_run_stats runs(const struct kl_zone *zone, enum kli_run_kind ki
 
 void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats)
 {
+    uint64_t away = atomic_load(&zone->away);
     struct kl_zone_stats s = {
         .size = sizeof(s),
         .frames = zone->frames,
         .blocks = zone->blocks,
         .frame_bytes = 1u << zone->frame_shift,
-        .given_blocks = (uint32_t)(atomic_load(&zone->budget) >> 32),
+        .size_blocks = zone->blocks - kli_z_withheld(away),
+        .given_blocks = kli_z_leased(away),
         .metadata_bytes = zone->metadata_bytes + annex_bytes(zone),
         .charged_bytes = atomic_load(&zone->charge),
         .scanned = counter(zone, KLI_C_SCANNED),
@@ -82,9 +85,12 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats)
     kli_stats_out(stats, &s, sizeof(s));
 }
 
-static void count_frames(const struct kl_zone *zone, unsigned owner, struct kl_owner_stats *s)
+static void count_owner_in(const struct kl_zone *zone, uint32_t block, unsigned owner,
+                           struct kl_owner_stats *s)
 {
-    for (uint32_t nr = 0; nr < zone->frames; nr++) {
+    uint32_t first = block << zone->block_order;
+
+    for (uint32_t nr = first; nr < first + zone->block_frames; nr++) {
         uint64_t word = kli_state(zone, nr);
         uint64_t n = UINT64_C(1) << kli_f_order(word);
 
@@ -94,6 +100,16 @@ static void count_frames(const struct kl_zone *zone, unsigned owner, struct kl_o
         s->movable += (word & KLI_F_KIND) ? n : 0;
         s->pinned += kli_f_pins(word) ? n : 0;
         s->isolated += (word & KLI_F_ISOLATED) ? n : 0;
+    }
+}
+
+static void count_frames(const struct kl_zone *zone, unsigned owner, struct kl_owner_stats *s)
+{
+    for (uint32_t b = 0; b < zone->blocks; b++) {
+        uint64_t word = kli_block_word(zone, b);
+
+        if (!(word & KLI_B_ABSENT) && kli_b_free(word) != zone->block_frames)
+            count_owner_in(zone, b, owner, s); /* in the others there is nobody */
     }
 }
 

@@ -4,6 +4,7 @@
  * All or nothing: blocks that were emptied stay fenced until there are enough of
  * them; only then their memory goes.  Failing, the fences are lifted.
  */
+#include "frame/size.h"
 #include "move/run.h"
 
 /* Blocks chosen by a give-back; `list` is metadata of the host's. */
@@ -138,15 +139,11 @@ static int give_run(struct kl_zone *zone, uint32_t want, enum kl_mode mode,
     return err;
 }
 
-int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struct kl_report *report)
+int kli_give(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struct kl_report *report)
 {
     uint32_t absent;
     int err = 0;
 
-    if (report)
-        *report = (struct kl_report){.size = sizeof(*report)};
-    if (n == 0 || n > zone->blocks || (unsigned)mode > KL_SYNC)
-        return -KL_EINVAL;
     kli_run_asked(zone, KLI_RUN_GIVE_BACK);
     kli_hold(zone); /* what is counted as given may come back */
     absent = kli_give_absent(zone, n);
@@ -158,9 +155,25 @@ int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struc
     return kli_run_ended(zone, KLI_RUN_GIVE_BACK, err);
 }
 
+int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struct kl_report *report)
+{
+    int err;
+
+    if (report)
+        *report = (struct kl_report){.size = sizeof(*report)};
+    if (n == 0 || n > zone->blocks || (unsigned)mode > KL_SYNC)
+        return -KL_EINVAL;
+    err = kli_give(zone, n, mode, report);
+    if (!err)
+        kli_apply(&zone->away, kli_z_lease, n, NULL); /* size.h, Z1 */
+    return err;
+}
+
 int kl_zone_lend(struct kl_zone *zone, uint32_t n)
 {
-    return n == 0 ? -KL_EINVAL : kli_lend(zone, n);
+    if (n == 0 || !kli_apply(&zone->away, kli_z_lend, n, NULL))
+        return -KL_EINVAL;
+    return kli_lend(zone, n);
 }
 
 /* Fences a free block and gives its memory back; it may be populated again. */

@@ -64,6 +64,7 @@ static bool owner_stays(struct kl_zone *zone, uint32_t dst)
 {
     uint64_t word = atomic_fetch_or(&zone->frame[dst].state, 0); /* the store, in order */
 
+    atomic_fetch_or(&zone->block[kli_block_of(zone, dst)], 0); /* and the reservation */
     return kli_owner_is(zone, kli_f_owner(word));
 }
 

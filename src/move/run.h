@@ -94,4 +94,7 @@ int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n);
 /* Empties one block that this fences; on failure the fence is lifted again. */
 int kli_evacuate_block(struct kli_run *run, uint32_t block);
 
+/* giveback.c: n blocks, all or nothing; whose they are is the caller's to count. */
+int kli_give(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struct kl_report *report);
+
 #endif

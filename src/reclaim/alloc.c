@@ -168,7 +168,8 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
 
     if ((flags & ~known) || order > 31 || (1u << order) > zone->frames ||
         !kli_owner_is(zone, owner.v) ||
-        (movable && (order > zone->block_order || !kli_owner(zone, owner.v)->movable)))
+        (movable && (order > zone->block_order || !kli_owner(zone, owner.v)->movable)) ||
+        ((flags & KL_ZERO) && !zone->backing.base))
         return -KL_EINVAL;
     ask.end = kli_owner(zone, owner.v)->end;
     if (movable && (flags & KL_ZERO)) /* nobody may move it before it is zeroed */

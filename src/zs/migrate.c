@@ -79,10 +79,15 @@ static int zs_migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
     struct kl_zs *pool = ctx;
     uint32_t place;
     struct zspage *page = page_of(pool, src, &place);
+    int err;
 
     if (!keep_readers_out(pool, page, mode))
         return -KL_EAGAIN;
-    kl_frame_copy(pool->zone, dst, src);
+    err = kl_frame_copy(pool->zone, dst, src);
+    if (err) {
+        zs_writer_drop(page);
+        return err;
+    }
     kl_frame_set_private(pool->zone, dst, kl_frame_private(pool->zone, src));
     atomic_store_explicit(&page->frame[place], kl_pfn_nr(dst), memory_order_relaxed);
     zs_writer_drop(page);

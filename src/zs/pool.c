@@ -74,6 +74,8 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
 
     if ((config && config->size != sizeof(*config)) || kl_zone_frame_bytes(zone) > KL_ZS_MAX_SIZE)
         return -KL_EINVAL;
+    if (!kl_frame_addr(zone, kl_zone_pfn(zone, 0)))
+        return -KL_ENOTSUP; /* offsets only */
     if (config && config->name)
         ops.name = config->name;
     pool = kl_zone_meta_alloc(zone, sizeof(*pool));

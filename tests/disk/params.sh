@@ -46,6 +46,9 @@ refused 'block=5000' size=64M block=5000
 refused 'block=0' size=64M block=0
 refused 'backing=disk' size=64M backing=disk
 refused 'backing=' size=64M backing=
+refused 'numa=4000: there is no such node|numa: .*without libnuma' size=64M numa=4000
+refused 'numa' size=64M numa=x
+refused 'numa' size=64M numa=-1
 refused 'compress=gzip' size=64M compress=gzip
 refused 'compress=' size=64M compress=
 refused 'compress=zstd:99' size=64M compress=zstd:99
@@ -72,6 +75,18 @@ if [ -r $pool/free_hugepages ]; then
     many=$((($(huge_free) + 64) * 2))M
     refused 'huge pages' size=$many backing=hugetlb populate=true
     accepted size=$many backing=auto
+fi
+
+# Huge pages of 1 GiB where there are none, and a node that is there.
+pool_1g=/sys/kernel/mm/hugepages/hugepages-1048576kB
+if [ "$(cat $pool_1g/free_hugepages 2>/dev/null || echo 0)" = 0 ]; then
+    refused 'backing=hugetlb-1g: .*(no pool of 1 GiB|0 huge pages of 1 GiB)' size=64M \
+        backing=hugetlb-1g
+fi
+if ldd "$KLOTSKI_PLUGIN" | grep -q libnuma && [ -d /sys/devices/system/node/node0 ]; then
+    accepted size=64M numa=0
+    refused 'of 2 MiB are free on that node' size=2G backing=hugetlb populate=true numa=0 \
+        memory="$((($(huge_free) + 64) * 2))M"
 fi
 
 # More ordinary memory than any machine has: refused at once, by the process that

@@ -47,6 +47,7 @@ FENCE_TWICE      WINDOW    fenced twice
 RESERVE_FENCED   MEMORY    B3:
 LEAVE_EARLY      LEAVE     a frame of an owner that is gone
 FORGET_TARGET    RACE      a destination is left
+PASS_BY_USED     LEAVE     a frame of an owner that is gone
 '
 
 # search SCENE BREAK OPS ROUNDS OPTIMIZE: its output is in the file out.

@@ -32,13 +32,14 @@ static int release(void *ctx, uint64_t offset, uint64_t bytes)
     return fails(FAULT_RELEASE) ? -KL_EIO : real.release(ctx, offset, bytes);
 }
 
-int fixture_try(struct fixture *f, unsigned blocks, unsigned order, unsigned flags)
+int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigned flags,
+                     unsigned size)
 {
     struct kl_linux_backing_config memory = {.size = sizeof(memory),
                                              .kind = KL_LINUX_MEMFD,
                                              .bytes = (uint64_t)blocks << (12 + order),
                                              .block_order = order};
-    struct kl_zone_config config = {.size = sizeof(config), .flags = flags};
+    struct kl_zone_config config = {.size = sizeof(config), .flags = flags, .blocks = size};
     struct kl_host host = *kl_linux_host();
     struct kl_backing backing;
     int err;
@@ -56,6 +57,11 @@ int fixture_try(struct fixture *f, unsigned blocks, unsigned order, unsigned fla
         kl_linux_backing_destroy(f->memory);
     }
     return err;
+}
+
+int fixture_try(struct fixture *f, unsigned blocks, unsigned order, unsigned flags)
+{
+    return fixture_try_size(f, blocks, order, flags, 0);
 }
 
 void fixture_open(struct fixture *f, unsigned blocks, unsigned order, unsigned flags)

@@ -22,6 +22,9 @@ struct fixture {
 void fixture_open(struct fixture *f, unsigned blocks, unsigned order, unsigned flags);
 /* The same, but the zone's creation may fail: its error, with nothing left. */
 int fixture_try(struct fixture *f, unsigned blocks, unsigned order, unsigned flags);
+/* size: how many blocks the zone may have at first; 0: all. */
+int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigned flags,
+                     unsigned size);
 /* Checks the zone, and that nothing is left in it. */
 void fixture_close(struct fixture *f);
 

@@ -65,7 +65,8 @@ static int migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
     else if (dice(m, &m->busy))
         err = -KL_EAGAIN;
     if (!err) {
-        kl_frame_copy(m->zone, dst, src);
+        if (kl_frame_copy(m->zone, dst, src) != 0)
+            breach(m, "a copy was refused");
         memset(kl_frame_addr(m->zone, src), 0xdd, 64);
         kl_frame_set_private(m->zone, dst, kl_frame_private(m->zone, src));
         item->pfn = dst;

@@ -7,7 +7,7 @@
  *             refuses, is busy and fails at random, in all three kinds
  *   shaker    moves single blocks' frames; faults are injected as it goes
  *   takers    two threads take blocks from the system's side, lend them, compact,
- *             take contiguous ranges
+ *             take contiguous ranges, and resize the zone
  *   compactor moves objects
  *
  * Every content is checked whenever it is looked at; at the end every module's
@@ -251,7 +251,7 @@ static void *taker(void *arg)
         struct kl_report r = {.size = sizeof(r)};
         uint32_t n = 1 + rng_below(&rng, ZONE_BLOCKS / 3);
 
-        switch (rng_below(&rng, 4)) {
+        switch (rng_below(&rng, 5)) {
         case 0:
             if (kl_zone_give_back(f.zone, n, mode, &r) == 0) {
                 held += n;
@@ -268,6 +268,9 @@ static void *taker(void *arg)
             break;
         case 3:
             take_range(owner, &rng, mode);
+            break;
+        case 4:
+            (void)kl_zone_resize(f.zone, ZONE_BLOCKS - n + 1, mode, &r);
             break;
         }
         add(&r);

@@ -196,7 +196,7 @@ static void test_backing_refuses(void **state)
     bad.bytes = UINT64_MAX;
     assert_int_equal(kl_linux_backing_create(&bad, &backing), -KL_EINVAL);
     bad = good;
-    bad.kind = (enum kl_linux_kind)3;
+    bad.kind = (enum kl_linux_kind)4;
     assert_int_equal(kl_linux_backing_create(&bad, &backing), -KL_EINVAL);
     bad = good;
     bad.block_order = 19;

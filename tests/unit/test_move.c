@@ -419,8 +419,7 @@ static void *try_to_leave(void *arg)
 static int copy_it(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
 {
     (void)ctx, (void)mode;
-    kl_frame_copy(freeing_zone, dst, src);
-    return 0;
+    return kl_frame_copy(freeing_zone, dst, src);
 }
 
 static int prepare_nothing(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode)

@@ -66,12 +66,12 @@ void kli_index_init(struct kl_zone *zone)
 {
     uint64_t words = kli_index_words(zone->blocks);
 
-    atomic_init(&zone->blocks_in[KLI_CLASS_ABSENT], (int32_t)zone->blocks);
     for (unsigned c = 0; c < KLI_CLASSES; c++)
         place_levels(&zone->index[c], zone->blocks, zone->index_mem + c * words);
     for (uint32_t b = 0; b < zone->blocks; b++) {
         enum kli_class class = kli_b_class(kli_block_word(zone, b), zone->block_frames);
 
+        atomic_fetch_add_explicit(&zone->blocks_in[class], 1, memory_order_relaxed);
         if (class < KLI_CLASSES)
             init_bit(zone->index[class].level[0], b);
     }

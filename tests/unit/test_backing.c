@@ -163,7 +163,7 @@ static void frames_without_addresses(void **state)
 {
     struct kl_backing b;
     struct kl_zone *zone, *other;
-    struct kl_zone_stats s;
+    struct kl_zone_stats s = {.size = sizeof(s)};
     struct kl_zs *pool = NULL;
     struct kl_store *store = NULL;
     struct kl_codec codec;
@@ -269,8 +269,8 @@ static void a_tebibyte_of_offsets(void **state)
     struct kl_host host = *kl_linux_host();
     struct kl_backing b;
     struct kl_zone_config config = {.size = sizeof(config), .host = &host, .backing = &b};
-    struct kl_owner_stats os;
-    struct kl_zone_stats s;
+    struct kl_owner_stats os = {.size = sizeof(os)};
+    struct kl_zone_stats s = {.size = sizeof(s)};
     struct kl_zone *zone = NULL;
     kl_owner_id owner, other;
     kl_pfn pfn[64], far;

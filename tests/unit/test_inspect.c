@@ -409,7 +409,7 @@ static void stalls_are_the_waiters(void **state)
 
 static void runs_by_their_end(void **state)
 {
-    struct kl_zone_stats s;
+    struct kl_zone_stats s = {.size = sizeof(s)};
     struct fixture f;
     kl_pfn first;
 

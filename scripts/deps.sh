@@ -13,7 +13,7 @@ group_packages() {
             liblz4-dev libzstd-dev libxxhash-dev libcmocka-dev libnuma-dev
         ;;
     # Debian 12 has nbdkit's basic plugins and filters in the package nbdkit.
-    check) echo nbdkit libnbd-bin qemu-utils fio g++ procps spin ;;
+    check) echo nbdkit libnbd-bin qemu-utils fio e2fsprogs g++ procps spin ;;
     # qemu-system-x86 is used by the demo where it is, but is too large to ask for.
     demo) echo nbdkit libnbd-bin fio libjemalloc2 ;;
     lint) echo clang clang-format clang-tidy cppcheck shellcheck ;;

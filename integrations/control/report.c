@@ -26,6 +26,7 @@ static struct json_object *zone_stats(struct kl_zone *zone)
     ADD(free_blocks);
     ADD(fenced_blocks);
     ADD(metadata_bytes);
+    ADD(charged_bytes);
     ADD(scanned);
     ADD(isolated);
     ADD(migrated);
@@ -36,6 +37,9 @@ static struct json_object *zone_stats(struct kl_zone *zone)
     ADD(blocks_given);
     ADD(blocks_populated);
     ADD(mixed);
+    ADD(slow);
+    ADD(compacted);
+    ADD(refused);
     json_object_object_add(object, "compact", kli_look_runs(&stats.compact));
     json_object_object_add(object, "contig", kli_look_runs(&stats.contig));
     json_object_object_add(object, "give_back", kli_look_runs(&stats.give_back));

@@ -27,8 +27,8 @@ full() { # LIMIT-BYTES PARAMETERS...
         fail "32 MiB of noise found room in $limit bytes ($*)"
     fi
     grep -qi 'no space left' "$work/error" || fail "not ENOSPC: $(cat "$work/error")"
-    [ "$(figure refused)" -gt 0 ] || fail "no write was counted as refused"
-    [ "$(figure frame_bytes)" -gt 0 ] || fail "nothing is stored"
+    [ "$(cli stat --get store.refused)" -gt 0 ] || fail "no write was counted as refused"
+    [ "$(cli stat --get store.frame_bytes)" -gt 0 ] || fail "nothing is stored"
     [ $(($(zone_figure used_frames) * 4096)) -le "$limit" ] || fail "more is used than the limit"
     prefix "$work/first" "what was there is damaged ($*)"
     # Overwriting while full: whole, or not at all; and zeroes always.

@@ -57,7 +57,7 @@ usage() {
     expect 2 'not a size' disk --size 12Q
     expect 2 'auto, hugetlb, hugetlb-1g or memfd' disk --backing tape
     expect 2 "a node's number" disk --numa first
-    expect 1 'numa=4000: there is no such node|without libnuma' disk --name x --size 64M --numa 4000
+    expect 1 'error: numa' disk --name x --size 64M --numa 4000
     expect 2 'not a name' disk --name ../x
     [ -z "$(left_behind)" ] || fail "wrong usage has left: $(left_behind)"
 }

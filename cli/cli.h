@@ -35,7 +35,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_cmd_disk, cli_cmd_stat, cli_cmd_map, cli_cmd_compact,
-    cli_cmd_take, cli_cmd_give, cli_cmd_migration, cli_cmd_classes, cli_cmd_stop, cli_cmd_list;
+    cli_cmd_take, cli_cmd_give, cli_cmd_migration, cli_cmd_classes, cli_cmd_stop, cli_cmd_list,
+    cli_cmd_replay;
 
 /* ---- messages ---------------------------------------------------------- */
 

@@ -27,7 +27,7 @@ usage() {
     expect 0 'Exit status' --help
     expect 0 '^klotski [0-9]' --version
     expect 2 "no command 'nothing'" nothing
-    for command in disk stop list stat map take give compact classes migration; do
+    for command in disk stop list stat map take give compact classes migration replay; do
         expect 0 "usage: klotski $command" "$command" --help
         expect 2 'unknown option' "$command" --nonsense
     done

@@ -2,6 +2,8 @@
 /* Contiguous ranges: shapes, pins, room, and that they succeed whenever they can. */
 #include "support/mover.h"
 
+#include "cli/replay/oracle.h"
+
 #include <string.h>
 
 static struct mover m;
@@ -144,27 +146,6 @@ static void small_ranges_stay_together(void **state)
 
 enum { BLOCKS = 8, FRAMES = BLOCKS * 64 };
 
-/* What is possible, by looking at every place: a window without pins, and as many
- * free frames as it has. */
-static bool feasible(const uint8_t *map, uint32_t n, uint32_t align)
-{
-    uint32_t free = 0;
-
-    for (uint32_t nr = 0; nr < FRAMES; nr++)
-        free += map[nr] == KL_FRAME_FREE;
-    if (free < n)
-        return false;
-    for (uint32_t at = 0; at + n <= FRAMES; at += align) {
-        uint32_t i = 0;
-
-        while (i < n && map[at + i] <= KL_FRAME_MOVABLE)
-            i++;
-        if (i == n)
-            return true;
-    }
-    return false;
-}
-
 /* Fills the zone to `full` per cent and pins a few. */
 static void lay_out(struct rng *rng, unsigned full)
 {
@@ -186,6 +167,8 @@ static void succeeds_whenever_it_can(void **state)
     (void)state;
     for (int layout = 0; layout < 150; layout++) {
         uint8_t map[FRAMES];
+        struct replay_layout frozen = {
+            .frames = FRAMES, .block_order = 6, .map = map, .may_move = true};
         struct fixture f;
 
         fixture_open(&f, BLOCKS, 6, KL_ZONE_POPULATE);
@@ -198,7 +181,7 @@ static void succeeds_whenever_it_can(void **state)
 
             assert_int_equal(kl_zone_map(f.zone, 0, FRAMES, map), 0);
             err = kl_contig_alloc(f.zone, m.owner, n, align, KL_SYNC, &first, NULL);
-            if ((err == 0) != feasible(map, n, align))
+            if ((err == 0) != (replay_feasible_contig(&frozen, n, align) == 1))
                 fail_msg("layout %d: %u at %u is %s but gave %s", layout, n, align,
                          err ? "possible" : "impossible", kl_err_name(err));
             mover_all_right(&m);

@@ -137,7 +137,7 @@ void replay_print_table(const struct replay_trace *trace, const struct replay_co
         if (column[0].result.order[order].asked > 0)
             row(name, column, n, order_cell, order);
     }
-    row("  after a compaction", column, n, figure_cell, COMPACTED);
+    row("  by compaction", column, n, figure_cell, COMPACTED);
     print_large(column, n, REPLAY_contig, "contiguous ranges");
     print_large(column, n, REPLAY_give, "give-backs");
     if (asked(column, REPLAY_compact))

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* run.c - goes through a trace, one operation after the other.
- *
- * An allocation of several frames that fails is tried once more after the zone was
- * compacted, as Linux's allocator does it; with migration off there is nothing to
- * try.  What follows for an id that could not be had is skipped.
+/* run.c - goes through a trace, one operation after the other.  What follows for an
+ * id that could not be had is skipped.
  */
 #include "memory.h"
 #include "oracle.h"
@@ -86,15 +83,8 @@ static void note_failure(struct run *r, const struct replay_op *op, int err, boo
 static void run_alloc(struct run *r, const struct replay_op *op)
 {
     struct replay_count *count = &r->result->order[op->order];
-    uint64_t moved = r->tenant.moved;
     int err = replay_alloc(&r->tenant, op->id, op->order, op->movable);
 
-    if (err == -KL_ENOMEM && op->order > 0 && r->config->migration) {
-        kl_zone_compact(r->memory.zone, KL_SYNC, 0, NULL);
-        if (r->tenant.moved > moved)
-            err = replay_alloc(&r->tenant, op->id, op->order, op->movable);
-        r->result->compacted += err == 0;
-    }
     count->asked++;
     count->done += err == 0;
     r->result->what[REPLAY_alloc].done += err == 0;
@@ -211,6 +201,7 @@ static void look_at_the_end(struct run *r)
     r->result->free_frames = s.free_frames;
     r->result->used_frames = s.used_frames;
     r->result->stuck_frames = s.stuck_frames;
+    r->result->compacted = s.compacted;
     recount(r);
     if (r->config->at_end)
         r->config->at_end(r->config->ctx, r->memory.zone);

@@ -109,13 +109,20 @@ static bool take_harder(const struct slow *s)
     return by_compaction(s) || beyond_soft(s) || by_shrinking(s);
 }
 
-/* Waits until one who holds frames back lets go; false when there is nobody. */
-static bool wait_for_holds(struct kl_zone *zone, unsigned owner, uint32_t ends)
+/* Waits until one who holds frames back lets go; false when there is nobody.  One
+ * who let go meanwhile may have been ourselves, compacting: so that counts only once
+ * in a row (*again). */
+static bool wait_for_holds(struct kl_zone *zone, unsigned owner, uint32_t ends, bool *again)
 {
     enum { NAP_NS = 50000000 }; /* frames may also become free without a word */
 
-    if (atomic_load(&zone->holds) == 0)
-        return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
+    if (atomic_load(&zone->holds) == 0) {
+        bool once = *again && atomic_load(&zone->hold_ends) != ends;
+
+        *again = false;
+        return once;
+    }
+    *again = true;
     kli_count_owner(zone, owner, KLI_C_STALLS, 1);
     zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
     return true;
@@ -126,11 +133,12 @@ static bool take_slowly(const struct slow *s, uint32_t ends)
 {
     const struct kl_host *host = &s->zone->host;
     uint64_t since = host->now_ns(host->ctx);
+    bool again = true;
 
     kli_count(s->zone, KLI_C_SLOW, 1);
     while (!take_harder(s)) {
         if (host->now_ns(host->ctx) - since > MAX_WAIT_NS ||
-            !wait_for_holds(s->zone, s->ask->owner, ends))
+            !wait_for_holds(s->zone, s->ask->owner, ends, &again))
             return false;
         ends = atomic_load(&s->zone->hold_ends);
         s->ask->over_soft = false;

@@ -242,6 +242,35 @@ static void stages_come_in_order(void **state)
     fixture_close(&f);
 }
 
+/* A run that can't be made is refused soon: its own attempts at compaction, each of
+ * which ends, are nobody to wait for. */
+static void does_not_wait_for_itself(void **state)
+{
+    struct kl_shrinker_ops ops = {
+        .size = sizeof(ops), .name = "asked", .count = cached, .scan = drop};
+    struct cache asked = {0};
+    kl_shrinker_id id;
+    struct fixture f;
+    kl_pfn pfn;
+
+    (void)state;
+    asked.other = &asked;
+    fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_shrinker_register(f.zone, &ops, &asked, &id), 0);
+    mover_scatter(&m, 2);
+    for (unsigned nr = 0; nr < 256; nr += 8)
+        assert_int_equal(mover_pin(&m, mover_at(&m, nr)), 0);
+    for (int i = 0; i < 3; i++) {
+        asked.calls = 0;
+        assert_int_equal(kl_frame_alloc(f.zone, 3, m.owner, 0, &pfn), -KL_ENOMEM);
+        assert_in_range(asked.calls, 1, 64);
+    }
+    assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 /* More than a block: whole blocks, found free or made so; one allocation. */
 static void larger_than_a_block(void **state)
 {
@@ -446,6 +475,7 @@ int main(void)
         cmocka_unit_test(the_reserve_is_for_migrations),
         cmocka_unit_test(runs_are_made_on_demand),
         cmocka_unit_test(stages_come_in_order),
+        cmocka_unit_test(does_not_wait_for_itself),
         cmocka_unit_test(larger_than_a_block),
         cmocka_unit_test(waste_is_compacted_between_marks),
         cmocka_unit_test(fruitless_steps_back_off),

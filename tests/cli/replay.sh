@@ -73,10 +73,10 @@ assert on["orders"][0]["order"] == 0 and on["orders"][0]["done"] > 2000
 # What cannot be had is blamed on somebody; the oracle has nothing against it.
 blamed() {
     printf '%s\n' 'klotski-trace 1 frame=4096 block-order=3 blocks=2' 'alloc 5 0 u' \
-        'contig 6 16 1' 'give 2' end >"$work/blame"
-    expect 0 'line 3: 16 frames at 1: EBUSY .*in the way: frame 0 in block 0, unmovable, id 5' \
+        'alloc 6 0 m' 'pin 6' 'contig 7 8 8' 'give 1' end >"$work/blame"
+    expect 0 'line 5: 8 frames at 8: EBUSY .*in the way: frame 0 in block 0, unmovable, id 5' \
         "$work/blame" --oracle
-    expect 0 'line 4: 2 blocks back: EBUSY' "$work/blame"
+    expect 0 'line 6: 1 blocks back: EBUSY' "$work/blame"
 }
 
 generated() {

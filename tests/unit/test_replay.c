@@ -187,9 +187,10 @@ static void counts_what_succeeds(void **state)
 /* Nobody moves: who was in the way is said, and what follows is skipped. */
 static void says_who_was_in_the_way(void **state)
 {
-    static const char text[] = HEAD "alloc 0 3 u\nalloc 1 3 m\nalloc 2 3 m\nalloc 3 3 m\n"
-                                    "pin 1\npin 2\nalloc 5 0 m\nfree 5\nfree 3\ncontig 6 16 8\n"
-                                    "free 6\ngive 2\nlend 2\nunpin 1\nend\n";
+    static const char text[] = HEAD "alloc 0 3 u\nalloc 2 3 m\nalloc 1 2 m\nalloc 7 2 m\n"
+                                    "alloc 3 2 m\nalloc 8 2 m\npin 2\npin 7\npin 8\n"
+                                    "alloc 5 0 m\nfree 5\nfree 1\nfree 3\ncontig 6 8 8\n"
+                                    "free 6\ngive 2\nlend 2\nunpin 2\nend\n";
     struct replay_config config = {.migration = true, .oracle = true};
     struct replay_result r;
 
@@ -200,7 +201,7 @@ static void says_who_was_in_the_way(void **state)
     assert_int_equal(r.order[0].done, 0);
     assert_int_equal(r.skipped, 3);
     assert_int_equal(r.failures, 2);
-    assert_int_equal(r.failure[0].line, 11);
+    assert_int_equal(r.failure[0].line, 15);
     assert_int_equal(r.failure[0].err, -KL_EBUSY);
     assert_true(r.failure[0].blamed);
     assert_string_equal(r.failure[0].owner, "unmovable");

@@ -139,7 +139,9 @@ static void lay_out(bool (*keep)(uint32_t nr))
 /* Frees whatever is there, pinned or not, and the zone. */
 static void close_zone(void)
 {
-    require(kl_zone_check(b.zone, NULL) == 0, "the recount is wrong");
+    const char *what = NULL;
+
+    require(kl_zone_check(b.zone, &what) == 0, what ? what : "the recount is wrong");
     for (uint32_t nr = 0; nr < b.frames; nr++) {
         kl_pfn pfn = kl_zone_pfn(b.zone, nr);
 

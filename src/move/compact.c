@@ -2,8 +2,8 @@
 /* Compaction: the sparsest blocks are emptied into the densest, as long as that
  * frees whole blocks.
  *
- * A block with stuck frames can't be freed and is never a source.  It stops when
- * the denser blocks have no room for all of the next source.
+ * A block with stuck frames can't be freed: it is never a source, and the first to be
+ * filled.  It stops when the others have no room for all of the next source.
  */
 #include "move/run.h"
 
@@ -26,11 +26,30 @@ static bool is_source(const struct kl_zone *zone, uint64_t word)
     return kli_b_open(word) && kli_b_free(word) < zone->block_frames && kli_b_stuck(word) == 0;
 }
 
+/* What can't be emptied is filled first, however sparse it is: to the plan's end with
+ * it.  The others keep their order. */
+static void stuck_last(struct kli_run *run)
+{
+    uint32_t *block = run->plan.block, n = 0;
+
+    for (uint32_t i = 0; i < run->plan.n; i++) {
+        uint32_t moved = block[i];
+
+        if (kli_b_stuck(kli_block_word(run->zone, moved)) > 0)
+            continue;
+        block[i] = block[n];
+        block[n++] = moved;
+    }
+    for (unsigned order = 0; order <= run->zone->block_order; order++)
+        run->target[order] = run->plan.n;
+}
+
 static int compact_run(struct kli_run *run)
 {
     uint32_t all = run->zone->block_frames;
     uint64_t room = room_in_use(run);
 
+    stuck_last(run);
     run->want = KLI_WANT_OWN_KIND; /* never a free block */
     for (uint32_t i = 0; i < run->plan.n; i++) {
         uint32_t block = run->plan.block[i];

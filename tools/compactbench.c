@@ -338,7 +338,7 @@ struct optimum {
 static struct optimum find_optimum(void)
 {
     static uint8_t map[64 << 6];
-    uint32_t used[64], all = 1u << b.order, room = 0, moves = 0;
+    uint32_t used[64] = {0}, all = 1u << b.order, room = 0, moves = 0;
     struct optimum best = {0};
 
     require(b.frames <= sizeof(map) && kl_zone_map(b.zone, 0, b.frames, map) == 0, "no map");

@@ -57,6 +57,7 @@ static struct {
     double copy_ns; /* of a frame */
     bool mixed;
     unsigned told; /* failures of what is feasible */
+    uint32_t more; /* frames that moved beside the first ones of units */
 } b;
 
 static void require(bool good, const char *what)
@@ -99,6 +100,7 @@ static int migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
     kl_frame_copy(b.zone, dst, src);
     kl_frame_set_private(b.zone, dst, id);
     b.unit[id - 1].pfn = dst;
+    b.more += (1u << b.unit[id - 1].order) - 1;
     return 0;
 }
 
@@ -258,10 +260,13 @@ static void request(unsigned shape, uint32_t n, uint32_t align, bool move, uint3
     struct tally *t = &b.tally[move][shape];
     bool could = feasible(n, align, move);
     kl_pfn first;
-    uint64_t start = cpu_ns();
-    int err = kl_contig_alloc(b.zone, b.owner, n, align, KL_SYNC, &first, &report);
-    uint64_t ns = cpu_ns() - start;
+    uint64_t start;
+    int err;
 
+    b.more = 0;
+    start = cpu_ns();
+    err = kl_contig_alloc(b.zone, b.owner, n, align, KL_SYNC, &first, &report);
+    start = cpu_ns() - start;
     t->asked++;
     t->done += err == 0;
     t->feasible += could;
@@ -272,7 +277,8 @@ static void request(unsigned shape, uint32_t n, uint32_t align, bool move, uint3
     if (err)
         return;
     if (move)
-        b.over[shape][b.overs[shape]++] = (double)ns / (20000.0 + b.copy_ns * report.migrated);
+        b.over[shape][b.overs[shape]++] =
+            (double)start / (20000.0 + b.copy_ns * (report.migrated + b.more));
     stamp(first, n, 0);
     require(kl_contig_free(b.zone, b.owner, first, n) == 0, "a range can't be freed");
 }

@@ -583,6 +583,33 @@ static void owners_are_checked(void **state)
     fixture_close(&f);
 }
 
+/* A block with a pin can't be emptied, so it is filled, though it is the sparsest. */
+static void stuck_blocks_are_filled_first(void **state)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    for (unsigned i = 0; i < 256; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    for (unsigned nr = 1; nr < 64; nr++) /* one frame in block 0, 20 in 1, all in 2, 60 in 3 */
+        assert_true(mover_free(&m, mover_at(&m, nr)));
+    for (unsigned nr = 64; nr < 108; nr++)
+        assert_true(mover_free(&m, mover_at(&m, nr)));
+    for (unsigned nr = 192; nr < 196; nr++)
+        assert_true(mover_free(&m, mover_at(&m, nr)));
+    assert_int_equal(mover_pin(&m, mover_at(&m, 0)), 0);
+    assert_int_equal(kl_zone_compact(f.zone, KL_SYNC, 0, &r), 0);
+    assert_int_equal(r.blocks, 1);
+    assert_int_equal(r.migrated, 20);
+    assert_zone_ok(f.zone);
+    mover_all_right(&m);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -607,6 +634,7 @@ int main(void)
         cmocka_unit_test(failed_releases_keep_their_fences),
         cmocka_unit_test(names_are_copied),
         cmocka_unit_test(owners_are_checked),
+        cmocka_unit_test(stuck_blocks_are_filled_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

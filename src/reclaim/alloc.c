@@ -71,7 +71,10 @@ static uint64_t shrink(const struct slow *s, enum kli_stage stage, unsigned prio
 
 static bool by_compaction(const struct slow *s)
 {
-    if (s->ask->order == 0 || (s->flags & KL_NO_MOVE) || !take_window(s, false))
+    if (s->ask->order == 0 || (s->flags & KL_NO_MOVE))
+        return false;
+    KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_COMPACT);
+    if (!take_window(s, false))
         return false;
     kli_count(s->zone, KLI_C_COMPACTED, 1);
     return true;
@@ -81,6 +84,7 @@ static bool beyond_soft(const struct slow *s)
 {
     if (!kli_over_soft(s->zone, kli_block_bytes(s->zone)))
         return false;
+    KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_SOFT);
     if (shrink(s, KLI_STAGE_ALL, KL_SHRINK_PRIORITY) > 0 && attempt(s))
         return true;
     s->ask->over_soft = true;
@@ -91,6 +95,7 @@ static bool by_shrinking(const struct slow *s)
 {
     uint64_t freed = 0;
 
+    KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_SHRINK);
     for (unsigned i = 0; i <= KL_SHRINK_PRIORITY; i++) {
         uint64_t now = shrink(s, KLI_STAGE_ALL, KL_SHRINK_PRIORITY - i);
 
@@ -104,19 +109,22 @@ static bool by_shrinking(const struct slow *s)
 /* What is left when the fast path found nothing. */
 static bool take_harder(const struct slow *s)
 {
+    KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_IDLE);
     if (shrink(s, KLI_STAGE_IDLE, KL_SHRINK_PRIORITY) > 0 && attempt(s))
         return true;
     return by_compaction(s) || beyond_soft(s) || by_shrinking(s);
 }
 
 /* Waits until one who holds frames back lets go; false when there is nobody. */
-static bool wait_for_holds(struct kl_zone *zone, unsigned owner, uint32_t ends)
+static bool wait_for_holds(struct kl_zone *zone, const struct kli_ask *ask, uint32_t ends)
 {
     enum { NAP_NS = 50000000 }; /* frames may also become free without a word */
+    uint32_t holds = atomic_load(&zone->holds);
 
-    if (atomic_load(&zone->holds) == 0)
+    if (holds == 0)
         return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
-    kli_count_owner(zone, owner, KLI_C_STALLS, 1);
+    kli_count_owner(zone, ask->owner, KLI_C_STALLS, 1);
+    KLI_TRACE(stall_alloc, KLI_TAG(zone), holds, ask->order);
     zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
     return true;
 }
@@ -129,9 +137,9 @@ static bool take_slowly(const struct slow *s, uint32_t ends)
 
     kli_count(s->zone, KLI_C_SLOW, 1);
     while (!take_harder(s)) {
-        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS ||
-            !wait_for_holds(s->zone, s->ask->owner, ends))
+        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(s->zone, s->ask, ends))
             return false;
+        KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_WAIT);
         ends = atomic_load(&s->zone->hold_ends);
         s->ask->over_soft = false;
         if (attempt(s))
@@ -148,6 +156,7 @@ static bool take(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint
     if (attempt(&slow) || (may_wait(flags) && take_slowly(&slow, ends)))
         return true;
     kli_count(zone, KLI_C_REFUSED, 1);
+    KLI_TRACE(alloc_failed, KLI_TAG(zone), ask->order, ask->owner);
     return false;
 }
 

@@ -35,10 +35,12 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
 
     if (!kli_block_step(zone, block, kli_b_reserve, ask))
         return false;
+    KLI_TRACE_STEP(alloc_reserved, KLI_TAG(zone), block, 1u << order);
     if (!kli_bits_take(zone, block, order, nr)) {
         give_back_reservation(zone, block, 1u << order, unmovable);
         return false;
     }
+    KLI_TRACE_STEP(alloc_taken, KLI_TAG(zone), *nr, order);
     kli_name_frame(zone, *nr, order, owner, flags);
     return true;
 }
@@ -76,6 +78,7 @@ void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last)
 {
     bool unmovable = !(last & KLI_F_KIND);
 
+    KLI_TRACE_STEP(free_gone, KLI_TAG(zone), nr, kli_f_order(last));
     if (kli_f_order(last) == 0 && kli_cache_put(zone, nr, unmovable))
         return;
     kli_bits_put(zone, nr, 1u << kli_f_order(last), unmovable);
@@ -87,7 +90,9 @@ void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable)
         uint32_t part = (uint32_t)kli_min(n, zone->block_frames);
 
         kli_bits_clear(zone, nr, part);
+        KLI_TRACE_STEP(free_bits, KLI_TAG(zone), nr, part);
         give_back_reservation(zone, kli_block_of(zone, nr), part, unmovable);
+        KLI_TRACE_STEP(free_counted, KLI_TAG(zone), nr, part);
         nr += part;
         n -= part;
     }
@@ -234,12 +239,18 @@ static bool take_uncached(struct kl_zone *zone, const struct kli_ask *ask, uint3
 {
     uint64_t word;
 
-    if (try_last(zone, ask, nr) || search_present(zone, ask, nr))
+    if (try_last(zone, ask, nr))
         return true;
+    KLI_TRACE(alloc_stage, KLI_TAG(zone), ask->order, KLI_AT_SEARCH);
+    if (search_present(zone, ask, nr))
+        return true;
+    KLI_TRACE(alloc_stage, KLI_TAG(zone), ask->order, KLI_AT_DRAIN);
     if (kli_cache_drain(zone) && search_present(zone, ask, nr))
         return true;
+    KLI_TRACE(alloc_stage, KLI_TAG(zone), ask->order, KLI_AT_POPULATE);
     if (populate_and_search(zone, ask, nr))
         return true;
+    KLI_TRACE(alloc_stage, KLI_TAG(zone), ask->order, KLI_AT_MIX);
     if (!search_any(zone, ask, nr))
         return false;
     word = kli_block_word(zone, kli_block_of(zone, *nr));
@@ -259,12 +270,17 @@ bool kli_frame_take(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *n
 
 int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn)
 {
-    uint64_t word;
+    uint32_t nr = kl_pfn_nr(pfn);
+    uint64_t seen;
 
     if (!kli_pfn_ok(zone, pfn))
         return -KL_EINVAL;
-    if (kli_settle(zone, kl_pfn_nr(pfn), kli_f_free, owner.v))
-        return 0;
-    word = kli_state(zone, kl_pfn_nr(pfn));
-    return kli_f_owner(word) == owner.v && kli_f_pins(word) > 0 ? -KL_EBUSY : -KL_EINVAL;
+    KLI_TRACE_STEP(free_begin, KLI_TAG(zone), nr, owner.v);
+    if (!kli_apply(&zone->frame[nr].state, kli_f_free, owner.v, &seen))
+        return kli_f_owner(seen) == owner.v && kli_f_pins(seen) > 0 ? -KL_EBUSY : -KL_EINVAL;
+    if (kli_f_free(seen, owner.v).next == 0)
+        kli_frame_gone(zone, nr, seen); /* F5 */
+    else
+        KLI_TRACE(free_dying, KLI_TAG(zone), nr, owner.v);
+    return 0;
 }

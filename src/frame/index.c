@@ -115,6 +115,7 @@ static void mend_bits(struct kl_zone *zone, uint32_t block)
 
     do {
         class = kli_b_class(atomic_load(&zone->block[block]), zone->block_frames);
+        KLI_TRACE_STEP(index_mend, KLI_TAG(zone), block, class);
         for (unsigned c = 0; c < KLI_CLASSES; c++) {
             if (put_bit(zone->index[c].level[0], block, c == class))
                 mend_summaries(&zone->index[c], block);
@@ -135,6 +136,7 @@ bool kli_block_step(struct kl_zone *zone, uint32_t block, kli_edge *edge, uint64
     if (!kli_apply(&zone->block[block], edge, arg, &seen))
         return false;
     next = edge(seen, arg).next;
+    KLI_TRACE_STEP(block_stepped, KLI_TAG(zone), block, kli_b_free(next));
     kli_free_add(zone, (int64_t)open_free(next) - open_free(seen));
     from = kli_b_class(seen, zone->block_frames);
     to = kli_b_class(next, zone->block_frames);

@@ -154,13 +154,17 @@ int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
 
     if (!kli_pfn_ok(zone, frame))
         return -KL_EINVAL;
+    KLI_TRACE_STEP(pin_begin, KLI_TAG(zone), nr, owner.v);
     if (!kli_apply(&zone->frame[nr].state, kli_f_pin, owner.v, &seen)) {
+        KLI_TRACE(pin_refused, KLI_TAG(zone), nr, owner.v);
         if (!(seen & KLI_F_HEAD) || (seen & KLI_F_DYING) || kli_f_owner(seen) != owner.v)
             return -KL_EINVAL;
         return (seen & KLI_F_ISOLATED) ? -KL_EBUSY : -KL_ENOSPC;
     }
+    KLI_TRACE_STEP(pin_marked, KLI_TAG(zone), nr, owner.v);
     if (kli_f_pins(seen) == 0)
         count_stuck(zone, nr, seen, kli_b_stick);
+    KLI_TRACE(pin_done, KLI_TAG(zone), nr, owner.v);
     return 0;
 }
 
@@ -169,10 +173,15 @@ int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
     uint32_t nr = kl_pfn_nr(frame);
     uint64_t seen;
 
-    if (!kli_pfn_ok(zone, frame) || !kli_apply(&zone->frame[nr].state, kli_f_unpin, owner.v, &seen))
+    if (!kli_pfn_ok(zone, frame))
         return -KL_EINVAL;
+    KLI_TRACE_STEP(unpin_begin, KLI_TAG(zone), nr, owner.v);
+    if (!kli_apply(&zone->frame[nr].state, kli_f_unpin, owner.v, &seen))
+        return -KL_EINVAL;
+    KLI_TRACE_STEP(unpin_marked, KLI_TAG(zone), nr, owner.v);
     if (kli_f_pins(seen) == 1)
         count_stuck(zone, nr, seen, kli_b_unstick);
+    KLI_TRACE(unpin_done, KLI_TAG(zone), nr, owner.v);
     return 0;
 }
 

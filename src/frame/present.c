@@ -82,6 +82,7 @@ static int populate_entered(struct kl_zone *zone, uint32_t block)
     int err;
 
     if (kli_block_step(zone, block, kli_b_summon, 0)) {
+        KLI_TRACE_STEP(populate_summoned, KLI_TAG(zone), block, 0);
         err = backing_call(zone, block, zone->backing.populate);
         kli_block_step(zone, block, kli_b_settle, err ? KLI_B_ABSENT : zone->block_frames);
     } else {
@@ -101,6 +102,7 @@ int kli_populate(struct kl_zone *zone, uint32_t block)
 
     if (kli_populatable(zone) == 0)
         return err; /* who waits for memory is not woken for nothing */
+    KLI_TRACE(populate_begin, KLI_TAG(zone), block, 0);
     kli_hold(zone);
     if (kli_charge(zone, kli_block_bytes(zone))) {
         if (kli_apply(&zone->budget, edge_enter, zone->blocks, NULL))
@@ -111,6 +113,7 @@ int kli_populate(struct kl_zone *zone, uint32_t block)
     kli_let_go(zone, err == 0);
     if (!err)
         kli_watch(zone);
+    KLI_TRACE(populate_end, KLI_TAG(zone), block, err);
     return err;
 }
 
@@ -137,16 +140,21 @@ int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
     uint64_t all = zone->block_frames;
     int err;
 
-    if (!kli_block_step(zone, block, kli_b_vacate, all))
+    KLI_TRACE(release_begin, KLI_TAG(zone), block, given);
+    if (!kli_block_step(zone, block, kli_b_vacate, all)) {
+        KLI_TRACE(release_end, KLI_TAG(zone), block, -KL_EBUSY);
         return -KL_EBUSY;
+    }
+    KLI_TRACE_STEP(release_vacated, KLI_TAG(zone), block, given);
     err = backing_call(zone, block, zone->backing.release);
     kli_block_step(zone, block, kli_b_settle, err ? KLI_B_FENCED | all : KLI_B_ABSENT);
-    if (err)
-        return err;
-    kli_apply(&zone->budget, edge_leave, given, NULL);
-    kli_uncharge(zone, kli_block_bytes(zone));
-    kli_count(zone, KLI_C_GIVEN, 1);
-    return 0;
+    if (!err) {
+        kli_apply(&zone->budget, edge_leave, given, NULL);
+        kli_uncharge(zone, kli_block_bytes(zone));
+        kli_count(zone, KLI_C_GIVEN, 1);
+    }
+    KLI_TRACE(release_end, KLI_TAG(zone), block, err);
+    return err;
 }
 
 /* Counts up to n blocks that have no memory as given; returns how many. */

@@ -12,6 +12,7 @@
 #include "base/gate.h"
 #include "base/lock.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "frame/block.h"
 #include "frame/state.h"
 #include "klotski/movable.h"
@@ -186,6 +187,9 @@ static inline kl_pfn kli_pfn(const struct kl_zone *zone, uint32_t nr)
 {
     return (kl_pfn){zone->tag | nr};
 }
+
+/* As trace points name the zone. */
+#define KLI_TAG(zone) ((zone)->tag >> 32)
 
 /* Is it a frame of this zone? */
 static inline bool kli_pfn_ok(const struct kl_zone *zone, kl_pfn pfn)

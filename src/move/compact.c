@@ -80,6 +80,7 @@ int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
                     struct kl_report *report)
 {
     struct kli_run run;
+    uint32_t blocks;
     int err;
 
     if (report)
@@ -87,11 +88,14 @@ int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
     if ((unsigned)mode > KL_SYNC)
         return -KL_EINVAL;
     kli_run_asked(zone, KLI_RUN_COMPACT);
+    KLI_TRACE(compact_begin, KLI_TAG(zone), mode, budget);
     kli_run_begin(&run, zone, mode);
     run.budget = budget;
     err = kli_plan(&run);
     if (!err)
         err = compact_run(&run);
+    blocks = run.report.blocks;
     kli_run_end(&run, report);
+    KLI_TRACE(compact_end, KLI_TAG(zone), blocks, err);
     return kli_run_ended(zone, KLI_RUN_COMPACT, err);
 }

@@ -12,21 +12,25 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
                const struct kli_taker *taker, enum kl_mode mode, uint32_t *first,
                struct kl_report *report)
 {
+    uint32_t n = exact ? exact->n : search->n;
     struct kli_run run;
     int err;
 
+    KLI_TRACE(contig_begin, KLI_TAG(zone), n, mode);
     kli_run_begin(&run, zone, mode);
     run.may_populate = true;
     run.idle = search->idle;
     search->run = &run;
     search->spare = kli_populatable(zone);
-    if (!has_room(zone, exact ? exact->n : search->n))
+    if (!has_room(zone, n))
         err = -KL_ENOMEM;
     else
         err = exact ? kli_take_exactly(&run, exact, taker) : kli_take_any(search, taker, first);
     if (err == 0)
         run.report.culprit = (kl_pfn){0};
+    search->fenced = run.fenced;
     kli_run_end(&run, report);
+    KLI_TRACE(contig_end, KLI_TAG(zone), n, err);
     return err == -KL_EAGAIN ? -KL_EBUSY : err;
 }
 

@@ -98,7 +98,7 @@ static bool be_patient(struct kli_run *run, uint64_t since, unsigned idle_rounds
     return true;
 }
 
-int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
+static int evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
 {
     const struct kl_host *host = &run->zone->host;
     uint64_t since = host->now_ns(host->ctx);
@@ -113,6 +113,7 @@ int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
         }
         if (idle > 0)
             kli_cache_drain(run->zone); /* some may have got in (cache.c, C2) */
+        KLI_TRACE(evacuate_round, KLI_TAG(run->zone), nr, idle);
         round = one_round(run, nr, nr + n);
         if (is_empty(run->zone, nr, n))
             break;
@@ -128,6 +129,16 @@ int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
         }
     }
     return 0;
+}
+
+int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
+{
+    int err;
+
+    KLI_TRACE(evacuate_begin, KLI_TAG(run->zone), nr, n);
+    err = evacuate(run, nr, n);
+    KLI_TRACE(evacuate_end, KLI_TAG(run->zone), nr, err);
+    return err;
 }
 
 int kli_evacuate_block(struct kli_run *run, uint32_t block)

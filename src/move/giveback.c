@@ -145,6 +145,7 @@ int kli_give(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struct kl_repo
     int err = 0;
 
     kli_run_asked(zone, KLI_RUN_GIVE_BACK);
+    KLI_TRACE(give_begin, KLI_TAG(zone), n, mode);
     kli_hold(zone); /* what is counted as given may come back */
     absent = kli_give_absent(zone, n);
     if (absent < n)
@@ -152,6 +153,7 @@ int kli_give(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struct kl_repo
     if (err && absent)
         kli_lend(zone, absent);
     kli_let_go(zone, err != 0);
+    KLI_TRACE(give_end, KLI_TAG(zone), n, err);
     return kli_run_ended(zone, KLI_RUN_GIVE_BACK, err);
 }
 
@@ -183,10 +185,12 @@ static bool trim_block(struct kl_zone *zone, uint32_t block, int *err)
 
     if (kli_b_free(word) != zone->block_frames || !kli_block_step(zone, block, kli_b_fence, 0))
         return false;
+    KLI_TRACE(fence_set, KLI_TAG(zone), block, KL_ASYNC);
     *err = kli_release_block(zone, block, false);
     if (*err == 0)
         return true;
     kli_block_step(zone, block, kli_b_unfence, 0);
+    KLI_TRACE(fence_lifted, KLI_TAG(zone), block, KL_ASYNC);
     if (*err == -KL_EBUSY)
         *err = 0; /* somebody was on the way in */
     return false;

@@ -16,8 +16,10 @@ bool kli_lock_frame(struct kl_zone *zone, uint32_t nr, enum kl_mode mode)
     for (unsigned i = 0; i < rounds[mode]; i++) {
         if (kli_apply(&zone->frame[nr].state, kli_f_trylock, 0, NULL))
             return true;
-        if (i + 1 < rounds[mode])
-            zone->host.relax(zone->host.ctx, i);
+        if (i + 1 == rounds[mode])
+            break;
+        KLI_TRACE(stall_frame, KLI_TAG(zone), nr, i);
+        zone->host.relax(zone->host.ctx, i);
     }
     return false;
 }
@@ -44,16 +46,24 @@ static enum kli_found look(uint64_t word)
 static enum kli_found ask_owner(struct kli_run *run, uint32_t nr)
 {
     struct kl_zone *zone = run->zone;
-    const struct kli_owner *owner = kli_owner(zone, kli_f_owner(kli_state(zone, nr)));
+    uint64_t word = kli_state(zone, nr);
+    unsigned id = kli_f_owner(word);
+    const struct kli_owner *owner = kli_owner(zone, id);
     kl_pfn pfn = kli_pfn(zone, nr);
-    enum kli_found found = look(kli_state(zone, nr));
+    enum kli_found found = look(word);
 
     if (found != KLI_ISOLATED)
         return found;
-    if (!owner->ops.isolate(owner->ctx, pfn, run->mode))
+    if (!owner->ops.isolate(owner->ctx, pfn, run->mode)) {
+        KLI_TRACE(isolate_refused, KLI_TAG(zone), nr, id);
         return KLI_BUSY;
-    if (kli_apply(&zone->frame[nr].state, kli_f_isolate, 0, NULL))
+    }
+    KLI_TRACE_STEP(isolate_asked, KLI_TAG(zone), nr, id);
+    if (kli_apply(&zone->frame[nr].state, kli_f_isolate, 0, NULL)) {
+        KLI_TRACE_STEP(isolate_marked, KLI_TAG(zone), nr, id);
         return KLI_ISOLATED;
+    }
+    KLI_TRACE(isolate_overtaken, KLI_TAG(zone), nr, id);
     if (kli_state(zone, nr) & KLI_F_MOVABLE)
         owner->ops.putback(owner->ctx, pfn); /* pinned in between */
     return KLI_BUSY;
@@ -81,10 +91,13 @@ static enum kli_found isolate_held(struct kli_run *run, uint32_t nr, struct kl_m
     if (!kli_target(run, kli_f_order(word), kli_f_owner(word), &dst))
         return KLI_NO_ROOM;
     *move = (struct kl_move){.dst = kli_pfn(zone, dst), .src = kli_pfn(zone, nr)};
+    KLI_TRACE_STEP(isolate_target, KLI_TAG(zone), nr, dst);
     found = KLI_BUSY;
     if (owner_stays(zone, dst) && kli_lock_frame(zone, nr, run->mode)) {
+        KLI_TRACE_STEP(isolate_locked, KLI_TAG(zone), nr, dst);
         found = ask_owner(run, nr);
         kli_settle(zone, nr, kli_f_unlock, 0);
+        KLI_TRACE_STEP(isolate_unlocked, KLI_TAG(zone), nr, found);
     }
     if (found != KLI_ISOLATED)
         kli_drop_target(zone, move->dst);
@@ -96,18 +109,23 @@ enum kli_found kli_isolate(struct kli_run *run, uint32_t nr, struct kl_move *mov
     struct kl_zone *zone = run->zone;
     enum kli_found found;
     uint64_t seen;
-    bool held = kli_apply(&zone->frame[nr].state, kli_f_get, 0, &seen);
+    bool held;
 
+    KLI_TRACE(isolate_begin, KLI_TAG(zone), nr, run->mode);
+    held = kli_apply(&zone->frame[nr].state, kli_f_get, 0, &seen);
     kli_tally(run, kli_f_owner(seen), KLI_C_SCANNED);
     if (!held)
         return (seen & KLI_F_HEAD) ? KLI_BUSY : KLI_NOTHING;
+    KLI_TRACE_STEP(isolate_got, KLI_TAG(zone), nr, kli_f_owner(seen));
     found = isolate_held(run, nr, move);
-    if (found == KLI_ISOLATED) {
+    if (found == KLI_ISOLATED) { /* the reference is kept */
         kli_tally(run, kli_f_owner(seen), KLI_C_ISOLATED);
-        return found; /* the reference is kept */
+    } else {
+        if (found == KLI_STUCK)
+            kli_blame(run, nr, seen);
+        KLI_TRACE_STEP(isolate_undone, KLI_TAG(zone), nr, found);
+        kli_settle(zone, nr, kli_f_put, 0);
     }
-    if (found == KLI_STUCK)
-        kli_blame(run, nr, seen);
-    kli_settle(zone, nr, kli_f_put, 0);
+    KLI_TRACE(isolate_end, KLI_TAG(zone), nr, found);
     return found;
 }

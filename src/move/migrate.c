@@ -23,8 +23,11 @@ void kl_move_done(struct kl_move *move, int result)
 
 static void wait_landed(struct kl_zone *zone, struct landing *landing, size_t pending)
 {
-    for (unsigned i = 0; atomic_load_explicit(&landing->done, memory_order_acquire) < pending; i++)
+    for (unsigned i = 0; atomic_load_explicit(&landing->done, memory_order_acquire) < pending;
+         i++) {
+        KLI_TRACE(stall_landing, KLI_TAG(zone), pending, i);
         zone->host.relax(zone->host.ctx, i);
+    }
 }
 
 static const struct kli_owner *owner_of(struct kl_zone *zone, kl_pfn pfn)
@@ -42,19 +45,26 @@ static void unlock_and_put(struct kl_zone *zone, uint32_t src)
 static void put_back_locked(struct kli_run *run, const struct kl_move *move)
 {
     struct kl_zone *zone = run->zone;
-    uint32_t src = kl_pfn_nr(move->src);
+    uint32_t src = kl_pfn_nr(move->src), dst = kl_pfn_nr(move->dst);
     unsigned id = kli_f_owner(kli_state(zone, src));
     const struct kli_owner *owner = kli_owner(zone, id);
 
+    KLI_TRACE(putback_begin, KLI_TAG(zone), src, dst);
     if (kli_state(zone, src) & KLI_F_MOVABLE) {
+        KLI_TRACE_STEP(putback_call, KLI_TAG(zone), src, dst);
         owner->ops.putback(owner->ctx, move->src);
         kli_tally(run, id, KLI_C_PUT_BACK);
+        KLI_TRACE_STEP(putback_called, KLI_TAG(zone), src, dst);
     } else {
         kli_tally(run, id, KLI_C_FREED);
+        KLI_TRACE(putback_freed, KLI_TAG(zone), src, dst);
     }
     kli_drop_target(zone, move->dst);
+    KLI_TRACE_STEP(putback_dropped, KLI_TAG(zone), src, dst);
     KLI_REQUIRE(&zone->host, kli_apply(&zone->frame[src].state, kli_f_release, 0, NULL));
+    KLI_TRACE_STEP(putback_released, KLI_TAG(zone), src, dst);
     unlock_and_put(zone, src);
+    KLI_TRACE(putback_end, KLI_TAG(zone), src, dst);
 }
 
 /* Owners hold a frame's lock for moments only, so this wait ends. */
@@ -63,8 +73,10 @@ static void put_back(struct kli_run *run, const struct kl_move *move)
     struct kl_zone *zone = run->zone;
     uint32_t src = kl_pfn_nr(move->src);
 
-    for (unsigned i = 0; !kli_apply(&zone->frame[src].state, kli_f_trylock, 0, NULL); i++)
+    for (unsigned i = 0; !kli_apply(&zone->frame[src].state, kli_f_trylock, 0, NULL); i++) {
+        KLI_TRACE(stall_frame, KLI_TAG(zone), src, i);
         zone->host.relax(zone->host.ctx, i);
+    }
     put_back_locked(run, move);
 }
 
@@ -77,10 +89,13 @@ static bool commit(struct kli_run *run, const struct kl_move *move)
 
     if (!kli_apply(&zone->frame[src].state, kli_f_moved, 0, NULL))
         return false;
+    KLI_TRACE_STEP(migrate_moved, KLI_TAG(zone), src, dst);
     atomic_store_explicit(&zone->frame[src].priv, 0, memory_order_relaxed);
     KLI_REQUIRE(&zone->host, kli_settle(zone, dst, kli_f_publish, 0));
+    KLI_TRACE_STEP(migrate_published, KLI_TAG(zone), src, dst);
     kli_tally(run, kli_f_owner(kli_state(zone, src)), KLI_C_MIGRATED);
     unlock_and_put(zone, src);
+    KLI_TRACE(migrate_end, KLI_TAG(zone), src, dst);
     return true;
 }
 
@@ -91,6 +106,7 @@ static enum kli_found conclude(struct kli_run *run, const struct kl_move *move)
     uint64_t word;
 
     KLI_REQUIRE(&run->zone->host, move->result != KL_PENDING);
+    KLI_TRACE(migrate_result, KLI_TAG(run->zone), src, move->result);
     if (move->result == 0 && commit(run, move))
         return KLI_ISOLATED;
     word = kli_state(run->zone, src);
@@ -124,14 +140,20 @@ static void call_migrate(struct kli_run *run, const struct kli_owner *owner, str
  * many are left, at the front. */
 static size_t lock_sources(struct kli_run *run, struct kl_move *moves, size_t n)
 {
+    struct kl_zone *zone = run->zone;
     size_t left = 0;
 
     for (size_t i = 0; i < n; i++) {
         struct kl_move move = moves[i];
+        uint32_t src = kl_pfn_nr(move.src), dst = kl_pfn_nr(move.dst);
 
-        if (!kli_lock_frame(run->zone, kl_pfn_nr(move.src), run->mode))
+        if (!kli_lock_frame(zone, src, run->mode)) {
+            KLI_TRACE(migrate_unlockable, KLI_TAG(zone), src, dst);
             put_back(run, &move);
-        else if (!(kli_state(run->zone, kl_pfn_nr(move.src)) & KLI_F_MOVABLE))
+            continue;
+        }
+        KLI_TRACE_STEP(migrate_locked, KLI_TAG(zone), src, dst);
+        if (!(kli_state(zone, src) & KLI_F_MOVABLE))
             put_back_locked(run, &move);
         else
             moves[left++] = move;
@@ -152,8 +174,10 @@ static enum kli_found migrate_prepared(struct kli_run *run, const struct kli_own
 
     if (left < n)
         found = KLI_BUSY;
-    if (left > 0)
+    if (left > 0) {
+        KLI_TRACE(migrate_call, KLI_TAG(run->zone), kl_pfn_nr(moves[0].src), left);
         call_migrate(run, owner, moves, left);
+    }
     for (size_t i = 0; i < left; i++)
         found = worse(found, conclude(run, &moves[i]));
     return found;
@@ -172,11 +196,15 @@ static enum kli_found migrate_with_prepare(struct kli_run *run, struct kli_owner
 {
     enum kli_found found = KLI_BUSY;
     kl_pfn frames[KLI_BATCH];
+    int err;
 
     for (size_t i = 0; i < n; i++)
         frames[i] = moves[i].src;
     atomic_fetch_add(&owner->calls, 1);
-    if (owner->ops.prepare(owner->ctx, frames, n, run->mode) < 0) {
+    KLI_TRACE(prepare_begin, KLI_TAG(run->zone), kl_pfn_nr(frames[0]), n);
+    err = owner->ops.prepare(owner->ctx, frames, n, run->mode);
+    KLI_TRACE(prepare_end, KLI_TAG(run->zone), kl_pfn_nr(frames[0]), err);
+    if (err < 0) {
         put_back_all(run, moves, n);
     } else {
         found = migrate_prepared(run, owner, moves, n);
@@ -192,6 +220,7 @@ static enum kli_found migrate_group(struct kli_run *run, struct kl_move *moves, 
     uint64_t word = kli_state(run->zone, kl_pfn_nr(moves[0].dst));
     struct kli_owner *owner = &run->zone->owner[kli_f_owner(word)];
 
+    KLI_TRACE(migrate_begin, KLI_TAG(run->zone), kl_pfn_nr(moves[0].src), n);
     if (owner->ops.prepare)
         return migrate_with_prepare(run, owner, moves, n);
     return migrate_prepared(run, owner, moves, n);

@@ -99,7 +99,7 @@ void kli_run_end(struct kli_run *run, struct kl_report *report)
 
     publish(run);
     kli_plan_free(run);
-    kli_let_go(zone, true);
+    kli_let_go(zone, run->fenced); /* else nobody missed anything */
     if (report)
         *report = run->report;
 }
@@ -134,10 +134,24 @@ void kli_blame_block(struct kli_run *run, uint32_t block)
 
 bool kli_fence(struct kli_run *run, uint32_t block)
 {
-    return kli_block_step(run->zone, block, kli_b_fence, 0);
+    struct kl_zone *zone = run->zone;
+    bool set;
+
+    KLI_TRACE_STEP(fence_begin, KLI_TAG(zone), block, run->mode);
+    set = kli_block_step(zone, block, kli_b_fence, 0);
+    run->fenced |= set;
+    if (set)
+        KLI_TRACE(fence_set, KLI_TAG(zone), block, run->mode);
+    else
+        KLI_TRACE(fence_refused, KLI_TAG(zone), block, run->mode);
+    return set;
 }
 
 void kli_unfence(struct kli_run *run, uint32_t block)
 {
-    KLI_REQUIRE(&run->zone->host, kli_block_step(run->zone, block, kli_b_unfence, 0)); /* R2 */
+    struct kl_zone *zone = run->zone;
+
+    KLI_TRACE_STEP(fence_lift, KLI_TAG(zone), block, run->mode);
+    KLI_REQUIRE(&zone->host, kli_block_step(zone, block, kli_b_unfence, 0)); /* R2 */
+    KLI_TRACE(fence_lifted, KLI_TAG(zone), block, run->mode);
 }

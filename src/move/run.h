@@ -43,6 +43,7 @@ struct kli_run {
     struct kl_zone *zone;
     enum kl_mode mode;
     enum kli_want want; /* what a target block may be */
+    bool fenced;        /* it has kept others out of a block */
     bool idle;          /* nothing is to be moved: no callbacks */
     bool may_populate;  /* targets may be blocks that are absent now */
     uint32_t budget;    /* frames moved, after which it ends; 0: no bound */

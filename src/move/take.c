@@ -63,12 +63,17 @@ static bool claim_part(struct kl_zone *zone, const struct kli_window *part, bool
     uint32_t block = kli_block_of(zone, part->first);
     uint64_t all = zone->block_frames;
 
+    KLI_TRACE_STEP(claim_begin, KLI_TAG(zone), part->first, part->n);
     if (unmovable ? !kli_block_step(zone, block, kli_b_claim, part->n | all << 20)
                   : !kli_block_step(zone, block, kli_b_lodge, part->n))
         return false;
-    if (kli_bits_take_at(zone, part->first, part->n))
+    KLI_TRACE_STEP(claim_counted, KLI_TAG(zone), part->first, part->n);
+    if (kli_bits_take_at(zone, part->first, part->n)) {
+        KLI_TRACE_STEP(claim_taken, KLI_TAG(zone), part->first, part->n);
         return true;
+    }
     unclaim(zone, part, unmovable);
+    KLI_TRACE(claim_refused, KLI_TAG(zone), part->first, part->n);
     return false;
 }
 
@@ -159,6 +164,7 @@ int kli_take_any(struct kli_search *search, const struct kli_taker *taker, uint3
         err = kli_window_find(search, &window);
         if (err)
             return err;
+        KLI_TRACE(contig_window, KLI_TAG(search->run->zone), window.first, window.n);
         err = take_window(search->run, &window, taker);
         if (err == 0) {
             *first = window.first;

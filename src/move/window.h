@@ -23,6 +23,7 @@ struct kli_search {
     uint32_t align; /* of the first one's number */
     uint32_t end;   /* the window lies below this block */
     bool idle;      /* nothing may be moved: no owner is called */
+    bool fenced;    /* out: the run has kept others out of a block */
     uint32_t spare; /* absent blocks for which memory may be got */
     struct kli_avoid avoid;
 };

@@ -33,22 +33,27 @@ struct slow {
     struct kli_ask *ask;
     unsigned flags;
     uint32_t *nr;
+    uint32_t own; /* runs of ours that have ended: nothing to wait for, or to hope from */
 };
 
 /* idle: nothing may be moved for it. */
-static bool take_window(const struct slow *s, bool idle)
+static bool take_window(struct slow *s, bool idle)
 {
     uint32_t n = 1u << s->ask->order;
     struct kli_search search = {.n = n, .align = n, .end = s->ask->end, .idle = idle};
     struct kli_taker taker = {s->ask->owner, s->ask->order, s->ask->flags};
     enum kl_mode mode = idle ? KL_ASYNC : KL_SYNC_LIGHT;
+    bool got;
 
-    return kli_may_take(s->zone, n) &&
-           kli_contig(s->zone, &search, NULL, &taker, mode, s->nr, NULL) == 0;
+    if (!kli_may_take(s->zone, n))
+        return false;
+    got = kli_contig(s->zone, &search, NULL, &taker, mode, s->nr, NULL) == 0;
+    s->own += search.fenced;
+    return got;
 }
 
 /* What is free already; more than a block is a window of free blocks. */
-static bool attempt(const struct slow *s)
+static bool attempt(struct slow *s)
 {
     if (s->ask->order <= s->zone->block_order)
         return kli_frame_take(s->zone, s->ask, s->nr);
@@ -56,7 +61,7 @@ static bool attempt(const struct slow *s)
 }
 
 /* How much the shrinkers freed; 0 also where the caller does not want them asked. */
-static uint64_t shrink(const struct slow *s, enum kli_stage stage, unsigned priority)
+static uint64_t shrink(struct slow *s, enum kli_stage stage, unsigned priority)
 {
     const struct kli_shrink_ask ask = {
         .stage = stage,
@@ -69,28 +74,33 @@ static uint64_t shrink(const struct slow *s, enum kli_stage stage, unsigned prio
     return (s->flags & KL_NO_SHRINK) ? 0 : kli_shrink(s->zone, &ask);
 }
 
-static bool by_compaction(const struct slow *s)
+static bool by_compaction(struct slow *s)
 {
-    if (s->ask->order == 0 || (s->flags & KL_NO_MOVE) || !take_window(s, false))
+    if (s->ask->order == 0 || (s->flags & KL_NO_MOVE))
+        return false;
+    KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_COMPACT);
+    if (!take_window(s, false))
         return false;
     kli_count(s->zone, KLI_C_COMPACTED, 1);
     return true;
 }
 
-static bool beyond_soft(const struct slow *s)
+static bool beyond_soft(struct slow *s)
 {
     if (!kli_over_soft(s->zone, kli_block_bytes(s->zone)))
         return false;
+    KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_SOFT);
     if (shrink(s, KLI_STAGE_ALL, KL_SHRINK_PRIORITY) > 0 && attempt(s))
         return true;
     s->ask->over_soft = true;
     return attempt(s);
 }
 
-static bool by_shrinking(const struct slow *s)
+static bool by_shrinking(struct slow *s)
 {
     uint64_t freed = 0;
 
+    KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_SHRINK);
     for (unsigned i = 0; i <= KL_SHRINK_PRIORITY; i++) {
         uint64_t now = shrink(s, KLI_STAGE_ALL, KL_SHRINK_PRIORITY - i);
 
@@ -102,44 +112,43 @@ static bool by_shrinking(const struct slow *s)
 }
 
 /* What is left when the fast path found nothing. */
-static bool take_harder(const struct slow *s)
+static bool take_harder(struct slow *s)
 {
+    KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_IDLE);
     if (shrink(s, KLI_STAGE_IDLE, KL_SHRINK_PRIORITY) > 0 && attempt(s))
         return true;
     return by_compaction(s) || beyond_soft(s) || by_shrinking(s);
 }
 
-/* Waits until one who holds frames back lets go; false when there is nobody.  One
- * who let go meanwhile may have been ourselves, compacting: so that counts only once
- * in a row (*again). */
-static bool wait_for_holds(struct kl_zone *zone, unsigned owner, uint32_t ends, bool *again)
+/* Waits until somebody else who holds frames back lets go; false when there is nobody.
+ * ends: zone->hold_ends when the last attempt began. */
+static bool wait_for_holds(struct slow *s, uint32_t ends)
 {
     enum { NAP_NS = 50000000 }; /* frames may also become free without a word */
+    struct kl_zone *zone = s->zone;
+    uint32_t holds = atomic_load(&zone->holds);
 
-    if (atomic_load(&zone->holds) == 0) {
-        bool once = *again && atomic_load(&zone->hold_ends) != ends;
-
-        *again = false;
-        return once;
-    }
-    *again = true;
-    kli_count_owner(zone, owner, KLI_C_STALLS, 1);
+    ends += s->own;
+    s->own = 0;
+    if (holds == 0)
+        return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
+    kli_count_owner(zone, s->ask->owner, KLI_C_STALLS, 1);
+    KLI_TRACE(stall_alloc, KLI_TAG(zone), holds, s->ask->order);
     zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
     return true;
 }
 
 /* ends: zone->hold_ends before the fast path. */
-static bool take_slowly(const struct slow *s, uint32_t ends)
+static bool take_slowly(struct slow *s, uint32_t ends)
 {
     const struct kl_host *host = &s->zone->host;
     uint64_t since = host->now_ns(host->ctx);
-    bool again = true;
 
     kli_count(s->zone, KLI_C_SLOW, 1);
     while (!take_harder(s)) {
-        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS ||
-            !wait_for_holds(s->zone, s->ask->owner, ends, &again))
+        if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(s, ends))
             return false;
+        KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_WAIT);
         ends = atomic_load(&s->zone->hold_ends);
         s->ask->over_soft = false;
         if (attempt(s))
@@ -150,12 +159,13 @@ static bool take_slowly(const struct slow *s, uint32_t ends)
 
 static bool take(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint32_t *nr)
 {
-    const struct slow slow = {zone, ask, flags, nr};
+    struct slow slow = {zone, ask, flags, nr, 0};
     uint32_t ends = atomic_load(&zone->hold_ends);
 
     if (attempt(&slow) || (may_wait(flags) && take_slowly(&slow, ends)))
         return true;
     kli_count(zone, KLI_C_REFUSED, 1);
+    KLI_TRACE(alloc_failed, KLI_TAG(zone), ask->order, ask->owner);
     return false;
 }
 

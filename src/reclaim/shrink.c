@@ -148,10 +148,12 @@ uint64_t kli_shrink(struct kl_zone *zone, const struct kli_shrink_ask *ask)
     if (!all || ask->want == 0 || atomic_load(&all->annex.users) == 0 ||
         !kli_round_begin(zone, all, &round))
         return 0;
+    KLI_TRACE(shrink_begin, KLI_TAG(zone), ask->want, ask->priority);
     freed = turns(zone, all, ask, true);
     if (ask->stage == KLI_STAGE_ALL && freed < ask->want)
         freed += turns(zone, all, ask, false);
     kli_round_end(zone, all, &round);
+    KLI_TRACE(shrink_end, KLI_TAG(zone), freed, ask->priority);
     return freed;
 }
 

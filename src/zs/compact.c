@@ -50,8 +50,10 @@ static bool move_object(struct kl_zs *pool, struct zs_class *class, struct zspag
 
     if (!kli_apply(entry, zs_e_claim, 0, NULL))
         return false;
+    KLI_TRACE_STEP(zs_compact_claimed, pool->tag, src->id, index);
     to = zs_slot_take(class, dst, index);
     zs_object_copy(pool, dst, to, src, from);
+    KLI_TRACE_STEP(zs_compact_copied, pool->tag, src->id, index);
     zs_slot_free(pool, class, src, from);
     kli_apply(entry, zs_e_place, dst->id | ((uint64_t)to << 29), &seen);
     if (seen & ZS_E_DYING) {
@@ -120,6 +122,7 @@ static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, bool may
         kli_lock_drop(&pool->host, &class->lock);
         return 0;
     }
+    KLI_TRACE_STEP(zs_compact_source, pool->tag, src->id, src->live);
     zs_page_unlist(pool, class, src);
     src->flags |= ZS_COMPACTING;
     if (src->live > 0)
@@ -141,6 +144,7 @@ int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal)
 
     if (atomic_exchange(&pool->compacting, true))
         return -KL_EAGAIN;
+    KLI_TRACE(zs_compact_begin, pool->tag, goal->budget, goal->frames);
     freed = zs_drain_deferred(pool);
     for (uint32_t i = 0; i < pool->nclasses && moved < budget && freed < goal->frames; i++) {
         uint32_t n;
@@ -153,6 +157,7 @@ int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal)
     atomic_fetch_add(&pool->objects_moved, moved);
     atomic_fetch_add(&pool->frames_freed, freed);
     atomic_store(&pool->compacting, false);
+    KLI_TRACE(zs_compact_end, pool->tag, moved, freed);
     return (int64_t)freed;
 }
 

@@ -36,8 +36,11 @@ static bool zs_isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
     if (!page || atomic_load(&pool->dying))
         return false; /* not part of a zspage yet, or no more */
     class = zs_class_of(pool, page);
-    if (!lock_class(pool, class, mode))
+    KLI_TRACE_STEP(zs_isolate_begin, pool->tag, kl_pfn_nr(frame), page->id);
+    if (!lock_class(pool, class, mode)) {
+        KLI_TRACE(zs_isolate_refused, pool->tag, kl_pfn_nr(frame), page->id);
         return false;
+    }
     ok = !(page->flags & ZS_COMPACTING);
     if (ok) {
         if (page->isolated == 0 && !(page->flags & ZS_EMPTY))
@@ -45,6 +48,10 @@ static bool zs_isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
         page->isolated++;
     }
     kli_lock_drop(&pool->host, &class->lock);
+    if (ok)
+        KLI_TRACE(zs_isolated, pool->tag, kl_pfn_nr(frame), page->id);
+    else
+        KLI_TRACE(zs_isolate_refused, pool->tag, kl_pfn_nr(frame), page->id);
     return ok;
 }
 
@@ -68,8 +75,10 @@ static bool keep_readers_out(struct kl_zs *pool, struct zspage *page, enum kl_mo
     for (unsigned i = 0; i < rounds[mode]; i++) {
         if (zs_writer_try(page))
             return true;
-        if (i + 1 < rounds[mode])
-            pool->host.relax(pool->host.ctx, i);
+        if (i + 1 == rounds[mode])
+            break;
+        KLI_TRACE(stall_zspage, pool->tag, page->id, i);
+        pool->host.relax(pool->host.ctx, i);
     }
     return false;
 }
@@ -81,18 +90,26 @@ static int zs_migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
     struct zspage *page = page_of(pool, src, &place);
     int err;
 
-    if (!keep_readers_out(pool, page, mode))
+    KLI_TRACE_STEP(zs_migrate_begin, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
+    if (!keep_readers_out(pool, page, mode)) {
+        KLI_TRACE(zs_gave_way, pool->tag, kl_pfn_nr(src), page->id);
         return -KL_EAGAIN;
+    }
+    KLI_TRACE_STEP(zs_migrate_alone, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     err = kl_frame_copy(pool->zone, dst, src);
     if (err) {
         zs_writer_drop(page);
         return err;
     }
+    KLI_TRACE_STEP(zs_migrate_copied, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     kl_frame_set_private(pool->zone, dst, kl_frame_private(pool->zone, src));
     atomic_store_explicit(&page->frame[place], kl_pfn_nr(dst), memory_order_relaxed);
+    KLI_TRACE_STEP(zs_migrate_chained, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     zs_writer_drop(page);
+    KLI_TRACE_STEP(zs_migrate_open, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     end_isolation(pool, page);
     atomic_fetch_add_explicit(&pool->frames_migrated, 1, memory_order_relaxed);
+    KLI_TRACE(zs_migrated, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     return 0;
 }
 
@@ -100,8 +117,11 @@ static void zs_putback(void *ctx, kl_pfn frame)
 {
     struct kl_zs *pool = ctx;
     uint32_t place;
+    struct zspage *page = page_of(pool, frame, &place);
 
-    end_isolation(pool, page_of(pool, frame, &place));
+    KLI_TRACE_STEP(zs_putback_begin, pool->tag, kl_pfn_nr(frame), page->id);
+    end_isolation(pool, page);
+    KLI_TRACE(zs_putback, pool->tag, kl_pfn_nr(frame), page->id);
 }
 
 const struct kl_owner_ops zs_owner_ops = {

@@ -229,6 +229,7 @@ int kl_zs_free(struct kl_zs *pool, kl_handle handle)
 
     if (!entry || !kli_apply(entry, zs_e_free, handle_generation(handle), &seen))
         return -KL_ESTALE;
+    KLI_TRACE_STEP(zs_free_marked, pool->tag, handle_index(handle), zs_e_pins(seen));
     if (zs_e_pins(seen) == 0)
         zs_object_gone(pool, handle_index(handle));
     zs_drain_deferred(pool);
@@ -248,11 +249,16 @@ static int pin(struct kl_zs *pool, kl_handle handle, uint64_t *e)
             return -KL_ESTALE;
         if (zs_e_pins(*e) == ZS_PINS_MAX)
             return -KL_EAGAIN;
+        KLI_TRACE(stall_entry, pool->tag, handle_index(handle), round);
         pool->host.relax(pool->host.ctx, round); /* being moved */
     }
     page = zs_page(pool, zs_e_page(*e));
-    for (unsigned round = 0; !zs_users_try(page); round++)
+    KLI_TRACE_STEP(zs_pinned, pool->tag, handle_index(handle), page->id);
+    for (unsigned round = 0; !zs_users_try(page); round++) {
+        KLI_TRACE(stall_zspage, pool->tag, page->id, round);
         pool->host.relax(pool->host.ctx, round); /* a frame of it is being moved */
+    }
+    KLI_TRACE_STEP(zs_inside, pool->tag, handle_index(handle), page->id);
     return 0;
 }
 
@@ -261,7 +267,9 @@ static void unpin(struct kl_zs *pool, uint32_t index, uint64_t e)
     kli_word *entry = zs_table_at(&pool->handles, index);
     uint64_t seen;
 
+    KLI_TRACE_STEP(zs_unpin_begin, pool->tag, index, zs_e_page(e));
     zs_users_drop(zs_page(pool, zs_e_page(e)));
+    KLI_TRACE_STEP(zs_unpin_left, pool->tag, index, zs_e_page(e));
     KLI_REQUIRE(&pool->host, kli_apply(entry, zs_e_unpin, 0, &seen));
     if ((seen & ZS_E_DYING) && zs_e_pins(seen) == 1)
         zs_object_gone(pool, index);

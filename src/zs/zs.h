@@ -46,6 +46,7 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "klotski/movable.h"
 #include "klotski/shrinker.h"
 #include "klotski/zsmalloc.h"

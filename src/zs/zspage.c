@@ -246,12 +246,15 @@ static bool try_bury(struct kl_zs *pool, struct zspage *page)
 {
     struct zs_class *class = zs_class_of(pool, page);
 
+    KLI_TRACE_STEP(zs_bury_begin, pool->tag, page->id, class->chain);
     if (!zs_writer_try(page))
         return false;
+    KLI_TRACE_STEP(zs_bury_alone, pool->tag, page->id, class->chain);
     if (!lock_frames(pool, class, page)) {
         zs_writer_drop(page);
         return false;
     }
+    KLI_TRACE_STEP(zs_bury_locked, pool->tag, page->id, class->chain);
     for (uint32_t i = 0; i < class->chain; i++) {
         kl_pfn pfn = frame_of(pool, page, i);
 
@@ -260,6 +263,7 @@ static bool try_bury(struct kl_zs *pool, struct zspage *page)
     }
     zs_writer_drop(page);
     atomic_fetch_sub(&pool->frames, class->chain);
+    KLI_TRACE(zs_buried, pool->tag, page->id, class->chain);
     descriptor_free(pool, class, page, true);
     return true;
 }
@@ -267,15 +271,16 @@ static bool try_bury(struct kl_zs *pool, struct zspage *page)
 /* Frees an EMPTY page now, or defers it.  How many frames were freed. */
 uint32_t zs_page_bury(struct kl_zs *pool, struct zspage *page)
 {
-    uint32_t chain = zs_class_of(pool, page)->chain;
+    uint32_t id = page->id, chain = zs_class_of(pool, page)->chain;
 
     if (try_bury(pool, page))
         return chain;
     kli_lock_take(&pool->host, &pool->deferred_lock);
     page->next = pool->deferred;
-    pool->deferred = page->id;
+    pool->deferred = id;
     atomic_fetch_add(&pool->deferred_count, 1);
     kli_lock_drop(&pool->host, &pool->deferred_lock);
+    KLI_TRACE(zs_deferred, pool->tag, id, chain);
     return 0;
 }
 

@@ -144,9 +144,10 @@ void fill_bytes(void *buf, size_t n, uint64_t seed)
 bool bytes_are(const void *buf, size_t n, uint64_t seed)
 {
     for (size_t i = 0; i < n; i += 8) {
-        uint64_t v = word_of(seed, i);
+        uint64_t v = word_of(seed, i), got = v;
 
-        if (memcmp((const char *)buf + i, &v, n - i < 8 ? n - i : 8) != 0)
+        memcpy(&got, (const char *)buf + i, n - i < 8 ? n - i : 8);
+        if (got != v)
             return false;
     }
     return true;

@@ -6,6 +6,14 @@
 #include <string.h>
 #include <unistd.h>
 
+static void take(struct mover *m)
+{
+    if (!m->poll)
+        pthread_mutex_lock(&m->lock);
+    while (m->poll && pthread_mutex_trylock(&m->lock) != 0)
+        m->poll();
+}
+
 static void breach(struct mover *m, const char *what)
 {
     if (!m->broken)
@@ -36,7 +44,7 @@ static bool isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
     bool ok;
 
     (void)mode;
-    pthread_mutex_lock(&m->lock);
+    take(m);
     item = item_of(m, frame);
     if (item && item->isolated)
         breach(m, "isolated twice");
@@ -56,7 +64,7 @@ static int migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
     int err = 0;
 
     (void)mode;
-    pthread_mutex_lock(&m->lock);
+    take(m);
     item = item_of(m, src);
     if (item && !item->isolated)
         breach(m, "migrated without isolation");
@@ -131,7 +139,7 @@ static void putback(void *ctx, kl_pfn frame)
     struct mover *m = ctx;
     struct item *item;
 
-    pthread_mutex_lock(&m->lock);
+    take(m);
     item = item_of(m, frame);
     if (item && !item->isolated)
         breach(m, "put back without isolation");
@@ -148,7 +156,7 @@ static int prepare(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode)
     bool fails;
 
     (void)frames, (void)n, (void)mode;
-    pthread_mutex_lock(&m->lock);
+    take(m);
     fails = dice(m, &m->fail_prepare);
     pthread_mutex_unlock(&m->lock);
     return fails ? -KL_EBUSY : 0;
@@ -210,7 +218,7 @@ int mover_alloc(struct mover *m, unsigned i, unsigned order, unsigned flags)
 
     if (err)
         return err;
-    pthread_mutex_lock(&m->lock);
+    take(m);
     *item = (struct item){.pfn = pfn, .order = order, .seed = ++m->seeds, .here = true};
     fill_bytes(kl_frame_addr(m->zone, pfn), bytes_of(m, item), item->seed);
     kl_frame_set_private(m->zone, pfn, i + 1); /* from now on it may be isolated */
@@ -223,7 +231,7 @@ bool mover_right(struct mover *m, unsigned i)
     struct item *item = &m->item[i];
     bool right;
 
-    pthread_mutex_lock(&m->lock);
+    take(m);
     right =
         item->pfn.v && bytes_are(kl_frame_addr(m->zone, item->pfn), bytes_of(m, item), item->seed);
     pthread_mutex_unlock(&m->lock);
@@ -235,7 +243,7 @@ bool mover_free(struct mover *m, unsigned i)
     struct item *item = &m->item[i];
     bool right = mover_right(m, i);
 
-    pthread_mutex_lock(&m->lock);
+    take(m);
     if (kl_frame_free(m->zone, m->owner, item->pfn) != 0)
         breach(m, "a free was refused");
     m->freed += item->isolated;
@@ -246,11 +254,28 @@ bool mover_free(struct mover *m, unsigned i)
     return right;
 }
 
+kl_pfn mover_disown(struct mover *m, unsigned i)
+{
+    struct item *item = &m->item[i];
+    kl_pfn pfn = {0};
+
+    take(m);
+    if (item->pfn.v && !item->pinned) {
+        pfn = item->pfn;
+        m->freed += item->isolated;
+        item->isolated = false;
+        item->pfn = (kl_pfn){0};
+        item->here = false;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return pfn;
+}
+
 int mover_pin(struct mover *m, unsigned i)
 {
     int err;
 
-    pthread_mutex_lock(&m->lock);
+    take(m);
     err = kl_frame_pin(m->zone, m->owner, m->item[i].pfn);
     m->item[i].pinned |= err == 0;
     pthread_mutex_unlock(&m->lock);
@@ -259,7 +284,7 @@ int mover_pin(struct mover *m, unsigned i)
 
 void mover_unpin(struct mover *m, unsigned i)
 {
-    pthread_mutex_lock(&m->lock);
+    take(m);
     if (kl_frame_unpin(m->zone, m->owner, m->item[i].pfn) != 0)
         breach(m, "an unpin was refused");
     m->item[i].pinned = false;

@@ -24,6 +24,7 @@ struct mover {
     struct kl_zone *zone;
     kl_owner_id owner;
     pthread_mutex_t lock;
+    void (*poll)(void); /* how to wait for the lock; NULL: asleep */
     struct item item[MOVER_ITEMS];
     uint64_t seeds;
     /* Behaviour, in per cent of the calls. */
@@ -43,6 +44,9 @@ void mover_close(struct mover *m);
 int mover_alloc(struct mover *m, unsigned i, unsigned order, unsigned flags);
 /* true: it was there, and its contents were right. */
 bool mover_free(struct mover *m, unsigned i);
+/* The item is gone for its owner; its frame is the caller's, who frees it with no
+ * lock held.  All zero: it was gone, or is pinned. */
+kl_pfn mover_disown(struct mover *m, unsigned i);
 bool mover_right(struct mover *m, unsigned i);
 /* Fills the zone with movable frames and frees all but every `keep`th frame. */
 void mover_scatter(struct mover *m, unsigned keep);

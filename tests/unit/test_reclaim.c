@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The slow path of allocation: limits, the reserve, compaction on demand. */
+#include "base/trace.h"
 #include "support/mover.h"
 
 #include <string.h>
@@ -315,6 +316,43 @@ static void larger_than_a_block(void **state)
     fixture_close(&f);
 }
 
+#if KL_DEBUG
+static _Atomic unsigned runs;
+
+static void count_runs(enum kli_trace_point point, uint64_t a, uint64_t b, uint64_t c)
+{
+    (void)a, (void)b, (void)c;
+    runs += point == KLI_T_contig_begin;
+}
+
+/* Its own run that ends is no reason to try once more: nobody else holds anything. */
+static void what_cannot_be_had_is_refused_at_once(void **state)
+{
+    struct fixture f;
+    kl_pfn pfn[4 * 64], block;
+
+    (void)state;
+    fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    for (unsigned i = 0; i < 4 * 64; i++)
+        assert_int_equal(kl_frame_alloc(f.zone, 0, m.owner, 0, &pfn[i]), 0);
+    for (unsigned i = 0; i < 4 * 64; i++) {
+        if (kl_pfn_nr(pfn[i]) % 64 != 5)
+            assert_int_equal(kl_frame_free(f.zone, m.owner, pfn[i]), 0);
+    }
+    atomic_store(&kli_trace_hook, count_runs);
+    assert_int_equal(kl_frame_alloc(f.zone, 6, m.owner, 0, &block), -KL_ENOMEM);
+    atomic_store(&kli_trace_hook, NULL);
+    assert_in_range(runs, 1, 3);
+    for (unsigned i = 0; i < 4 * 64; i++) {
+        if (kl_pfn_nr(pfn[i]) % 64 == 5)
+            assert_int_equal(kl_frame_free(f.zone, m.owner, pfn[i]), 0);
+    }
+    mover_close(&m);
+    fixture_close(&f);
+}
+#endif
+
 /* ---- background work, by marks ---- */
 
 static unsigned kicks;
@@ -477,6 +515,9 @@ int main(void)
         cmocka_unit_test(stages_come_in_order),
         cmocka_unit_test(does_not_wait_for_itself),
         cmocka_unit_test(larger_than_a_block),
+#if KL_DEBUG
+        cmocka_unit_test(what_cannot_be_had_is_refused_at_once),
+#endif
         cmocka_unit_test(waste_is_compacted_between_marks),
         cmocka_unit_test(fruitless_steps_back_off),
         cmocka_unit_test(low_frames_are_shrunk_for),

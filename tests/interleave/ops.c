@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The operations that the two actors play.  None of them asserts: they run in
+ * threads, and the scene is judged when both have ended. */
+#include "interleave/scene.h"
+
+#include <string.h>
+
+static void op_give(struct scene *s, unsigned who)
+{
+    s->report[who].size = sizeof(s->report[who]);
+    s->ret[who] = kl_zone_give_back(s->zone, 1, KL_SYNC_LIGHT, &s->report[who]);
+}
+
+/* The owner's isolate says no, from now on. */
+static void op_give_refused(struct scene *s, unsigned who)
+{
+    atomic_store(&s->m->refuse, 100);
+    op_give(s, who);
+}
+
+/* The owner's migrate fails for good. */
+static void op_give_failing(struct scene *s, unsigned who)
+{
+    atomic_store(&s->m->fail, 100);
+    op_give(s, who);
+}
+
+/* When enough blocks have no memory, they would do. */
+static void op_give_two(struct scene *s, unsigned who)
+{
+    s->report[who].size = sizeof(s->report[who]);
+    s->ret[who] = kl_zone_give_back(s->zone, 2, KL_ASYNC, &s->report[who]);
+}
+
+static void op_compact(struct scene *s, unsigned who)
+{
+    s->report[who].size = sizeof(s->report[who]);
+    s->ret[who] = kl_zone_compact(s->zone, KL_ASYNC, 0, &s->report[who]);
+}
+
+static void op_contig(struct scene *s, unsigned who)
+{
+    uint32_t n = 1u << SCENE_ORDER;
+
+    s->report[who].size = sizeof(s->report[who]);
+    s->ret[who] =
+        kl_contig_alloc(s->zone, s->plain, n, n, KL_SYNC_LIGHT, &s->range[who], &s->report[who]);
+    s->range_n[who] = s->ret[who] == 0 ? n : 0;
+}
+
+/* Part of a block: the subject and the pair stand in it. */
+static void op_contig_part(struct scene *s, unsigned who)
+{
+    s->report[who].size = sizeof(s->report[who]);
+    s->range[who] = kl_zone_pfn(s->zone, 0);
+    s->ret[who] =
+        kl_contig_alloc_at(s->zone, s->plain, s->range[who], 4, KL_ASYNC, &s->report[who]);
+    s->range_n[who] = s->ret[who] == 0 ? 4 : 0;
+}
+
+/* In the block that has no memory yet. */
+static void op_contig_absent(struct scene *s, unsigned who)
+{
+    uint32_t n = 4;
+
+    s->report[who].size = sizeof(s->report[who]);
+    s->range[who] = kl_zone_pfn(s->zone, (3u << SCENE_ORDER) + 8);
+    s->ret[who] =
+        kl_contig_alloc_at(s->zone, s->plain, s->range[who], n, KL_ASYNC, &s->report[who]);
+    s->range_n[who] = s->ret[who] == 0 ? n : 0;
+}
+
+static void op_trim(struct scene *s, unsigned who)
+{
+    s->ret[who] = kl_zone_trim(s->zone, 0);
+}
+
+/* A pin of the owner's own that has no lock around it: wait for its end. */
+static int free_frame(struct scene *s, kl_pfn pfn)
+{
+    int err;
+
+    while ((err = kl_frame_free(s->zone, s->m->owner, pfn)) == -KL_EBUSY)
+        stage_poll_owner();
+    return err;
+}
+
+static int free_item(struct scene *s, unsigned i)
+{
+    kl_pfn pfn = mover_disown(s->m, i);
+
+    return pfn.v ? free_frame(s, pfn) : -KL_ESTALE;
+}
+
+static void op_free(struct scene *s, unsigned who)
+{
+    s->ret[who] = free_item(s, s->subject);
+}
+
+static void op_free_pair(struct scene *s, unsigned who)
+{
+    s->ret[who] = free_item(s, s->pair);
+}
+
+/* With the frame's lock held: then no callback is on its way. */
+static void op_free_locked(struct scene *s, unsigned who)
+{
+    kl_pfn pfn = mover_disown(s->m, s->subject);
+    bool locked = pfn.v && kl_frame_trylock(s->zone, s->m->owner, pfn);
+
+    s->ret[who] = pfn.v ? free_frame(s, pfn) : -KL_ESTALE;
+    if (locked)
+        kl_frame_unlock(s->zone, pfn);
+}
+
+/* Under the owner's lock, as the header says. */
+static void op_pin(struct scene *s, unsigned who)
+{
+    s->ret[who] = mover_pin(s->m, s->subject);
+    s->pins[who] += s->ret[who] == 0;
+}
+
+/* Without it: the frame may be anybody's by now, but nothing breaks. */
+static void op_pin_bare(struct scene *s, unsigned who)
+{
+    kl_pfn pfn = kl_zone_pfn(s->zone, 0);
+
+    s->ret[who] = kl_frame_pin(s->zone, s->m->owner, pfn);
+    if (s->ret[who] == 0)
+        s->ret[who] = kl_frame_unpin(s->zone, s->m->owner, pfn);
+}
+
+static void op_pin_none(struct scene *s, unsigned who)
+{
+    s->ret[who] = kl_frame_pin(s->zone, s->m->owner, kl_zone_pfn(s->zone, 1));
+    if (s->ret[who] == 0)
+        s->ret[who] = kl_frame_unpin(s->zone, s->m->owner, kl_zone_pfn(s->zone, 1));
+}
+
+/* Of the pin that was there from the beginning. */
+static void op_unpin(struct scene *s, unsigned who)
+{
+    (void)who;
+    s->pinned = false;
+    mover_unpin(s->m, s->subject);
+}
+
+static void op_lock(struct scene *s, unsigned who)
+{
+    kl_pfn pfn = kl_zone_pfn(s->zone, 0);
+
+    s->ret[who] = 0;
+    if (kl_frame_trylock(s->zone, s->m->owner, pfn))
+        kl_frame_unlock(s->zone, pfn);
+}
+
+static void op_alloc(struct scene *s, unsigned who)
+{
+    s->ret[who] = mover_alloc(s->m, (SCENE_BLOCKS << SCENE_ORDER) + 2 + who, 0, KL_MOVABLE);
+}
+
+static void op_alloc_pair(struct scene *s, unsigned who)
+{
+    s->ret[who] = mover_alloc(s->m, (SCENE_BLOCKS << SCENE_ORDER) + 4 + who, 1, KL_MOVABLE);
+}
+
+/* A whole block; there may be none before somebody is done. */
+static void op_alloc_block(struct scene *s, unsigned who)
+{
+    kl_pfn pfn;
+
+    s->ret[who] = kl_frame_alloc(s->zone, SCENE_ORDER, s->plain, 0, &pfn);
+    if (s->ret[who] == 0)
+        s->ret[who] = kl_frame_free(s->zone, s->plain, pfn);
+}
+
+/* More than there ever is. */
+static void op_alloc_large(struct scene *s, unsigned who)
+{
+    kl_pfn pfn;
+
+    s->ret[who] = kl_frame_alloc(s->zone, SCENE_ORDER + 1, s->plain, 0, &pfn);
+    if (s->ret[who] == 0)
+        s->ret[who] = kl_frame_free(s->zone, s->plain, pfn);
+}
+
+/* Everything is freed, and the owner goes. */
+static void op_leave(struct scene *s, unsigned who)
+{
+    mover_unpin(s->m, s->stuck);
+    for (unsigned i = 0; i < (SCENE_BLOCKS << SCENE_ORDER) + 2u; i++)
+        free_item(s, i);
+    s->ret[who] = kl_owner_unregister(s->zone, s->m->owner);
+    s->left |= s->ret[who] == 0;
+}
+
+static void free_object(struct scene *s, unsigned who, unsigned i)
+{
+    s->ret[who] = kl_zs_free(s->pool, s->object[i].handle);
+    if (s->ret[who] == 0)
+        s->object[i].there = false;
+}
+
+static void op_zs_free(struct scene *s, unsigned who)
+{
+    free_object(s, who, 0);
+}
+
+static void op_zs_free_one(struct scene *s, unsigned who)
+{
+    free_object(s, who, 9); /* alone in its zspage; compaction would move it */
+}
+
+static void op_zs_free_big(struct scene *s, unsigned who)
+{
+    free_object(s, who, 1);
+}
+
+static void read_object(struct scene *s, unsigned who, unsigned i)
+{
+    const struct object *o = &s->object[i];
+    char buf[4096];
+
+    s->ret[who] = kl_zs_read(s->pool, o->handle, 0, buf, o->size);
+    if (s->ret[who] == 0 && !bytes_are(buf, o->size, o->seed))
+        s->broken = "a reader saw something else";
+}
+
+static void op_zs_read(struct scene *s, unsigned who)
+{
+    read_object(s, who, 0);
+}
+
+static void op_zs_read_one(struct scene *s, unsigned who)
+{
+    read_object(s, who, 9);
+}
+
+static void op_zs_write(struct scene *s, unsigned who)
+{
+    struct object *o = &s->object[2];
+    char buf[4096];
+
+    fill_bytes(buf, o->size, 500 + who);
+    s->ret[who] = kl_zs_write(s->pool, o->handle, 0, buf, o->size);
+    o->seed = 500 + who;
+}
+
+static void op_zs_malloc(struct scene *s, unsigned who)
+{
+    struct object *o = &s->object[10 + who];
+    char buf[4096];
+
+    fill_bytes(buf, 2048, 600 + who);
+    s->ret[who] = kl_zs_malloc(s->pool, 2048, 0, &o->handle);
+    if (s->ret[who] != 0)
+        return;
+    s->ret[who] = kl_zs_write(s->pool, o->handle, 0, buf, 2048);
+    o->size = 2048;
+    o->seed = 600 + who;
+    o->there = true;
+}
+
+static void op_zs_compact(struct scene *s, unsigned who)
+{
+    int64_t freed = kl_zs_compact(s->pool, 0);
+
+    s->ret[who] = freed < 0 ? (int)freed : 0;
+}
+
+/* Idle pools give their frames; object compaction is one of the ways. */
+static void op_shrink(struct scene *s, unsigned who)
+{
+    int64_t freed = kl_zone_shrink(s->zone, 1, KL_SYNC_LIGHT);
+
+    s->ret[who] = freed < 0 ? (int)freed : 0;
+}
+
+static void op_zs_destroy(struct scene *s, unsigned who)
+{
+    s->ret[who] = kl_zs_destroy(s->pool);
+    if (s->ret[who] != 0)
+        return;
+    s->pool = NULL;
+    for (unsigned i = 0; i < SCENE_OBJECTS; i++)
+        s->object[i].there = false;
+}
+
+#define BUSY  -KL_EBUSY, -KL_ENOMEM, -KL_EAGAIN
+#define STALE -KL_ESTALE, -KL_EBUSY
+#define PIN   -KL_EBUSY, -KL_EINVAL
+#define ZFAIL -KL_ESTALE, -KL_EAGAIN
+
+const struct op ops[] = {
+    {"give", FRAMES | BATCH | ABSENT | ZS, op_give, {BUSY}, false},
+    {"give two", ABSENT, op_give_two, {BUSY}, false},
+    {"give, refused", FRAMES, op_give_refused, {BUSY}, false},
+    {"give, failing", FRAMES | BATCH, op_give_failing, {BUSY}, false},
+    {"compact", FRAMES | BATCH | ABSENT | ZS, op_compact, {BUSY}, false},
+    {"contig", FRAMES | BATCH | ABSENT | ZS, op_contig, {BUSY}, false},
+    {"contig part", FRAMES, op_contig_part, {BUSY}, false},
+    {"contig absent", ABSENT, op_contig_absent, {BUSY}, false},
+    {"trim", FRAMES | ABSENT | ZS, op_trim, {0}, false},
+    {"free", FRAMES | BATCH, op_free, {STALE}, false},
+    {"free pair", FRAMES, op_free_pair, {STALE}, false},
+    {"free locked", FRAMES, op_free_locked, {STALE}, false},
+    {"pin", FRAMES | BATCH, op_pin, {PIN}, false},
+    {"pin bare", FRAMES, op_pin_bare, {PIN}, false},
+    {"pin none", FRAMES, op_pin_none, {PIN}, false},
+    {"unpin", FRAMES, op_unpin, {0}, true},
+    {"lock", FRAMES | BATCH, op_lock, {0}, false},
+    {"alloc", FRAMES | ABSENT, op_alloc, {-KL_ENOMEM}, false},
+    {"alloc pair", FRAMES | ABSENT, op_alloc_pair, {-KL_ENOMEM}, false},
+    {"alloc block", FRAMES | ABSENT, op_alloc_block, {-KL_ENOMEM}, false},
+    {"alloc large", FRAMES, op_alloc_large, {-KL_ENOMEM}, false},
+    {"leave", FRAMES | BATCH, op_leave, {-KL_EBUSY}, false},
+    {"zs free", ZS, op_zs_free, {ZFAIL}, false},
+    {"zs free one", ZS, op_zs_free_one, {ZFAIL}, false},
+    {"zs free big", ZS, op_zs_free_big, {ZFAIL}, false},
+    {"zs read", ZS, op_zs_read, {ZFAIL}, false},
+    {"zs read one", ZS, op_zs_read_one, {ZFAIL}, false},
+    {"zs write", ZS, op_zs_write, {ZFAIL}, false},
+    {"zs malloc", ZS, op_zs_malloc, {-KL_ENOMEM}, false},
+    {"zs compact", ZS, op_zs_compact, {-KL_EAGAIN}, false},
+    {"shrink", ZS, op_shrink, {0}, false},
+    {"zs destroy", ZS, op_zs_destroy, {-KL_EBUSY}, false},
+};
+const unsigned ops_n = sizeof(ops) / sizeof(ops[0]);
+
+const struct op *op_named(const char *name)
+{
+    for (unsigned i = 0; i < ops_n; i++) {
+        if (strcmp(ops[i].name, name) == 0)
+            return &ops[i];
+    }
+    fail_msg("no operation is called %s", name);
+    return NULL;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the two actors play in: a small zone whose first block is the one that a
+ * run empties, with a subject in its first frame, and the operations on it.
+ *
+ * After each play the scene is closed: the owner's contract, the contents of
+ * everything that is left, the recounts of zone and pool; and what is left can be
+ * moved once more, so that nobody holds anything still. */
+#ifndef TESTS_INTERLEAVE_SCENE_H
+#define TESTS_INTERLEAVE_SCENE_H
+
+#include "interleave/stage.h"
+#include "support/mover.h"
+
+enum scene_kind {
+    FRAMES = 1 << 0, /* the subject is a frame of a test owner */
+    BATCH = 1 << 1,  /* the same; the owner takes batches, with prepare and finish */
+    ABSENT = 1 << 2, /* the same, and the last block has no memory */
+    ZS = 1 << 3,     /* the subject is the only object of a zspage of one frame */
+};
+
+enum { SCENE_BLOCKS = 4, SCENE_ORDER = 4, SCENE_OBJECTS = 12 };
+
+struct object {
+    kl_handle handle;
+    size_t size;
+    uint64_t seed;
+    bool there;
+};
+
+struct scene {
+    enum scene_kind kind;
+    struct kl_zone *zone;
+    struct mover *m;
+    kl_owner_id plain;      /* an owner without callbacks */
+    unsigned subject, pair; /* items: a single frame, two frames */
+    unsigned stuck;         /* an item that is pinned, in block 2 */
+    bool pinned;            /* the subject, from the beginning */
+    bool left;              /* the test owner has gone */
+    struct kl_zs *pool;
+    struct object object[SCENE_OBJECTS];
+    struct kl_zs_pin pin;
+    bool open; /* pin is */
+    /* By actor. */
+    const struct op *op[2];
+    int ret[2];
+    struct kl_report report[2];
+    kl_pfn range[2];
+    uint32_t range_n[2];
+    unsigned pins[2];
+    const char *broken;
+};
+
+struct op {
+    const char *name;
+    unsigned kinds; /* of scenes, in which it is tried against all others */
+    void (*run)(struct scene *s, unsigned who);
+    int may_fail[4]; /* errors that are right, whatever goes on beside it */
+    bool pinned;     /* wants the subject pinned before */
+};
+extern const struct op ops[];
+extern const unsigned ops_n;
+
+void scene_open(struct scene *s, enum scene_kind kind);
+void scene_close(struct scene *s);
+void scene_play(void *scene, unsigned who);
+const struct op *op_named(const char *name);
+
+#endif

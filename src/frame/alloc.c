@@ -33,6 +33,10 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
     bool unmovable = !(flags & KLI_F_KIND);
     uint64_t ask = kli_b_ask(1u << order, unmovable, want, zone->block_frames);
 
+    if (order > 0 && want != KLI_WANT_WHOLE_FREE &&
+        (kli_b_free(kli_block_word(zone, block)) < 1u << order ||
+         !kli_bits_have(zone, block, order)))
+        return false;
     if (!kli_block_step(zone, block, kli_b_reserve, ask))
         return false;
     KLI_TRACE_STEP(alloc_reserved, KLI_TAG(zone), block, 1u << order);

@@ -76,6 +76,33 @@ bool kli_bits_take_at(struct kl_zone *zone, uint32_t nr, uint32_t n)
     return true;
 }
 
+static bool all_clear(const struct kl_zone *zone, uint32_t nr, uint32_t n)
+{
+    for (uint32_t i = nr / 64; i < (nr + n) / 64; i++) {
+        if (atomic_load_explicit(&zone->bits[i], memory_order_relaxed))
+            return false;
+    }
+    return true;
+}
+
+/* Is there an aligned run of 2^order clear bits just now?  Cheaper to ask than to try. */
+bool kli_bits_have(const struct kl_zone *zone, uint32_t block, unsigned order)
+{
+    uint32_t first = block << zone->block_order, n = zone->block_frames;
+
+    for (uint32_t at = first; order >= 6 && at < first + n; at += 1u << order) {
+        if (all_clear(zone, at, 1u << order))
+            return true;
+    }
+    for (uint32_t i = first / 64; order < 6 && i <= (first + n - 1) / 64; i++) {
+        uint64_t used = atomic_load_explicit(&zone->bits[i], memory_order_relaxed);
+
+        if (run_starts(used | ~word_mask(i, first, n), order))
+            return true;
+    }
+    return false;
+}
+
 /* Takes an aligned run of 2^order bits anywhere in the block. */
 bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr)
 {

@@ -254,6 +254,7 @@ uint32_t kli_wanted(struct kl_zone *zone);
 void kli_watch(struct kl_zone *zone);
 
 /* bitmap.c: runs of bits in one block. */
+bool kli_bits_have(const struct kl_zone *zone, uint32_t block, unsigned order);
 bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr);
 bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t not_nr,
                            uint32_t not_n, uint32_t *nr);

@@ -37,7 +37,7 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
 int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, uint32_t align,
                     enum kl_mode mode, kl_pfn *first, struct kl_report *report)
 {
-    struct kli_search search = {.n = frames, .align = align};
+    struct kli_search search = {.n = frames, .align = align, .tries = KLI_TRIES};
     struct kli_taker taker = {.owner = owner.v};
     uint32_t nr;
     int err;

@@ -142,5 +142,5 @@ bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *n
         if (target_in(run, block, order, owner, nr))
             return true;
     }
-    return target_beside(run, order, owner, nr);
+    return target_beside(run, order, owner, nr) || kli_make_room(run, order, owner, nr);
 }

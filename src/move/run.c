@@ -61,6 +61,15 @@ static void publish(struct kli_run *run)
         kli_count(run->zone, c, *sum_of(&run->report, c));
 }
 
+void kli_run_absorb(struct kli_run *outer, struct kli_run *inner)
+{
+    for (unsigned i = 0; i < KLI_TALLIES; i++)
+        publish_tally(inner->zone, &inner->tally[i]);
+    for (enum kli_counter c = KLI_C_SCANNED; c < KLI_C_STALLS; c++)
+        *sum_of(&outer->report, c) += *sum_of(&inner->report, c);
+    outer->fenced |= inner->fenced;
+}
+
 static void count_run(struct kl_zone *zone, enum kli_run_kind kind, enum kli_run_end end)
 {
     kli_count(zone, (enum kli_counter)(KLI_C_RUNS + kind * KLI_RUN_ENDS + end), 1);

@@ -42,11 +42,13 @@ enum { KLI_TALLIES = 16 };
 struct kli_run {
     struct kl_zone *zone;
     enum kl_mode mode;
-    enum kli_want want; /* what a target block may be */
-    bool fenced;        /* it has kept others out of a block */
-    bool idle;          /* nothing is to be moved: no callbacks */
-    bool may_populate;  /* targets may be blocks that are absent now */
-    uint32_t budget;    /* frames moved, after which it ends; 0: no bound */
+    enum kli_want want;    /* what a target block may be */
+    bool fenced;           /* it has kept others out of a block */
+    bool idle;             /* nothing is to be moved: no callbacks */
+    bool may_populate;     /* targets may be blocks that are absent now */
+    struct kli_run *outer; /* of a run within a run (room.c), else NULL */
+    unsigned hopeless;     /* no room could be made for this order, nor for more; 0: none yet */
+    uint32_t budget;       /* frames moved, after which it ends; 0: no bound */
     struct kl_report report;
     struct kli_tally tally[KLI_TALLIES];
     struct kli_plan plan;
@@ -59,6 +61,8 @@ struct kli_run {
 /* run.c */
 void kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode);
 void kli_run_end(struct kli_run *run, struct kl_report *report);
+/* What a run within a run has done becomes the outer one's. */
+void kli_run_absorb(struct kli_run *outer, struct kli_run *inner);
 /* One more of the owner's (0: nobody's), in the report too. */
 void kli_tally(struct kli_run *run, unsigned owner, enum kli_counter counter);
 /* A call that makes a run begins, and ends with err (returned). */
@@ -75,6 +79,9 @@ void kli_plan_free(struct kli_run *run);
 /* A locked frame of the owner's, not yet movable, in the densest block that has
  * room; false: there is none. */
 bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr);
+
+/* room.c: the same, for several frames, where others must move first. */
+bool kli_make_room(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr);
 
 /* isolate.c */
 enum kli_found { KLI_ISOLATED, KLI_BUSY, KLI_STUCK, KLI_NO_ROOM, KLI_NOTHING };

@@ -1,81 +1,87 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The cheapest of all windows, frame by frame.
+/* The cheapest of all windows, wherever it begins.
  *
- * A window slides over the range.  Its front and its rear each stand in one block,
- * whose frames they have classified, so that two blocks' worth of memory will do for
- * a zone of any size.  What the rear takes off may differ from what the front put on,
- * for frames come and go meanwhile: the cost is a hint then.  That nothing stands in
- * the way is known from the front alone.
+ * Frames that are in the way cut the range into clear runs; a window lies in one of
+ * them.  Only blocks that have something stuck in them are looked at frame by frame.
+ * In a run that is long enough a number of places are weighed by their bits, the first
+ * and the last one among them, so that a window is found whenever there is one, and
+ * the cheapest one nearly.
+ *
+ * Frames come and go meanwhile: what is found is a hint, as with any window.
  */
 #include "move/window.h"
 
-/* One end of the window. */
-struct edge {
-    uint8_t *place;
-    uint32_t block;
-    bool absent;
-};
-
 struct slide {
-    struct edge front, rear;
-    uint64_t clear;  /* no frame from here to the front is in the way */
-    int64_t cost;    /* frames to be moved */
-    int64_t absents; /* blocks without memory, as a whole or in part */
+    const struct kli_search *search;
+    uint64_t clear; /* where the run began that is going on */
+    uint32_t best;
+    uint32_t first;
 };
 
-static uint8_t at(const struct kli_search *search, struct edge *edge, uint32_t nr)
+/* Blocks of a window for which memory must be got. */
+static uint32_t absents_in(const struct kl_zone *zone, uint32_t first, uint32_t n)
 {
-    const struct kl_zone *zone = search->run->zone;
-    uint32_t block = kli_block_of(zone, nr);
+    uint32_t absents = 0;
 
-    if (edge->block != block) {
-        kli_classify_block(search, block, edge->place);
-        edge->absent = kli_block_word(zone, block) & KLI_B_ABSENT;
-        edge->block = block;
+    for (uint32_t b = kli_block_of(zone, first); b <= kli_block_of(zone, first + n - 1); b++)
+        absents += (kli_block_word(zone, b) & KLI_B_ABSENT) != 0;
+    return absents;
+}
+
+static void weigh(struct slide *s, uint32_t first)
+{
+    const struct kl_zone *zone = s->search->run->zone;
+    uint32_t n = s->search->n, cost = kli_bits_used(zone, first, n);
+
+    if (cost >= s->best || absents_in(zone, first, n) > s->search->spare)
+        return;
+    s->best = cost;
+    s->first = first;
+}
+
+/* The run [s->clear, end) is over. */
+static void end_run(struct slide *s, uint64_t end)
+{
+    enum { PLACES = 32 };
+    uint64_t align = s->search->align, n = s->search->n;
+    uint64_t from = kli_align_up(s->clear, align), last, step;
+
+    if (from + n > end)
+        return;
+    last = (end - n) & ~(align - 1);
+    step = kli_align_up(kli_max(1, (last - from) / PLACES), align);
+    for (uint64_t at = from; at < last && s->best > 0; at += step)
+        weigh(s, (uint32_t)at);
+    if (s->best > 0)
+        weigh(s, (uint32_t)last);
+}
+
+static void look_into(struct slide *s, uint32_t block, uint8_t *place)
+{
+    const struct kl_zone *zone = s->search->run->zone;
+    uint64_t first = (uint64_t)block << zone->block_order;
+
+    kli_classify_block(s->search, block, place);
+    for (uint32_t i = 0; i < zone->block_frames; i++) {
+        if (place[i] != KLI_PLACE_NEVER)
+            continue;
+        end_run(s, first + i);
+        s->clear = first + i + 1;
     }
-    return edge->place[nr & (zone->block_frames - 1)];
-}
-
-static void take_on(const struct kli_search *search, struct slide *s, uint32_t nr, bool first)
-{
-    uint8_t place = at(search, &s->front, nr);
-
-    if (place == KLI_PLACE_NEVER)
-        s->clear = (uint64_t)nr + 1;
-    s->cost += place == KLI_PLACE_MOVE;
-    if (first || nr % search->run->zone->block_frames == 0)
-        s->absents += s->front.absent;
-}
-
-static void take_off(const struct kli_search *search, struct slide *s, uint32_t nr)
-{
-    s->cost -= at(search, &s->rear, nr) == KLI_PLACE_MOVE;
-    if ((nr + 1) % search->run->zone->block_frames == 0)
-        s->absents -= s->rear.absent;
 }
 
 uint32_t kli_slide(const struct kli_search *search, uint32_t from, uint32_t to, uint8_t *place,
                    uint32_t *first)
 {
-    struct slide s = {
-        .front = {place, UINT32_MAX, false},
-        .rear = {place + search->run->zone->block_frames, UINT32_MAX, false},
-        .clear = from,
-    };
-    uint32_t n = search->n, best = UINT32_MAX;
+    struct slide s = {.search = search,
+                      .clear = (uint64_t)from << search->run->zone->block_order,
+                      .best = UINT32_MAX};
 
-    for (uint32_t nr = from; nr < to && best > 0; nr++) {
-        uint32_t start = nr + 1 - n;
-
-        take_on(search, &s, nr, nr == from);
-        if (nr - from >= n)
-            take_off(search, &s, nr - n);
-        if (nr - from + 1 < n || start % search->align != 0 || start < s.clear)
-            continue;
-        if (s.absents <= (int64_t)search->spare && s.cost < (int64_t)best) {
-            best = (uint32_t)(s.cost > 0 ? s.cost : 0);
-            *first = start;
-        }
+    for (uint32_t b = from; b < to && s.best > 0; b++) {
+        if (!kli_is_clear(search, b))
+            look_into(&s, b, place);
     }
-    return best;
+    end_run(&s, (uint64_t)to << search->run->zone->block_order);
+    *first = s.first;
+    return s.best;
 }

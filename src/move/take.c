@@ -139,13 +139,29 @@ static int take_window(struct kli_run *run, const struct kli_window *w,
     return err;
 }
 
+static void avoid_first(struct kli_search *search, const struct kli_window *w)
+{
+    const struct kl_zone *zone = search->run->zone;
+
+    for (uint32_t nr = w->first; nr < w->first + w->n; nr++) {
+        uint32_t head = kli_head_of(zone, nr);
+
+        if (kli_state(zone, head) & KLI_F_HEAD) {
+            search->avoid.nr[search->avoid.n++] = nr;
+            return;
+        }
+    }
+}
+
 /* What stood in the way is not tried again. */
-static void learn(struct kli_search *search, int err)
+static void learn(struct kli_search *search, const struct kli_window *window, int err)
 {
     struct kli_run *run = search->run;
 
-    if (err == -KL_ENOMEM)
+    if (err == -KL_ENOMEM && search->spare > 0)
         search->spare = 0; /* no memory for absent blocks */
+    else if (err == -KL_ENOMEM)
+        avoid_first(search, window); /* no room for what stands there; elsewhere perhaps */
     else if (run->report.culprit.v)
         search->avoid.nr[search->avoid.n++] = kl_pfn_nr(run->report.culprit);
     run->report.culprit = (kl_pfn){0};
@@ -158,9 +174,10 @@ int kli_take_any(struct kli_search *search, const struct kli_taker *taker, uint3
     const struct kl_host *host = &search->run->zone->host;
     int err = -KL_EBUSY;
 
-    for (unsigned i = 0; i < sizeof(search->avoid.nr) / sizeof(search->avoid.nr[0]); i++) {
+    for (unsigned i = 0; i < search->tries; i++) {
         struct kli_window window = {0};
 
+        search->run->hopeless = 0; /* other units stand in another window */
         err = kli_window_find(search, &window);
         if (err)
             return err;
@@ -170,11 +187,9 @@ int kli_take_any(struct kli_search *search, const struct kli_taker *taker, uint3
             *first = window.first;
             return 0;
         }
-        if (err == -KL_ENOMEM && search->spare == 0)
-            return err;
         if (err == -KL_EAGAIN) /* somebody else's fence */
             host->relax(host->ctx, RELAX_LONG + i);
-        learn(search, err);
+        learn(search, &window, err);
     }
     return err;
 }

@@ -68,10 +68,7 @@ static bool find_blocks(const struct kli_search *search, uint32_t m, uint32_t st
 static bool find_in(const struct kli_search *search, uint32_t block, uint8_t *place,
                     uint32_t *first)
 {
-    uint32_t from = block << search->run->zone->block_order;
-
-    return block < search->end && kli_slide(search, from, from + search->run->zone->block_frames,
-                                            place, first) != UINT32_MAX;
+    return block < search->end && kli_slide(search, block, block + 1, place, first) != UINT32_MAX;
 }
 
 /* A window that fits into a block. */
@@ -101,7 +98,7 @@ static bool find(const struct kli_search *search, uint8_t *place, uint32_t *firs
     if (search->n < zone->block_frames ? find_small(search, place, first)
                                        : find_blocks(search, m, stride, first))
         return true;
-    return kli_slide(search, 0, search->end << zone->block_order, place, first) != UINT32_MAX;
+    return kli_slide(search, 0, search->end, place, first) != UINT32_MAX;
 }
 
 static void blame_first(struct kli_run *run)
@@ -116,7 +113,7 @@ int kli_window_find(struct kli_search *search, struct kli_window *window)
 {
     const struct kl_zone *zone = search->run->zone;
     const struct kl_host *host = &zone->host;
-    size_t bytes = (size_t)2 * zone->block_frames;
+    size_t bytes = zone->block_frames;
     uint8_t *place = host->meta_alloc(host->ctx, bytes);
     bool found;
 

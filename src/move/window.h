@@ -6,8 +6,9 @@
 #include "move/run.h"
 
 /* Frames that stood in the way once are not tried again in the same call. */
+enum { KLI_TRIES = 8 };
 struct kli_avoid {
-    uint32_t nr[8];
+    uint32_t nr[KLI_TRIES];
     unsigned n;
 };
 
@@ -22,6 +23,7 @@ struct kli_search {
     uint32_t n;     /* frames */
     uint32_t align; /* of the first one's number */
     uint32_t end;   /* the window lies below this block */
+    unsigned tries; /* windows that are tried at most */
     bool idle;      /* nothing may be moved: no owner is called */
     bool fenced;    /* out: the run has kept others out of a block */
     uint32_t spare; /* absent blocks for which memory may be got */
@@ -34,12 +36,13 @@ struct kli_search {
  * -KL_EBUSY: there is none (somebody is blamed).  -KL_ENOMEM: no metadata. */
 int kli_window_find(struct kli_search *search, struct kli_window *window);
 
-/* classify.c: one byte a frame of the block. */
-enum kli_place { KLI_PLACE_FREE, KLI_PLACE_MOVE, KLI_PLACE_NEVER };
+/* classify.c: is nothing in the block in the way, and if not so, one byte a frame. */
+enum kli_place { KLI_PLACE_OPEN, KLI_PLACE_NEVER };
+bool kli_is_clear(const struct kli_search *search, uint32_t block);
 void kli_classify_block(const struct kli_search *search, uint32_t block, uint8_t *place);
 
-/* slide.c: the cheapest of all windows, frame by frame, in [from, to).  place: room
- * for two blocks.  Returns its cost, UINT32_MAX when there is none. */
+/* slide.c: the cheapest of all windows in the blocks [from, to).  place: room for a
+ * block.  Returns its cost, UINT32_MAX when there is none. */
 uint32_t kli_slide(const struct kli_search *search, uint32_t from, uint32_t to, uint8_t *place,
                    uint32_t *first);
 

@@ -40,7 +40,8 @@ struct slow {
 static bool take_window(struct slow *s, bool idle)
 {
     uint32_t n = 1u << s->ask->order;
-    struct kli_search search = {.n = n, .align = n, .end = s->ask->end, .idle = idle};
+    struct kli_search search = {
+        .n = n, .align = n, .end = s->ask->end, .idle = idle, .tries = KLI_TRIES};
     struct kli_taker taker = {s->ask->owner, s->ask->order, s->ask->flags};
     enum kl_mode mode = idle ? KL_ASYNC : KL_SYNC_LIGHT;
     bool got;

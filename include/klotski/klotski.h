@@ -9,6 +9,7 @@
 #include "inspect.h"
 #include "linux.h"
 #include "movable.h"
+#include "pin.h"
 #include "shrinker.h"
 #include "step.h"
 #include "store.h"

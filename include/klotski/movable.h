@@ -90,6 +90,12 @@ struct kl_owner_ops {
     /* The highest pfn, as a bound: its frames, also after a move, have numbers
      * below this one.  0: anywhere.  Rounded down to whole blocks. */
     uint32_t below;
+
+    /* Optional: is there a reason why this frame can't be moved just now?  If so,
+     * says it in a few words ("read open"), at most `bytes` with their end, and
+     * returns true.  Called with a reference held and nothing locked, so that it may
+     * be the owner's no more; must not wait.  For reports only. */
+    bool (*explain)(void *ctx, kl_pfn frame, char *text, size_t bytes);
 };
 
 /* Registers an owner.  ops == NULL or without callbacks: its frames are

@@ -121,8 +121,10 @@ static int evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
             return -KL_EAGAIN;
         if (round.stuck)
             return -KL_EBUSY;
-        if (round.no_room)
+        if (round.no_room) {
+            kli_blame_room(run);
             return -KL_ENOMEM;
+        }
         if (run->report.migrated + run->report.freed != before) {
             since = host->now_ns(host->ctx);
             idle = 0;

@@ -66,6 +66,21 @@ int kl_pin_begin(struct kl_zone *zone, kl_owner_id owner, const struct kl_pin_co
  * -KL_EINVAL: it is another owner's. */
 int kl_pin_end(struct kl_zone *zone, kl_owner_id owner, kl_pin_id pin);
 
+struct kl_report; /* klotski/contig.h */
+
+/* Before a long pin: moves these allocations of the owner's, each named by its first
+ * frame, out of blocks that are meant to be emptied into blocks of the unmovable
+ * kind; they stay movable.  By the owner's callbacks: called without its locks.  Then
+ * look up where the object is now.  A name that is not an allocation of the owner's
+ * (any more), or is in such a block already, is passed over, as are unmovable ones.
+ * 0: none of those named is in another block.  Else some may have been moved:
+ * -KL_EBUSY: one is pinned, or its owner does not let it go, or migration is off.
+ * -KL_ENOMEM: there is no room in such a block, nor memory for one.
+ * -KL_EINVAL: not a frame of this zone; no such owner, or it has no callbacks; mode.
+ * report may be NULL.  May wait as mode says. */
+int kl_pin_settle(struct kl_zone *zone, kl_owner_id owner, const kl_pfn *frames, size_t n,
+                  enum kl_mode mode, struct kl_report *report);
+
 #ifdef __cplusplus
 }
 #endif

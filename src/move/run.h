@@ -89,6 +89,9 @@ void kli_plan_free(struct kli_run *run);
  * room; false: there is none. */
 bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr);
 
+/* settle.c: the same in a block of unmovable kind, for a run that wants that. */
+bool kli_target_apart(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr);
+
 /* isolate.c */
 enum kli_found { KLI_ISOLATED, KLI_BUSY, KLI_STUCK, KLI_NO_ROOM, KLI_NOTHING };
 enum kli_found kli_isolate(struct kli_run *run, uint32_t nr, struct kl_move *move);
@@ -105,6 +108,8 @@ enum kli_found kli_migrate(struct kli_run *run, struct kl_move *moves, size_t n)
  * 0: no allocation was there at one moment.  -KL_EBUSY, -KL_ENOMEM; -KL_EAGAIN: the
  * budget ended it. */
 int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n);
+/* Waits a little after a round that got nothing done; false: long enough. */
+bool kli_be_patient(struct kli_run *run, uint64_t since, unsigned idle_rounds);
 /* Empties one block that this fences; on failure the fence is lifted again. */
 int kli_evacuate_block(struct kli_run *run, uint32_t block);
 

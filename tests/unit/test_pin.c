@@ -280,6 +280,106 @@ static void many_pins(void **state)
     close_all();
 }
 
+static bool in_unmovable_block(unsigned i)
+{
+    struct kl_block_info info;
+
+    assert_int_equal(kl_zone_block_info(f.zone, kl_frame_block(f.zone, m.item[i].pfn), &info), 0);
+    return info.unmovable;
+}
+
+/* The frames of every tenth item leave the movable blocks; pinned there, they are in
+ * nobody's way: all but two blocks can be given back. */
+static void long_pins_settle_apart(void **state)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    kl_pfn frames[30], now[30];
+    kl_pin_id pin;
+
+    (void)state;
+    open_all(8, 6);
+    mover_scatter(&m, 4);
+    for (unsigned i = 0; i < 30; i++)
+        frames[i] = m.item[mover_at(&m, 16 * i)].pfn;
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, frames, 30, KL_SYNC, &r), -KL_ENOMEM);
+    assert_int_equal(r.culprit_kind, KL_IN_WAY_NO_ROOM); /* no block is free yet */
+    assert_zone_ok(f.zone);
+    assert_int_equal(kl_zone_compact(f.zone, KL_SYNC, 0, NULL), 0);
+    for (unsigned i = 0, at = 0; i < MOVER_ITEMS && at < 30; i++) {
+        if (m.item[i].here)
+            frames[at++] = m.item[i].pfn;
+    }
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, frames, 30, KL_SYNC, &r), 0);
+    assert_int_equal(r.migrated, 30);
+    assert_int_equal(r.culprit_kind, KL_IN_WAY_NOTHING);
+    assert_int_equal(stuck(), 0); /* movable as before */
+    assert_zone_ok(f.zone);
+    for (unsigned i = 0, at = 0; i < MOVER_ITEMS && at < 30; i++) {
+        if (!m.item[i].here)
+            continue;
+        assert_true(in_unmovable_block(i));
+        now[at++] = m.item[i].pfn;
+    }
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, now, 30, KL_SYNC, &r), 0);
+    assert_int_equal(r.migrated, 0); /* there already */
+    assert_int_equal(begin(1, "io", now, 30, &pin), 0);
+    assert_int_equal(stuck(), 30);
+    assert_int_equal(kl_zone_give_back(f.zone, 6, KL_SYNC, &r), 0);
+    mover_all_right(&m);
+    assert_int_equal(kl_zone_lend(f.zone, 6), 0);
+    assert_int_equal(kl_pin_end(f.zone, m.owner, pin), 0);
+    close_all();
+}
+
+static void settling_that_fails(void **state)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    kl_owner_id plain;
+    kl_pfn frames[3];
+    kl_pin_id pin;
+
+    (void)state;
+    open_all(4, 6);
+    assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &plain), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(mover_alloc(&m, i, i, KL_MOVABLE), 0);
+        frames[i] = m.item[i].pfn;
+    }
+    assert_int_equal(kl_pin_settle(f.zone, plain, frames, 3, KL_SYNC, NULL), -KL_EINVAL);
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, NULL, 3, KL_SYNC, NULL), -KL_EINVAL);
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, frames, 0, KL_SYNC, NULL), -KL_EINVAL);
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, frames, 3, (enum kl_mode)3, NULL), -KL_EINVAL);
+    frames[1] = (kl_pfn){7};
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, frames, 3, KL_SYNC, NULL), -KL_EINVAL);
+    frames[1] = m.item[1].pfn;
+    kl_zone_set_migration(f.zone, false);
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, frames, 3, KL_SYNC, &r), -KL_EBUSY);
+    assert_int_equal(r.culprit_kind, KL_IN_WAY_NO_MIGRATION);
+    kl_zone_set_migration(f.zone, true);
+    assert_int_equal(begin(5, "a device", &frames[1], 1, &pin), 0);
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, frames, 3, KL_SYNC, &r), -KL_EBUSY);
+    assert_int_equal(r.culprit.v, frames[1].v);
+    assert_int_equal(r.culprit_kind, KL_IN_WAY_PINNED);
+    assert_int_equal(r.culprit_object, 5);
+    assert_int_equal(r.culprit_order, 1);
+    assert_string_equal(r.culprit_why, "a device");
+    assert_true(r.culprit_since_ns > 0);
+    assert_int_equal(r.isolated, r.migrated + r.put_back + r.freed);
+    assert_zone_ok(f.zone);
+    assert_int_equal(kl_pin_end(f.zone, m.owner, pin), 0);
+    atomic_store(&m.refuse, 100);
+    frames[2] = m.item[2].pfn; /* order 2, still where it was or apart by now */
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, &frames[1], 1, KL_ASYNC, &r), -KL_EBUSY);
+    assert_int_equal(r.culprit_kind, KL_IN_WAY_REFUSED);
+    atomic_store(&m.refuse, 0);
+    assert_int_equal(kl_pin_settle(f.zone, m.owner, frames, 3, KL_ASYNC, &r), 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_true(in_unmovable_block(i));
+    mover_all_right(&m);
+    assert_int_equal(kl_owner_unregister(f.zone, plain), 0);
+    close_all();
+}
+
 static void edges_of_the_pins(void **state)
 {
     uint64_t w = kli_f_make(0, 7, KLI_F_KIND | KLI_F_MOVABLE), most;
@@ -303,13 +403,33 @@ static void edges_of_the_pins(void **state)
     assert_false(kli_f_pin_object(w | KLI_F_ISOLATED, 7).ok);
 }
 
+/* Movable frames in a block of the other kind. */
+static void edges_apart(void **state)
+{
+    uint64_t w = 64, ask = kli_b_ask(4, true, KLI_WANT_APART, 64);
+
+    (void)state;
+    assert_false(kli_b_reserve(w, ask).ok); /* not in use */
+    w = kli_b_reserve(w, kli_b_ask(4, true, KLI_WANT_APART_FREE, 64)).next;
+    assert_true(w & KLI_B_UNMOVABLE);
+    assert_int_equal(kli_b_free(w), 60);
+    assert_int_equal(kli_b_stuck(w), 0);
+    assert_int_equal(kli_b_stuck(kli_b_reserve(w, ask).next), 0);
+    assert_false(kli_b_reserve(w, kli_b_ask(4, true, KLI_WANT_APART_FREE, 64)).ok);
+    assert_int_equal(kli_b_stuck(kli_b_reserve(w, kli_b_ask(4, true, KLI_WANT_OWN_KIND, 64)).next),
+                     4);
+    assert_false(kli_b_reserve(w & ~KLI_B_UNMOVABLE, ask).ok); /* of movable kind */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(two_kinds_of_pins), cmocka_unit_test(all_or_none),
-        cmocka_unit_test(no_metadata),       cmocka_unit_test(only_its_owner_ends_it),
-        cmocka_unit_test(bad_arguments),     cmocka_unit_test(the_table_knows_why),
-        cmocka_unit_test(many_pins),         cmocka_unit_test(edges_of_the_pins),
+        cmocka_unit_test(two_kinds_of_pins),   cmocka_unit_test(all_or_none),
+        cmocka_unit_test(no_metadata),         cmocka_unit_test(only_its_owner_ends_it),
+        cmocka_unit_test(bad_arguments),       cmocka_unit_test(the_table_knows_why),
+        cmocka_unit_test(many_pins),           cmocka_unit_test(long_pins_settle_apart),
+        cmocka_unit_test(settling_that_fails), cmocka_unit_test(edges_of_the_pins),
+        cmocka_unit_test(edges_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

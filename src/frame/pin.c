@@ -132,7 +132,7 @@ static struct kli_pin *make_pin(struct kl_zone *zone, kl_owner_id owner,
                                 const struct kl_pin_config *config, const kl_pfn *frames, size_t n)
 {
     size_t runs = make_ranges(zone, frames, n, NULL);
-    size_t bytes = sizeof(struct kli_pin) + runs * sizeof(struct kli_range), i;
+    size_t bytes = sizeof(struct kli_pin) + runs * sizeof(struct kli_range);
     struct kli_pin *pin = kl_zone_meta_alloc(zone, bytes);
 
     if (!pin)
@@ -141,9 +141,7 @@ static struct kli_pin *make_pin(struct kl_zone *zone, kl_owner_id owner,
     pin->object = config->object;
     pin->owner = owner.v;
     pin->since_ns = zone->host.now_ns(zone->host.ctx);
-    for (i = 0; config->why[i] && i + 1 < KL_WHY_BYTES; i++)
-        pin->why[i] = config->why[i];
-    pin->why[i] = '\0';
+    kli_text(pin->why, sizeof(pin->why), config->why);
     pin->n = make_ranges(zone, frames, n, pin->range);
     return pin;
 }

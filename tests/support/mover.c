@@ -3,6 +3,7 @@
  * callbacks take it, as an owner's would. */
 #include "support/mover.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -167,13 +168,24 @@ static void finish(void *ctx, const kl_pfn *frames, size_t n)
     (void)ctx, (void)frames, (void)n;
 }
 
+static bool explain(void *ctx, kl_pfn frame, char *text, size_t bytes)
+{
+    struct mover *m = ctx;
+
+    (void)frame;
+    if (atomic_load(&m->refuse) == 100)
+        snprintf(text, bytes, "refuses everything");
+    return atomic_load(&m->refuse) == 100;
+}
+
 void mover_open(struct mover *m, struct kl_zone *zone, enum mover_kind kind)
 {
     struct kl_owner_ops ops = {.size = sizeof(ops),
                                .name = "mover",
                                .isolate = isolate,
                                .migrate = migrate,
-                               .putback = putback};
+                               .putback = putback,
+                               .explain = explain};
 
     if (kind == MOVER_BATCH)
         ops.migrate_batch = migrate_batch;

@@ -13,6 +13,7 @@
 #include "shrinker.h"
 #include "step.h"
 #include "store.h"
+#include "who.h"
 #include "zone.h"
 #include "zsmalloc.h"
 

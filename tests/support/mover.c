@@ -303,6 +303,50 @@ void mover_unpin(struct mover *m, unsigned i)
     pthread_mutex_unlock(&m->lock);
 }
 
+static void frames_of(struct mover *m, const unsigned *items, unsigned n, kl_pfn *frames)
+{
+    for (unsigned i = 0; i < n; i++)
+        frames[i] = m->item[items[i]].pfn;
+}
+
+int mover_hold(struct mover *m, const unsigned *items, unsigned n, kl_pin_id *pin)
+{
+    struct kl_pin_config config = {.size = sizeof(config), .object = items[0], .why = "held"};
+    kl_pfn frames[MOVER_HOLD];
+    int err;
+
+    pthread_mutex_lock(&m->lock);
+    frames_of(m, items, n, frames);
+    err = kl_pin_begin(m->zone, m->owner, &config, frames, n, pin);
+    for (unsigned i = 0; i < n && !err; i++)
+        m->item[items[i]].held++;
+    pthread_mutex_unlock(&m->lock);
+    return err;
+}
+
+void mover_let_go(struct mover *m, const unsigned *items, unsigned n, kl_pin_id pin)
+{
+    for (unsigned i = 0; i < n; i++)
+        m->item[items[i]].held--;
+    if (kl_pin_end(m->zone, m->owner, pin) != 0)
+        breach(m, "the end of a pin was refused");
+}
+
+int mover_settle(struct mover *m, const unsigned *items, unsigned n, enum kl_mode mode)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    kl_pfn frames[MOVER_HOLD];
+    int err;
+
+    pthread_mutex_lock(&m->lock);
+    frames_of(m, items, n, frames);
+    pthread_mutex_unlock(&m->lock);
+    err = kl_pin_settle(m->zone, m->owner, frames, n, mode, &r);
+    if (r.isolated != r.migrated + r.put_back + r.freed)
+        breach(m, "settling left an isolation without one outcome");
+    return err;
+}
+
 void mover_scatter(struct mover *m, unsigned keep)
 {
     unsigned n = kl_zone_frames(m->zone);

@@ -35,8 +35,8 @@ struct cli_command {
 };
 
 extern const struct cli_command cli_cmd_disk, cli_cmd_stat, cli_cmd_map, cli_cmd_compact,
-    cli_cmd_take, cli_cmd_give, cli_cmd_migration, cli_cmd_classes, cli_cmd_stop, cli_cmd_list,
-    cli_cmd_replay;
+    cli_cmd_take, cli_cmd_give, cli_cmd_migration, cli_cmd_classes, cli_cmd_stop, cli_cmd_who,
+    cli_cmd_list, cli_cmd_replay;
 
 /* ---- messages ---------------------------------------------------------- */
 
@@ -223,5 +223,8 @@ bool cli_get_bool(struct json_object *object, const char *name);
 const char *cli_get_str(struct json_object *object, const char *name);
 /* 0 when it is no array. */
 size_t cli_length(struct json_object *list);
+
+/* A line on one that is in the way: "frame 7 in block 0, which belongs to ...". */
+void cli_print_obstacle(FILE *out, const char *lead, struct json_object *obstacle);
 
 #endif

@@ -188,10 +188,7 @@ int cli_judge(const struct cli_command *cmd, struct json_object *reply)
     fprintf(stderr, "klotski %s: %s (%s)\n", cmd->name, cli_get_str(reply, "message"),
             cli_get_str(reply, "error"));
     if (culprit != NULL)
-        fprintf(stderr,
-                "  in the way: frame %" PRIu64 " in block %" PRIu64 ", which belongs to '%s'\n",
-                cli_get_u64(culprit, "frame"), cli_get_u64(culprit, "block"),
-                cli_get_str(culprit, "owner"));
+        cli_print_obstacle(stderr, "in the way: ", culprit);
     return CLI_FAIL;
 }
 

@@ -244,6 +244,7 @@ const struct cli_command cli_cmd_take = {
         "started run on.  The exit status is the command's; 1 if the command has succeeded but\n"
         "the memory was taken back before (klotski give, or the end of the disk).\n"
         "\n"
-        "When it fails, the frame that was in the way, and whose it is, are named.\n",
+        "When it fails, it says which frame was in the way, whose it is and why; of a pinned\n"
+        "one, for how long and what for.  `klotski who SIZE` says so before.\n",
     .run = run_take,
 };

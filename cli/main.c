@@ -7,9 +7,9 @@
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
-    &cli_cmd_disk,    &cli_cmd_stop,      &cli_cmd_list,   &cli_cmd_stat,
-    &cli_cmd_map,     &cli_cmd_take,      &cli_cmd_give,   &cli_cmd_compact,
-    &cli_cmd_classes, &cli_cmd_migration, &cli_cmd_replay,
+    &cli_cmd_disk,    &cli_cmd_stop,    &cli_cmd_list,      &cli_cmd_stat,
+    &cli_cmd_map,     &cli_cmd_who,     &cli_cmd_take,      &cli_cmd_give,
+    &cli_cmd_compact, &cli_cmd_classes, &cli_cmd_migration, &cli_cmd_replay,
 };
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
 

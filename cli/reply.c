@@ -2,6 +2,7 @@
 /* reply.c - makes requests, and looks into replies, which may lack anything. */
 #include "cli.h"
 
+#include <inttypes.h>
 #include <json-c/json.h>
 
 struct json_object *cli_op(const char *name)
@@ -55,4 +56,25 @@ size_t cli_length(struct json_object *list)
     return list != NULL && json_object_is_type(list, json_type_array)
                ? json_object_array_length(list)
                : 0;
+}
+
+void cli_print_obstacle(FILE *out, const char *lead, struct json_object *o)
+{
+    const char *text = cli_get_str(o, "text"), *why = cli_get_str(o, "why");
+    char age[CLI_TEXT];
+
+    fprintf(out, "  %s", lead);
+    if (cli_get(o, "frame") != NULL)
+        fprintf(out, "frame %" PRIu64 " in ", cli_get_u64(o, "frame"));
+    fprintf(out, "block %" PRIu64, cli_get_u64(o, "block"));
+    if (cli_get(o, "owner") != NULL)
+        fprintf(out, ", which belongs to '%s'", cli_get_str(o, "owner"));
+    if (text[0] != '\0')
+        fprintf(out, ": %s", text);
+    if (cli_get(o, "age_ns") != NULL)
+        fprintf(out, " for %s, object %" PRIu64, cli_duration(cli_get_u64(o, "age_ns"), age),
+                cli_get_u64(o, "object"));
+    if (why[0] != '\0')
+        fprintf(out, ": %s", why);
+    fputc('\n', out);
 }

@@ -82,6 +82,8 @@ static kli_edge *const frame_edge[] = {
     [F_FREE] = EDGE(EDGE(kli_f_free, FREE_PINNED, free_pinned), ZERO_LOCKED, free_locked),
     [F_PIN] = EDGE(kli_f_pin, PIN_ISOLATED, pin_isolated),
     [F_UNPIN] = kli_f_unpin,
+    [F_PIN_OBJECT] = kli_f_pin_object,
+    [F_UNPIN_OBJECT] = kli_f_unpin_object,
 };
 
 static kli_edge *const block_edge[] = {

@@ -12,17 +12,19 @@
 #define OWNER        1
 
 /* Edges of a frame's word. */
-#define F_GET     0
-#define F_PUT     1
-#define F_TRYLOCK 2
-#define F_UNLOCK  3
-#define F_ISOLATE 4
-#define F_RELEASE 5
-#define F_MOVED   6
-#define F_PUBLISH 7
-#define F_FREE    8
-#define F_PIN     9
-#define F_UNPIN   10
+#define F_GET          0
+#define F_PUT          1
+#define F_TRYLOCK      2
+#define F_UNLOCK       3
+#define F_ISOLATE      4
+#define F_RELEASE      5
+#define F_MOVED        6
+#define F_PUBLISH      7
+#define F_FREE         8
+#define F_PIN          9
+#define F_UNPIN        10
+#define F_PIN_OBJECT   11
+#define F_UNPIN_OBJECT 12
 
 /* Edges of a block's word. */
 #define B_RESERVE 0

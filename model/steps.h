@@ -163,7 +163,8 @@ static struct result step_frame(struct zone *z, int edge, unsigned nr, uint64_t 
     }
     z->frame[nr] = step.next;
     judge_frame(z, edge, nr, old, step.next, who);
-    if ((edge == F_PIN && kli_f_pins(old) == 0) || (edge == F_UNPIN && kli_f_pins(old) == 1))
+    if (((edge == F_PIN || edge == F_PIN_OBJECT) && kli_f_pins(old) == 0) ||
+        ((edge == F_UNPIN || edge == F_UNPIN_OBJECT) && kli_f_pins(old) == 1))
         r.sticks = (old & KLI_F_KIND) ? (uint8_t)(1u << kli_f_order(old)) : 0;
     if (step.next == 0) {
         r.gone = (uint8_t)(1u << kli_f_order(old));

@@ -108,9 +108,10 @@ inline drop_locked() {
     freed = false
 }
 
+/* Object 1 is pinned by its name (pin.c), object 0 without (owner.c). */
 inline pin() {
     enter();
-    on_frame(F_PIN, nr, OWNER);
+    on_frame((o == 0 -> F_PIN : F_PIN_OBJECT), nr, OWNER);
     if
     :: sticks > 0 -> on_stuck(B_STICK, nr / BLOCK_FRAMES, sticks); sticks = 0
     :: else
@@ -130,7 +131,7 @@ inline unpin() {
             nr = out_nr
         }
     };
-    on_frame(F_UNPIN, nr, OWNER);
+    on_frame((o == 0 -> F_UNPIN : F_UNPIN_OBJECT), nr, OWNER);
     assert(ok);
     if
     :: sticks > 0 -> on_stuck(B_UNSTICK, nr / BLOCK_FRAMES, sticks); sticks = 0

@@ -18,10 +18,48 @@
 #define KLOTSKI_CONTIG_H
 
 #include "movable.h"
+#include "pin.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* What can be in the way: name, value, what it says. */
+#define KL_IN_WAYS(X)                                                                              \
+    X(NOTHING, 0, "nothing")                                                                       \
+    X(UNMOVABLE, 1, "unmovable")                                                                   \
+    X(PINNED, 2, "pinned")                                                                         \
+    X(BUSY, 3, "busy: being moved, locked or about to go")                                         \
+    X(REFUSED, 4, "its owner does not let it go")                                                  \
+    X(FENCED, 5, "being emptied by somebody else")                                                 \
+    X(NO_MIGRATION, 6, "migration is off")                                                         \
+    X(GIVEN, 7, "given back to the system")                                                        \
+    X(NO_ROOM, 8, "too little room elsewhere")
+
+enum kl_in_way {
+#define KL_IN_WAY_ENUM(name, value, text) KL_IN_WAY_##name = (value),
+    KL_IN_WAYS(KL_IN_WAY_ENUM)
+#undef KL_IN_WAY_ENUM
+};
+
+/* The name ("PINNED") and the words for one of these.  Never NULL.  Thread-safe. */
+const char *kl_in_way_name(uint32_t kind);
+const char *kl_in_way_text(uint32_t kind);
+
+/* One that is in the way.  Of a pin with a name (klotski/pin.h): object, since, why.
+ * Of a frame whose owner does not let it go: why, if the owner explains. */
+struct kl_obstacle {
+    kl_pfn frame;   /* the allocation's first one; all zero: all of the block, or nobody */
+    kl_block block; /* KL_IN_WAY_NO_ROOM: none */
+    uint32_t order; /* it has 2^order frames */
+    uint32_t kind;  /* enum kl_in_way */
+    uint32_t pins;
+    kl_owner_id owner; /* 0: nobody */
+    char owner_name[32];
+    uint64_t object;
+    uint64_t since_ns; /* by the host's clock; 0: not known */
+    char why[KL_WHY_BYTES];
+};
 
 /* What a run did and, when it failed, who was in the way. */
 struct kl_report {
@@ -35,7 +73,14 @@ struct kl_report {
     uint32_t scanned;  /* frames looked at */
     kl_pfn culprit;    /* a frame that could not be moved; all zero when none */
     kl_owner_id culprit_owner;
-    char culprit_name[32]; /* its owner's name */
+    char culprit_name[32];  /* its owner's name */
+    kl_block culprit_block; /* where that is, or the block that was fenced */
+    uint32_t culprit_order; /* and what follows: as in struct kl_obstacle; */
+    uint32_t culprit_kind;  /* NOTHING when the metadata or the backing failed */
+    uint32_t culprit_pins;
+    uint64_t culprit_object;
+    uint64_t culprit_since_ns;
+    char culprit_why[KL_WHY_BYTES];
 };
 
 /* Empties n blocks, the cheapest ones without unmovable or pinned frames, and

@@ -24,7 +24,8 @@ struct kl_host {
     unsigned ncpus; /* at least 1 */
 
     /* Zeroed memory for metadata, aligned to 64 bytes; NULL when there is none.
-     * Never called with a lock held that a migration needs. */
+     * Never called with a lock held that a migration needs, but for an owner's own
+     * one over kl_pin_begin: it must not wait for a migration. */
     void *(*meta_alloc)(void *ctx, size_t bytes);
     void (*meta_free)(void *ctx, void *mem, size_t bytes);
 

@@ -9,9 +9,11 @@
 #include "inspect.h"
 #include "linux.h"
 #include "movable.h"
+#include "pin.h"
 #include "shrinker.h"
 #include "step.h"
 #include "store.h"
+#include "who.h"
 #include "zone.h"
 #include "zsmalloc.h"
 

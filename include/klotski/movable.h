@@ -90,6 +90,12 @@ struct kl_owner_ops {
     /* The highest pfn, as a bound: its frames, also after a move, have numbers
      * below this one.  0: anywhere.  Rounded down to whole blocks. */
     uint32_t below;
+
+    /* Optional: is there a reason why this frame can't be moved just now?  If so,
+     * says it in a few words ("read open"), at most `bytes` with their end, and
+     * returns true.  Called with a reference held and nothing locked, so that it may
+     * be the owner's no more; must not wait.  For reports only. */
+    bool (*explain)(void *ctx, kl_pfn frame, char *text, size_t bytes);
 };
 
 /* Registers an owner.  ops == NULL or without callbacks: its frames are
@@ -114,7 +120,10 @@ void kl_frame_unlock(struct kl_zone *zone, kl_pfn frame);
 
 /* A pin keeps the frame where it is.  Counted; call it under the owner's lock
  * that its isolate takes too.  Pins are for an object of the owner, which knows
- * where the object is now.
+ * where the object is now.  These are the short kind, without a name or a reason:
+ * a few instructions, for moments.  What lasts is pinned as an object
+ * (klotski/pin.h).  Both count together: a frame stays as long as one of either is
+ * left; but unpin ends only what pin began.
  * pin: -KL_EBUSY when the frame is isolated (it may be moving: wait for the end
  * of the migration in your own callback and pin what the object has then),
  * -KL_EINVAL when it is not this owner's, -KL_ENOSPC after 4095 pins of one frame.

@@ -6,6 +6,7 @@
  *   report.c   stat, classes, map: what looks and changes nothing
  *   look.c     parts of stat; a map of so many cells
  *   lease.c    take and give
+ *   who.c      who is in the way
  *
  * Invariants
  *   1. After kli_control_start only the server's thread touches this, until
@@ -92,6 +93,11 @@ struct json_object *kli_report_cells(struct kli_control *control, uint64_t most)
 /* Adds what is known of the zone's free memory; makes an object of figures of runs. */
 void kli_look_free(struct json_object *object, struct kl_zone *zone);
 struct json_object *kli_look_runs(const struct kl_run_stats *runs);
+
+/* Who is in the way of that many bytes in whole blocks; or, where align is not 0, of a
+ * range that begins at a multiple of so many.  And one of them, as JSON. */
+struct json_object *kli_report_who(struct kli_control *control, uint64_t bytes, uint64_t align);
+struct json_object *kli_report_obstacle(const struct kl_zone *zone, const struct kl_obstacle *o);
 
 /* fd: hand out a memory file too, that ends with the client. */
 struct json_object *kli_lease_take(struct kli_control *control, struct kli_client *client,

@@ -13,6 +13,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Blocks that a take could have now, those without memory included. */
 static uint32_t emptiable(const struct kli_control *control, const struct kl_zone_stats *stats)
@@ -71,28 +72,35 @@ static void explain(struct kli_control *control, int err, uint32_t want, char *t
     }
 }
 
+static struct kl_obstacle culprit_of(const struct kl_report *report)
+{
+    struct kl_obstacle o = {.frame = report->culprit,
+                            .block = report->culprit_block,
+                            .order = report->culprit_order,
+                            .kind = report->culprit_kind,
+                            .pins = report->culprit_pins,
+                            .owner = report->culprit_owner,
+                            .object = report->culprit_object,
+                            .since_ns = report->culprit_since_ns};
+
+    memcpy(o.owner_name, report->culprit_name, sizeof(o.owner_name));
+    memcpy(o.why, report->culprit_why, sizeof(o.why));
+    return o;
+}
+
 /* Why a take failed, and who was in the way. */
 static struct json_object *refuse(struct kli_control *control, int err, uint32_t want,
                                   const struct kl_report *report)
 {
-    struct kl_zone *zone = control->config.zone;
     struct json_object *reply;
-    struct json_object *culprit;
-    uint32_t frames_per_block;
-    uint32_t frame;
+    struct kl_obstacle culprit = culprit_of(report);
     char text[160];
 
     explain(control, err, want, text, sizeof(text));
     reply = kli_reply_error(err, text);
-    if (!report->culprit.v || !reply)
-        return reply;
-    frames_per_block = (uint32_t)(kl_zone_block_bytes(zone) / kl_zone_frame_bytes(zone));
-    frame = kl_pfn_nr(report->culprit);
-    culprit = json_object_new_object();
-    kli_reply_add(culprit, "frame", frame);
-    kli_reply_add(culprit, "block", frame / frames_per_block);
-    json_object_object_add(culprit, "owner", json_object_new_string(report->culprit_name));
-    json_object_object_add(reply, "culprit", culprit);
+    if (reply && (culprit.frame.v || culprit.kind == KL_IN_WAY_FENCED))
+        json_object_object_add(reply, "culprit",
+                               kli_report_obstacle(control->config.zone, &culprit));
     return reply;
 }
 

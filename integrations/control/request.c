@@ -156,6 +156,19 @@ static struct json_object *op_compact(const struct call *call)
     return reply;
 }
 
+static struct json_object *op_who(const struct call *call)
+{
+    struct json_object *member;
+    uint64_t bytes, align = 0;
+
+    if (!number(call->request, "bytes", &bytes))
+        return kli_reply_error(-KL_EINVAL, "bytes: a positive whole number is needed");
+    if (json_object_object_get_ex(call->request, "align", &member) &&
+        (!number(call->request, "align", &align) || align == 0))
+        return kli_reply_error(-KL_EINVAL, "align: a positive whole number is needed");
+    return kli_report_who(call->control, bytes, align);
+}
+
 static struct json_object *op_take(const struct call *call)
 {
     uint64_t bytes;
@@ -196,7 +209,7 @@ static const struct {
 } ops[] = {
     {"stat", op_stat},           {"classes", op_classes}, {"map", op_map},
     {"take", op_take},           {"give", op_give},       {"compact", op_compact},
-    {"migration", op_migration},
+    {"migration", op_migration}, {"who", op_who},
 };
 
 static struct json_object *dispatch(const struct call *call)

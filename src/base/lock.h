@@ -15,6 +15,7 @@
  *   STORE_CONTEXT compressor contexts
  *   ZONE_OWNERS   registration of owners
  *   ROUNDS        which threads make a round over the shrinkers
+ *   ZONE_PINS     the table of pinned objects; the owner's own lock is held
  */
 #ifndef KLI_BASE_LOCK_H
 #define KLI_BASE_LOCK_H
@@ -31,6 +32,7 @@ enum kli_rank {
     KLI_RANK_STORE_CONTEXT,
     KLI_RANK_ZONE_OWNERS,
     KLI_RANK_ROUNDS,
+    KLI_RANK_ZONE_PINS,
 };
 
 struct kli_lock {

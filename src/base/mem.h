@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The four functions of the C library that the core may use. */
+/* The four functions of the C library that the core may use, and texts. */
 #ifndef KLI_BASE_MEM_H
 #define KLI_BASE_MEM_H
 
@@ -22,6 +22,19 @@ static inline void kli_stats_out(void *to, const void *from, size_t bytes)
         return;
     memcpy(to, from, size);
     memcpy(to, &size, sizeof(size));
+}
+
+/* As much of a text as there is room for, with its end; bytes > 0.  A character of
+ * several bytes (UTF-8) is copied whole or not. */
+static inline void kli_text(char *dst, size_t bytes, const char *src)
+{
+    size_t i = 0;
+
+    for (; src[i] && i + 1 < bytes; i++)
+        dst[i] = src[i];
+    while (i > 0 && ((unsigned char)src[i] & 0xc0) == 0x80)
+        i--;
+    dst[i] = '\0';
 }
 
 #endif

@@ -31,7 +31,8 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
                   uint64_t flags, enum kli_want want, uint32_t *nr)
 {
     bool unmovable = !(flags & KLI_F_KIND);
-    uint64_t ask = kli_b_ask(1u << order, unmovable, want, zone->block_frames);
+    uint64_t ask =
+        kli_b_ask(1u << order, unmovable || want >= KLI_WANT_APART, want, zone->block_frames);
 
     if (order > 0 && want != KLI_WANT_WHOLE_FREE &&
         (kli_b_free(kli_block_word(zone, block)) < 1u << order ||

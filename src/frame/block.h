@@ -75,9 +75,14 @@ enum kli_want {
     KLI_WANT_OWN_KIND = 0,   /* a block of its kind, in use */
     KLI_WANT_WHOLE_FREE = 1, /* a free block of any kind, which takes its kind */
     KLI_WANT_ANY = 2,        /* whatever has room: mixing */
+
+    /* The same of an unmovable block, for movable frames that long pins will hold
+     * there: until then they do not count as stuck. */
+    KLI_WANT_APART = 4,
+    KLI_WANT_APART_FREE = 5,
 };
 
-/* The argument of kli_b_reserve. */
+/* The argument of kli_b_reserve; unmovable: the kind of block. */
 static inline uint64_t kli_b_ask(uint32_t n, bool unmovable, enum kli_want want, uint32_t all)
 {
     return n | ((uint64_t)all << 20) | (unmovable ? KLI_B_UNMOVABLE : 0) | ((uint64_t)want << 60);
@@ -86,8 +91,8 @@ static inline uint64_t kli_b_ask(uint32_t n, bool unmovable, enum kli_want want,
 static inline struct kli_step kli_b_reserve(uint64_t w, uint64_t ask)
 {
     uint32_t n = (uint32_t)kli_field(ask, 0, 20), all = (uint32_t)kli_field(ask, 20, 20);
-    enum kli_want want = (enum kli_want)(ask >> 60);
-    bool same_kind = ((w ^ ask) & KLI_B_UNMOVABLE) == 0;
+    enum kli_want want = (enum kli_want)(ask >> 60 & 3);
+    bool same_kind = ((w ^ ask) & KLI_B_UNMOVABLE) == 0, apart = ask >> 62 & 1;
 
     if (!kli_b_open(w) || kli_b_free(w) < n)
         return KLI_REFUSED;
@@ -98,7 +103,7 @@ static inline struct kli_step kli_b_reserve(uint64_t w, uint64_t ask)
     if (want == KLI_WANT_WHOLE_FREE)
         w = (w & ~KLI_B_UNMOVABLE) | (ask & KLI_B_UNMOVABLE);
     w -= n;
-    return KLI_STEP((ask & KLI_B_UNMOVABLE) ? w + n * KLI_B_STUCK : w);
+    return KLI_STEP((ask & KLI_B_UNMOVABLE) && !apart ? w + n * KLI_B_STUCK : w);
 }
 
 /* Changes of the two counters; arg: free + (stuck << 20), added or subtracted. */

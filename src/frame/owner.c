@@ -139,7 +139,7 @@ void kl_frame_unlock(struct kl_zone *zone, kl_pfn frame)
 }
 
 /* A frame becomes stuck with its first pin, and free to move with the last unpin. */
-static void count_stuck(struct kl_zone *zone, uint32_t nr, uint64_t word, kli_edge *edge)
+void kli_count_stuck(struct kl_zone *zone, uint32_t nr, uint64_t word, kli_edge *edge)
 {
     uint64_t n = UINT64_C(1) << kli_f_order(word);
 
@@ -163,7 +163,7 @@ int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
     }
     KLI_TRACE_STEP(pin_marked, KLI_TAG(zone), nr, owner.v);
     if (kli_f_pins(seen) == 0)
-        count_stuck(zone, nr, seen, kli_b_stick);
+        kli_count_stuck(zone, nr, seen, kli_b_stick);
     KLI_TRACE(pin_done, KLI_TAG(zone), nr, owner.v);
     return 0;
 }
@@ -180,7 +180,7 @@ int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
         return -KL_EINVAL;
     KLI_TRACE_STEP(unpin_marked, KLI_TAG(zone), nr, owner.v);
     if (kli_f_pins(seen) == 1)
-        count_stuck(zone, nr, seen, kli_b_unstick);
+        kli_count_stuck(zone, nr, seen, kli_b_unstick);
     KLI_TRACE(unpin_done, KLI_TAG(zone), nr, owner.v);
     return 0;
 }

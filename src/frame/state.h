@@ -8,9 +8,10 @@
  *   bit  4 HEAD      first frame of an allocation; set as long as it is one
  *   bit  5 KIND      was allocated movable (decides how its block counts it)
  *   bits  6-10       order
- *   bits 12-23       pins
+ *   bits 12-23       pins without a name (kl_frame_pin)
  *   bits 24-31       owner
  *   bits 32-47       references; the owner's own is one
+ *   bits 48-63       pins of objects, each of which pin.c has in its table
  *
  * A free frame and the tail of an allocation have a zero word.
  *
@@ -30,7 +31,7 @@
  * Invariants
  * (F1) DYING excludes MOVABLE.
  * (F2) ISOLATED is set and cleared under LOCKED only.
- * (F3) pins > 0 excludes ISOLATED.
+ * (F3) pins > 0 excludes ISOLATED, whichever of the two kinds they are.
  * (F4) references are 0 only while LOCKED and DYING.
  * (F5) whoever makes the word zero, and nobody else, frees the bits.
  */
@@ -46,19 +47,36 @@
 #define KLI_F_HEAD     UINT64_C(0x10)
 #define KLI_F_KIND     UINT64_C(0x20)
 
-#define KLI_F_PIN (UINT64_C(1) << 12)
-#define KLI_F_REF (UINT64_C(1) << 32)
+#define KLI_F_PIN        (UINT64_C(1) << 12)
+#define KLI_F_REF        (UINT64_C(1) << 32)
+#define KLI_F_OBJECT_PIN (UINT64_C(1) << 48)
 
-enum { KLI_F_MAX_PINS = 4095, KLI_F_MAX_REFS = 65535, KLI_MAX_OWNERS = 256 };
+enum {
+    KLI_F_MAX_PINS = 4095,
+    KLI_F_MAX_OBJECT_PINS = 65535,
+    KLI_F_MAX_REFS = 65535,
+    KLI_MAX_OWNERS = 256
+};
 
 static inline unsigned kli_f_order(uint64_t w)
 {
     return (unsigned)kli_field(w, 6, 5);
 }
 
-static inline unsigned kli_f_pins(uint64_t w)
+static inline unsigned kli_f_bare_pins(uint64_t w)
 {
     return (unsigned)kli_field(w, 12, 12);
+}
+
+static inline unsigned kli_f_object_pins(uint64_t w)
+{
+    return (unsigned)kli_field(w, 48, 16);
+}
+
+/* All of them: each keeps the frame where it is. */
+static inline unsigned kli_f_pins(uint64_t w)
+{
+    return kli_f_bare_pins(w) + kli_f_object_pins(w);
 }
 
 static inline unsigned kli_f_owner(uint64_t w)
@@ -172,19 +190,39 @@ static inline struct kli_step kli_f_free(uint64_t w, uint64_t arg)
     return kli_f_settle(((w & ~KLI_F_MOVABLE) | KLI_F_DYING) - KLI_F_REF);
 }
 
+/* May the owner (arg) pin it now? (F3) */
+static inline bool kli_f_pinnable(uint64_t w, uint64_t arg)
+{
+    return (w & KLI_F_HEAD) && !(w & (KLI_F_DYING | KLI_F_ISOLATED)) && kli_f_owner(w) == arg;
+}
+
 static inline struct kli_step kli_f_pin(uint64_t w, uint64_t arg)
 {
-    if (!(w & KLI_F_HEAD) || (w & (KLI_F_DYING | KLI_F_ISOLATED)) || kli_f_owner(w) != arg ||
-        kli_f_pins(w) == KLI_F_MAX_PINS)
-        return KLI_REFUSED; /* F3 */
+    if (!kli_f_pinnable(w, arg) || kli_f_bare_pins(w) == KLI_F_MAX_PINS)
+        return KLI_REFUSED;
     return KLI_STEP(w + KLI_F_PIN);
 }
 
+/* Never one of an object's. */
 static inline struct kli_step kli_f_unpin(uint64_t w, uint64_t arg)
 {
-    if (!(w & KLI_F_HEAD) || kli_f_owner(w) != arg || kli_f_pins(w) == 0)
+    if (!(w & KLI_F_HEAD) || kli_f_owner(w) != arg || kli_f_bare_pins(w) == 0)
         return KLI_REFUSED;
     return KLI_STEP(w - KLI_F_PIN);
+}
+
+static inline struct kli_step kli_f_pin_object(uint64_t w, uint64_t arg)
+{
+    if (!kli_f_pinnable(w, arg) || kli_f_object_pins(w) == KLI_F_MAX_OBJECT_PINS)
+        return KLI_REFUSED;
+    return KLI_STEP(w + KLI_F_OBJECT_PIN);
+}
+
+static inline struct kli_step kli_f_unpin_object(uint64_t w, uint64_t arg)
+{
+    if (!(w & KLI_F_HEAD) || kli_f_owner(w) != arg || kli_f_object_pins(w) == 0)
+        return KLI_REFUSED;
+    return KLI_STEP(w - KLI_F_OBJECT_PIN);
 }
 
 #endif

@@ -16,6 +16,7 @@
 #include "frame/block.h"
 #include "frame/state.h"
 #include "klotski/movable.h"
+#include "klotski/pin.h"
 
 struct kli_frame {
     kli_word state;
@@ -118,6 +119,20 @@ struct kli_marks {
 /* What a step is for. */
 enum { KLI_WANTED_FRAMES = 1, KLI_WANTED_BLOCKS = 2, KLI_WANTED_BYTES = 4 };
 
+/* pin.c: objects that are pinned; under the lock. */
+struct kli_pin;
+struct kli_pin_slot {
+    struct kli_pin *pin; /* NULL: a free slot, the next one of which is */
+    uint32_t next;       /* this one's number + 1 */
+};
+enum { KLI_PINS_INLINE = 8 };
+struct kli_pins {
+    struct kli_lock lock;
+    struct kli_pin_slot *slot; /* the few ones within, or metadata of the host's */
+    uint32_t slots, free, used, serial;
+    struct kli_pin_slot few[KLI_PINS_INLINE];
+};
+
 struct kl_zone {
     struct kl_host host;       /* (c) */
     struct kl_backing backing; /* (c) */
@@ -155,6 +170,7 @@ struct kl_zone {
     _Atomic(struct kli_annex *) annex; /* reclaim's */
     struct kli_kick kick;
 
+    struct kli_pins pins;
     struct kli_lock owners_lock;
     struct kli_owner owner[KLI_MAX_OWNERS]; /* 0 is nobody */
 };
@@ -315,7 +331,21 @@ int kli_lend(struct kl_zone *zone, uint32_t n);
 /* backing.c: 0, or what is wrong with it. */
 int kli_backing_check(const struct kl_backing *b);
 
-/* owner.c: the owner's callbacks, while a frame of it is held. */
+/* pin.c: what the table knows of a pinned frame; false: no object has pinned it. */
+struct kli_pin_info {
+    uint64_t object;
+    uint64_t since_ns;
+    char why[KL_WHY_BYTES];
+};
+void kli_pins_init(struct kl_zone *zone);
+bool kli_pin_find(struct kl_zone *zone, uint32_t nr, struct kli_pin_info *info);
+/* A recount of a zone at rest: NULL, or what is broken. */
+const char *kli_pins_check(struct kl_zone *zone);
+
+/* owner.c: a frame becomes stuck with its first pin, and free to move with the last
+ * unpin; word: the state before.  Then the owner's callbacks, while a frame of it is
+ * held. */
+void kli_count_stuck(struct kl_zone *zone, uint32_t nr, uint64_t word, kli_edge *edge);
 static inline const struct kli_owner *kli_owner(const struct kl_zone *zone, unsigned id)
 {
     return &zone->owner[id];

@@ -112,6 +112,7 @@ int kl_zone_check(struct kl_zone *zone, const char **what)
     for (uint32_t b = 0; b < zone->blocks && !all.broken; b++)
         check_block(zone, b, &all);
     check_sums(zone, &all);
+    expect(&all, !kli_pins_check(zone), kli_pins_check(zone));
     expect(&all, all.broken || (uint32_t)budget == all.used, "present blocks are miscounted");
     expect(&all, (uint32_t)budget + (budget >> 32) <= zone->blocks, "P1 is broken");
     expect(&all, (uint64_t)kli_z_leased(away) + kli_z_withheld(away) == budget >> 32,

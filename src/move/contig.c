@@ -22,12 +22,14 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
     run.idle = search->idle;
     search->run = &run;
     search->spare = kli_populatable(zone);
-    if (!has_room(zone, n))
+    if (!has_room(zone, n)) {
+        kli_blame_room(&run);
         err = -KL_ENOMEM;
-    else
+    } else {
         err = exact ? kli_take_exactly(&run, exact, taker) : kli_take_any(search, taker, first);
+    }
     if (err == 0)
-        run.report.culprit = (kl_pfn){0};
+        kli_absolve(&run);
     search->fenced = run.fenced;
     kli_run_end(&run, report);
     KLI_TRACE(contig_end, KLI_TAG(zone), n, err);
@@ -48,8 +50,11 @@ int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, ui
         !kli_owner_is(zone, owner.v))
         return -KL_EINVAL;
     search.end = kli_owner(zone, owner.v)->end;
-    if (frames > (uint64_t)search.end << zone->block_order)
+    if (frames > (uint64_t)search.end << zone->block_order) {
+        if (report)
+            report->culprit_kind = KL_IN_WAY_NO_ROOM;
         return -KL_ENOMEM;
+    }
     kli_run_asked(zone, KLI_RUN_CONTIG);
     err = kli_contig(zone, &search, NULL, &taker, mode, &nr, report);
     if (err == 0)

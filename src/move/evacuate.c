@@ -85,8 +85,7 @@ static void blame_first_in(struct kli_run *run, uint32_t nr, uint32_t n)
 static const uint64_t patience_ns[] = {
     [KL_ASYNC] = 0, [KL_SYNC_LIGHT] = 5000000, [KL_SYNC] = 200000000};
 
-/* Waits a little after a round without progress; false: long enough. */
-static bool be_patient(struct kli_run *run, uint64_t since, unsigned idle_rounds)
+bool kli_be_patient(struct kli_run *run, uint64_t since, unsigned idle_rounds)
 {
     const struct kl_host *host = &run->zone->host;
 
@@ -107,7 +106,8 @@ static int evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
         uint32_t before = run->report.migrated + run->report.freed;
         struct round round;
 
-        if (run->idle || atomic_load(&run->zone->migration_off) || !be_patient(run, since, idle)) {
+        if (run->idle || atomic_load(&run->zone->migration_off) ||
+            !kli_be_patient(run, since, idle)) {
             blame_first_in(run, nr, n);
             return -KL_EBUSY;
         }
@@ -121,8 +121,10 @@ static int evacuate(struct kli_run *run, uint32_t nr, uint32_t n)
             return -KL_EAGAIN;
         if (round.stuck)
             return -KL_EBUSY;
-        if (round.no_room)
+        if (round.no_room) {
+            kli_blame_room(run);
             return -KL_ENOMEM;
+        }
         if (run->report.migrated + run->report.freed != before) {
             since = host->now_ns(host->ctx);
             idle = 0;

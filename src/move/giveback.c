@@ -38,11 +38,13 @@ static int feasible(struct kli_run *run, uint32_t want)
         n++;
     }
     if (n < want) {
-        for (uint32_t i = 0; i < run->plan.n && !run->report.culprit.v; i++)
-            kli_blame_block(run, run->plan.block[i]);
+        kli_blame_any(run);
         return -KL_EBUSY;
     }
-    return used > run->plan.free - inside ? -KL_ENOMEM : 0;
+    if (used <= run->plan.free - inside)
+        return 0;
+    kli_blame_room(run);
+    return -KL_ENOMEM;
 }
 
 /* Fences the cheapest blocks first and all of them at once, so that none of them

@@ -122,7 +122,7 @@ enum kli_found kli_isolate(struct kli_run *run, uint32_t nr, struct kl_move *mov
         kli_tally(run, kli_f_owner(seen), KLI_C_ISOLATED);
     } else {
         if (found == KLI_STUCK)
-            kli_blame(run, nr, seen);
+            kli_blame(run, nr, kli_state(zone, nr));
         KLI_TRACE_STEP(isolate_undone, KLI_TAG(zone), nr, found);
         kli_settle(zone, nr, kli_f_put, 0);
     }

@@ -113,7 +113,7 @@ static enum kli_found conclude(struct kli_run *run, const struct kl_move *move)
     again |= !(word & KLI_F_MOVABLE); /* freed: nothing has failed */
     if (!again) {
         kli_tally(run, kli_f_owner(word), KLI_C_FAILED);
-        kli_blame(run, src, word);
+        kli_blame_owner(run, src, word);
     }
     put_back_locked(run, move);
     return again ? KLI_BUSY : KLI_STUCK;

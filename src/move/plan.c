@@ -131,6 +131,8 @@ bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *n
 {
     uint32_t end = kli_owner(run->zone, owner)->end, block;
 
+    if (run->want == KLI_WANT_APART)
+        return kli_target_apart(run, order, owner, nr);
     if (kli_plan(run) != 0)
         return false;
     if (target_planned(run, order, owner, nr))

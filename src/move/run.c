@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Beginning and end of a run, its fences, and whom it blames. */
+/* Beginning and end of a run, and its fences. */
 #include "move/run.h"
 
 void kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode)
@@ -109,35 +109,9 @@ void kli_run_end(struct kli_run *run, struct kl_report *report)
     publish(run);
     kli_plan_free(run);
     kli_let_go(zone, run->fenced); /* else nobody missed anything */
-    if (report)
+    if (report) {
+        kli_ask_why(run);
         *report = run->report;
-}
-
-/* The first frame that could not be moved is the one that is reported. */
-void kli_blame(struct kli_run *run, uint32_t nr, uint64_t word)
-{
-    unsigned owner = kli_f_owner(word);
-
-    if (run->report.culprit.v || !(word & KLI_F_HEAD))
-        return;
-    run->report.culprit = kli_pfn(run->zone, nr);
-    run->report.culprit_owner = (kl_owner_id){(uint16_t)owner};
-    memcpy(run->report.culprit_name, kli_owner(run->zone, owner)->name,
-           sizeof(run->report.culprit_name));
-}
-
-/* Blames a stuck frame of the block, if there is one. */
-void kli_blame_block(struct kli_run *run, uint32_t block)
-{
-    uint32_t first = block << run->zone->block_order;
-
-    for (uint32_t nr = first; nr < first + run->zone->block_frames; nr++) {
-        uint64_t word = kli_state(run->zone, nr);
-
-        if (kli_f_stuck(word)) {
-            kli_blame(run, nr, word);
-            return;
-        }
     }
 }
 

@@ -68,10 +68,23 @@ void kli_tally(struct kli_run *run, unsigned owner, enum kli_counter counter);
 /* A call that makes a run begins, and ends with err (returned). */
 void kli_run_asked(struct kl_zone *zone, enum kli_run_kind kind);
 int kli_run_ended(struct kl_zone *zone, enum kli_run_kind kind, int err);
-void kli_blame(struct kli_run *run, uint32_t nr, uint64_t word);
-void kli_blame_block(struct kli_run *run, uint32_t block);
 bool kli_fence(struct kli_run *run, uint32_t block);
 void kli_unfence(struct kli_run *run, uint32_t block);
+
+/* blame.c: who is in the way.  The first frame that is blamed stays; a block or the
+ * lack of room only as long as there is none. */
+enum kl_in_way kli_in_way(const struct kl_zone *zone, uint64_t word);
+void kli_describe(struct kl_zone *zone, uint32_t nr, uint64_t word, enum kl_in_way kind,
+                  struct kl_obstacle *obstacle);
+bool kli_explain(struct kl_zone *zone, uint32_t nr, char *text, size_t bytes);
+void kli_blame(struct kli_run *run, uint32_t nr, uint64_t word);
+void kli_blame_owner(struct kli_run *run, uint32_t nr, uint64_t word);
+void kli_blame_fence(struct kli_run *run, uint32_t block);
+void kli_blame_room(struct kli_run *run);
+void kli_blame_any(struct kli_run *run);
+void kli_absolve(struct kli_run *run);
+/* At the end of a run: asks the culprit's owner, if it may be for a reason of its. */
+void kli_ask_why(struct kli_run *run);
 
 /* plan.c: built when it is first needed.  -KL_ENOMEM: no metadata. */
 int kli_plan(struct kli_run *run);
@@ -82,6 +95,8 @@ bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *n
 
 /* room.c: the same, for several frames, where others must move first. */
 bool kli_make_room(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr);
+/* settle.c: the same in a block of unmovable kind, for a run that wants that. */
+bool kli_target_apart(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr);
 
 /* isolate.c */
 enum kli_found { KLI_ISOLATED, KLI_BUSY, KLI_STUCK, KLI_NO_ROOM, KLI_NOTHING };
@@ -99,6 +114,8 @@ enum kli_found kli_migrate(struct kli_run *run, struct kl_move *moves, size_t n)
  * 0: no allocation was there at one moment.  -KL_EBUSY, -KL_ENOMEM; -KL_EAGAIN: the
  * budget ended it. */
 int kli_evacuate(struct kli_run *run, uint32_t nr, uint32_t n);
+/* Waits a little after a round that got nothing done; false: long enough. */
+bool kli_be_patient(struct kli_run *run, uint64_t since, unsigned idle_rounds);
 /* Empties one block that this fences; on failure the fence is lifted again. */
 int kli_evacuate_block(struct kli_run *run, uint32_t block);
 

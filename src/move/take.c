@@ -41,8 +41,12 @@ static int fence_window(struct kli_run *run, const struct kli_window *w)
 
         if (kli_block_word(run->zone, b) & KLI_B_ABSENT)
             err = kli_populate(run->zone, b);
-        if (!err && !kli_fence(run, b))
+        if (err == -KL_ENOMEM)
+            kli_blame_room(run);
+        if (!err && !kli_fence(run, b)) {
+            kli_blame_fence(run, b);
             err = -KL_EAGAIN;
+        }
         if (err) {
             unfence_window(run, w, b);
             return err;
@@ -125,8 +129,10 @@ static int take_fenced(struct kli_run *run, const struct kli_window *w,
 static int take_window(struct kli_run *run, const struct kli_window *w,
                        const struct kli_taker *taker)
 {
-    int err = fence_window(run, w);
+    int err;
 
+    kli_absolve(run); /* of the last window */
+    err = fence_window(run, w);
     if (err)
         return err;
     run->keep_nr = w->first;
@@ -164,7 +170,6 @@ static void learn(struct kli_search *search, const struct kli_window *window, in
         avoid_first(search, window); /* no room for what stands there; elsewhere perhaps */
     else if (run->report.culprit.v)
         search->avoid.nr[search->avoid.n++] = kl_pfn_nr(run->report.culprit);
-    run->report.culprit = (kl_pfn){0};
 }
 
 /* Looks for a window and takes it, and another one if that fails. */

@@ -101,14 +101,6 @@ static bool find(const struct kli_search *search, uint8_t *place, uint32_t *firs
     return kli_slide(search, 0, search->end, place, first) != UINT32_MAX;
 }
 
-static void blame_first(struct kli_run *run)
-{
-    for (uint32_t b = 0; b < run->zone->blocks && !run->report.culprit.v; b++) {
-        if (kli_b_stuck(kli_block_word(run->zone, b)) > 0)
-            kli_blame_block(run, b);
-    }
-}
-
 int kli_window_find(struct kli_search *search, struct kli_window *window)
 {
     const struct kl_zone *zone = search->run->zone;
@@ -124,6 +116,6 @@ int kli_window_find(struct kli_search *search, struct kli_window *window)
     host->meta_free(host->ctx, place, bytes);
     if (found)
         return 0;
-    blame_first(search->run);
+    kli_blame_any(search->run);
     return -KL_EBUSY;
 }

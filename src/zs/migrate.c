@@ -124,10 +124,45 @@ static void zs_putback(void *ctx, kl_pfn frame)
     KLI_TRACE(zs_putback, pool->tag, kl_pfn_nr(frame), page->id);
 }
 
+static const char *reason_in(struct kl_zs *pool, struct zspage *page)
+{
+    struct zs_class *class = zs_class_of(pool, page);
+    const char *reason = NULL;
+
+    if (atomic_load(&page->users) & ~ZS_WRITER)
+        return "read open";
+    if (!kli_lock_try(&pool->host, &class->lock))
+        return NULL;
+    if (page->flags & ZS_COMPACTING)
+        reason = "its objects are being compacted";
+    kli_lock_drop(&pool->host, &class->lock);
+    return reason;
+}
+
+/* With the frame's lock, for moments: then its descriptor is in use. (Z2) */
+static bool zs_explain(void *ctx, kl_pfn frame, char *text, size_t bytes)
+{
+    struct kl_zs *pool = ctx;
+    const char *reason = NULL;
+    struct zspage *page;
+    uint32_t place;
+
+    if (!kl_frame_trylock(pool->zone, pool->owner, frame))
+        return false;
+    page = page_of(pool, frame, &place);
+    if (page)
+        reason = reason_in(pool, page);
+    kl_frame_unlock(pool->zone, frame);
+    if (reason)
+        kli_text(text, bytes, reason);
+    return reason;
+}
+
 const struct kl_owner_ops zs_owner_ops = {
     .size = sizeof(zs_owner_ops),
     .name = "zsmalloc",
     .isolate = zs_isolate,
     .migrate = zs_migrate,
     .putback = zs_putback,
+    .explain = zs_explain,
 };

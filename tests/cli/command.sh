@@ -27,13 +27,17 @@ usage() {
     expect 0 'Exit status' --help
     expect 0 '^klotski [0-9]' --version
     expect 2 "no command 'nothing'" nothing
-    for command in disk stop list stat map take give compact classes migration replay; do
+    for command in disk stop list stat map who take give compact classes migration replay; do
         expect 0 "usage: klotski $command" "$command" --help
         expect 2 'unknown option' "$command" --nonsense
     done
     expect 2 'how much' take
     expect 2 'not a size' take 0
     expect 2 'not a size' take 12X
+    expect 2 'how much' who
+    expect 2 'not a size' who 0
+    expect 2 'one size' who 2M 4M
+    expect 2 'power of two' who 2M --align 3M
     expect 2 'after --' take 2M ls
     expect 2 'no command follows' take 2M --
     expect 2 'which one' give
@@ -69,6 +73,7 @@ no_disk() {
         expect 3 "no disk 'nobody' is running" "$command" nobody
     done
     expect 3 'no disk' take 2M
+    expect 3 'no disk' who 2M
     expect 3 'no disk' give 1
     expect 3 'nobody answers' stat --socket "$work/nothing.ctl"
     KLOTSKI_RUNDIR=$work/nowhere expect 3 'no disk' stat x
@@ -235,6 +240,30 @@ taking() {
     [ $status = 143 ] || fail "the command's end by TERM is 143, not $status"
     expect 127 'cannot run' take 2M -- "$work/nothing"
     expect 0 '^0$' stat --get zone.given_blocks
+}
+
+# What stands between the disk and a size, before it is asked for.
+who_is_in_the_way() {
+    local block
+    expect 1 'EINVAL' who 1G
+    expect 0 '^taken: 2 MiB' take 2M
+    expect 1 '^32 MiB (16 blocks): 1 in the way$' who 32M
+    grep -q '^  block [0-9]*: given back to the system$' "$work/out" ||
+        fail "not said which: $(cat "$work/out")"
+    expect 0 '^2 MiB (1 blocks): nothing is in the way$' who 2M
+    expect 0 '2 MiB lent' give --all
+    # The disk has data in some block: with migration off that stays.
+    expect 0 'migration is off' migration off
+    expect 1 ': migration is off$' who 32M
+    expect 1 '"kind":"NO_MIGRATION"' who 32M --json
+    expect 1 "^  in the way: frame [0-9]* in block [0-9]*, which belongs to '.*': migration is off" take 32M
+    block=$(sed -n 's/.* in block \([0-9]*\),.*/\1/p' "$work/out" | head -n 1)
+    expect 1 "^  frame [0-9]* in block $block, which belongs to '.*': migration is off$" who 32M
+    expect 0 'migration is on' migration on
+    expect 1 'no frame is in the way' who 32M
+    grep -q 'too little room elsewhere: [0-9,]* frames would move, and 0 are free' "$work/out" ||
+        fail "not said what is lacking: $(cat "$work/out")"
+    expect 0 '^2 MiB from frame [0-9]* on: nothing is in the way$' who 2M --align 2M
 }
 
 # `klotski take` is killed while its command holds memory: the disk gets it back,
@@ -443,6 +472,7 @@ figures
 pictures
 picture_files
 taking
+who_is_in_the_way
 vanishing
 withdrawing
 full_output

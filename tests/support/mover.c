@@ -3,6 +3,7 @@
  * callbacks take it, as an owner's would. */
 #include "support/mover.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -167,13 +168,24 @@ static void finish(void *ctx, const kl_pfn *frames, size_t n)
     (void)ctx, (void)frames, (void)n;
 }
 
+static bool explain(void *ctx, kl_pfn frame, char *text, size_t bytes)
+{
+    struct mover *m = ctx;
+
+    (void)frame;
+    if (atomic_load(&m->refuse) == 100)
+        snprintf(text, bytes, "refuses everything");
+    return atomic_load(&m->refuse) == 100;
+}
+
 void mover_open(struct mover *m, struct kl_zone *zone, enum mover_kind kind)
 {
     struct kl_owner_ops ops = {.size = sizeof(ops),
                                .name = "mover",
                                .isolate = isolate,
                                .migrate = migrate,
-                               .putback = putback};
+                               .putback = putback,
+                               .explain = explain};
 
     if (kind == MOVER_BATCH)
         ops.migrate_batch = migrate_batch;
@@ -289,6 +301,50 @@ void mover_unpin(struct mover *m, unsigned i)
         breach(m, "an unpin was refused");
     m->item[i].pinned = false;
     pthread_mutex_unlock(&m->lock);
+}
+
+static void frames_of(struct mover *m, const unsigned *items, unsigned n, kl_pfn *frames)
+{
+    for (unsigned i = 0; i < n; i++)
+        frames[i] = m->item[items[i]].pfn;
+}
+
+int mover_hold(struct mover *m, const unsigned *items, unsigned n, kl_pin_id *pin)
+{
+    struct kl_pin_config config = {.size = sizeof(config), .object = items[0], .why = "held"};
+    kl_pfn frames[MOVER_HOLD];
+    int err;
+
+    pthread_mutex_lock(&m->lock);
+    frames_of(m, items, n, frames);
+    err = kl_pin_begin(m->zone, m->owner, &config, frames, n, pin);
+    for (unsigned i = 0; i < n && !err; i++)
+        m->item[items[i]].held++;
+    pthread_mutex_unlock(&m->lock);
+    return err;
+}
+
+void mover_let_go(struct mover *m, const unsigned *items, unsigned n, kl_pin_id pin)
+{
+    for (unsigned i = 0; i < n; i++)
+        m->item[items[i]].held--;
+    if (kl_pin_end(m->zone, m->owner, pin) != 0)
+        breach(m, "the end of a pin was refused");
+}
+
+int mover_settle(struct mover *m, const unsigned *items, unsigned n, enum kl_mode mode)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    kl_pfn frames[MOVER_HOLD];
+    int err;
+
+    pthread_mutex_lock(&m->lock);
+    frames_of(m, items, n, frames);
+    pthread_mutex_unlock(&m->lock);
+    err = kl_pin_settle(m->zone, m->owner, frames, n, mode, &r);
+    if (r.isolated != r.migrated + r.put_back + r.freed)
+        breach(m, "settling left an isolation without one outcome");
+    return err;
 }
 
 void mover_scatter(struct mover *m, unsigned keep)

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-enum { MOVER_ITEMS = 4096 };
+enum { MOVER_ITEMS = 4096, MOVER_HOLD = 8 };
 
 struct item {
     kl_pfn pfn; /* all zero: there is none; changes as it moves */
@@ -18,6 +18,7 @@ struct item {
     bool here; /* for the thread that allocates and frees it: there is one */
     bool isolated;
     bool pinned;
+    unsigned held; /* objects' pins of it, for the thread that allocates and frees it */
 };
 
 struct mover {
@@ -56,5 +57,10 @@ unsigned mover_at(const struct mover *m, uint32_t nr);
 void mover_all_right(struct mover *m);
 int mover_pin(struct mover *m, unsigned i);
 void mover_unpin(struct mover *m, unsigned i);
+/* Pins these items, which are there, as one object; lets it go. */
+int mover_hold(struct mover *m, const unsigned *items, unsigned n, kl_pin_id *pin);
+void mover_let_go(struct mover *m, const unsigned *items, unsigned n, kl_pin_id pin);
+/* Settles them first, wherever they are. */
+int mover_settle(struct mover *m, const unsigned *items, unsigned n, enum kl_mode mode);
 
 #endif

@@ -4,7 +4,9 @@
  *   objects   two threads allocate, free, read, write and pin zsmalloc objects
  *   blocks    two threads write, read and discard blocks of one store
  *   items     a thread allocates, frees and pins frames of a test owner, which
- *             refuses, is busy and fails at random, in all three kinds
+ *             refuses, is busy and fails at random, in all three kinds; some are
+ *             pinned together, as one object, after they have settled
+ *   asker     asks who is in the way
  *   shaker    moves single blocks' frames; faults are injected as it goes
  *   takers    two threads take blocks from the system's side, lend them, compact,
  *             take contiguous ranges, and resize the zone
@@ -27,7 +29,7 @@ static struct kl_zs *pool;
 static struct kl_store *store;
 static struct mover movers[3];
 static atomic_bool stop;
-static _Atomic uint64_t ops, moves, wrong, taken, ranges;
+static _Atomic uint64_t ops, moves, wrong, taken, ranges, held_objects;
 
 static bool running(void)
 {
@@ -170,6 +172,61 @@ static void *blocks(void *arg)
     return NULL;
 }
 
+/* Objects of several items that one pin holds. */
+enum { HOLDS = 24 };
+static struct hold {
+    struct mover *m; /* NULL: none */
+    unsigned item[MOVER_HOLD], n;
+    kl_pin_id pin;
+} holds[HOLDS];
+
+static void hold_end(struct hold *hold)
+{
+    for (unsigned i = 0; i < hold->n; i++)
+        expect(mover_right(hold->m, hold->item[i]), "a held item is wrong");
+    expect(kl_frame_free(f.zone, hold->m->owner, hold->m->item[hold->item[0]].pfn) == -KL_EBUSY,
+           "a held frame is freed");
+    mover_let_go(hold->m, hold->item, hold->n, hold->pin);
+    hold->m = NULL;
+}
+
+static void hold_begin(struct hold *hold, struct mover *m, struct rng *rng)
+{
+    kl_pfn before[MOVER_HOLD] = {{0}};
+    int err;
+
+    hold->n = 0;
+    for (unsigned i = rng_below(rng, ITEMS); i < ITEMS && hold->n < MOVER_HOLD; i++) {
+        if (m->item[i].here)
+            hold->item[hold->n++] = i;
+    }
+    if (hold->n == 0)
+        return;
+    if (rng_below(rng, 2))
+        (void)mover_settle(m, hold->item, hold->n, (enum kl_mode)rng_below(rng, 3));
+    err = mover_hold(m, hold->item, hold->n, &hold->pin);
+    expect(err == 0 || err == -KL_EBUSY || err == -KL_ENOMEM, "a pin of an object failed oddly");
+    if (err)
+        return;
+    hold->m = m;
+    atomic_fetch_add(&held_objects, 1);
+    for (unsigned i = 0; i < hold->n; i++)
+        before[i] = m->item[hold->item[i]].pfn;
+    expect(mover_settle(m, hold->item, hold->n, KL_ASYNC) != -KL_EINVAL, "settling failed oddly");
+    for (unsigned i = 0; i < hold->n; i++)
+        expect(before[i].v == m->item[hold->item[i]].pfn.v, "a held item has moved");
+}
+
+static void hold_step(struct mover *m, struct rng *rng)
+{
+    struct hold *hold = &holds[rng_below(rng, HOLDS)];
+
+    if (hold->m)
+        hold_end(hold);
+    else
+        hold_begin(hold, m, rng);
+}
+
 static void item_step(struct mover *m, struct rng *rng)
 {
     unsigned i = rng_below(rng, ITEMS);
@@ -185,7 +242,7 @@ static void item_step(struct mover *m, struct rng *rng)
     } else if (rng_below(rng, 8) == 0) {
         err = mover_pin(m, i);
         expect(err == 0 || err == -KL_EBUSY, "a pin failed oddly");
-    } else if (rng_below(rng, 3) == 0) {
+    } else if (rng_below(rng, 3) == 0 && item->held == 0) {
         expect(mover_free(m, i), "an item was wrong when it was freed");
     } else {
         expect(mover_right(m, i), "an item is wrong");
@@ -197,8 +254,41 @@ static void *items(void *arg)
     struct rng rng = rng_new(200);
 
     (void)arg;
-    while (running())
+    while (running()) {
         item_step(&movers[rng_below(&rng, 3)], &rng);
+        if (rng_below(&rng, 20) == 0)
+            hold_step(&movers[rng_below(&rng, 3)], &rng);
+    }
+    for (unsigned i = 0; i < HOLDS; i++) {
+        if (holds[i].m)
+            hold_end(&holds[i]);
+    }
+    return NULL;
+}
+
+/* Whatever the answer is, it is one. */
+static void *asker(void *arg)
+{
+    static struct kl_obstacle list[64];
+    struct timespec nap = {.tv_nsec = 300000};
+    struct rng rng = rng_new(600);
+
+    (void)arg;
+    while (running()) {
+        struct kl_who who = {.size = sizeof(who)};
+        int err = rng_below(&rng, 2) ? kl_zone_who(f.zone, 1 + rng_below(&rng, 200),
+                                                   1u << rng_below(&rng, 8), &who, list, 64)
+                                     : kl_zone_who_blocks(f.zone, 1 + rng_below(&rng, ZONE_BLOCKS),
+                                                          &who, list, 64);
+
+        expect(err == 0 || err == -KL_ENOMEM, "a question failed oddly");
+        expect(who.listed == (who.found < 64 ? who.found : 64), "a list is cut short");
+        for (uint32_t i = 0; i < who.listed; i++)
+            expect(list[i].kind > KL_IN_WAY_NOTHING && list[i].kind < KL_IN_WAY_NO_ROOM &&
+                       list[i].block.v < ZONE_BLOCKS,
+                   "an obstacle makes no sense");
+        nanosleep(&nap, NULL);
+    }
     return NULL;
 }
 
@@ -332,8 +422,8 @@ static void close_all(void)
 
 static void everything_at_once(void **state)
 {
-    static void *(*const bodies[])(void *) = {objects, objects, blocks, blocks,   items,
-                                              shaker,  taker,   taker,  compactor};
+    static void *(*const bodies[])(void *) = {objects, objects, blocks, blocks,    items,
+                                              shaker,  taker,   taker,  compactor, asker};
     enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
     const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
     struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
@@ -348,12 +438,13 @@ static void everything_at_once(void **state)
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(thread[i], NULL);
     close_all();
-    print_message("# %llu operations, %llu moves, %llu blocks taken, %llu ranges\n",
+    print_message("# %llu operations, %llu moves, %llu blocks taken, %llu ranges, %llu held\n",
                   (unsigned long long)atomic_load(&ops), (unsigned long long)atomic_load(&moves),
-                  (unsigned long long)atomic_load(&taken),
-                  (unsigned long long)atomic_load(&ranges));
+                  (unsigned long long)atomic_load(&taken), (unsigned long long)atomic_load(&ranges),
+                  (unsigned long long)atomic_load(&held_objects));
     assert_int_equal(atomic_load(&wrong), 0);
     assert_true(atomic_load(&moves) > 0);
+    assert_true(atomic_load(&held_objects) > 0);
 }
 
 int main(void)

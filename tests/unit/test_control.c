@@ -578,6 +578,13 @@ static void test_refused_requests(void **state)
         "{\"op\":7}",
         "{\"op\":\"\"}",
         "{\"op\":\"format\"}",
+        "{\"op\":\"who\"}",
+        "{\"op\":\"who\",\"bytes\":0}",
+        "{\"op\":\"who\",\"bytes\":16777217}",
+        "{\"op\":\"who\",\"bytes\":1,\"align\":0}",
+        "{\"op\":\"who\",\"bytes\":1,\"align\":3}",
+        "{\"op\":\"who\",\"bytes\":1,\"align\":\"x\"}",
+        "{\"op\":\"who\",\"bytes\":1,\"align\":9223372036854775807}",
         "{\"op\":\"take\"}",
         "{\"op\":\"take\",\"bytes\":0}",
         "{\"op\":\"take\",\"bytes\":-1}",
@@ -858,6 +865,93 @@ static void test_failed_take_explains(void **state)
     close(sock);
 }
 
+/* ---- who is in the way ------------------------------------------------- */
+
+/* A pinned frame in each of the blocks, by an owner of the test's own. */
+struct pinner {
+    kl_owner_id owner;
+    kl_pfn frame[8];
+    kl_pin_id pin[8];
+};
+
+static void pin_each_block(struct disk *disk, struct pinner *p)
+{
+    const struct kl_owner_ops ops = {.size = sizeof(ops), .name = "a \"driver\""};
+    const struct kl_pin_config config = {
+        .size = sizeof(config), .object = 7, .why = "fixed buffers"};
+
+    assert_int_equal(kl_owner_register(disk->zone, &ops, NULL, &p->owner), 0);
+    for (int i = 0; i < 8; i++) {
+        struct kl_report r = {.size = sizeof(r)};
+
+        p->frame[i] = kl_zone_pfn(disk->zone, (uint32_t)i * 512 + 100);
+        assert_int_equal(kl_contig_alloc_at(disk->zone, p->owner, p->frame[i], 1, KL_SYNC, &r), 0);
+        assert_int_equal(kl_pin_begin(disk->zone, p->owner, &config, &p->frame[i], 1, &p->pin[i]),
+                         0);
+    }
+}
+
+static void unpin_block(struct disk *disk, struct pinner *p, int i)
+{
+    assert_int_equal(kl_pin_end(disk->zone, p->owner, p->pin[i]), 0);
+    assert_int_equal(kl_frame_free(disk->zone, p->owner, p->frame[i]), 0);
+}
+
+static void check_obstacle(struct json_object *o, uint64_t block)
+{
+    assert_int_equal(number(o, "frame"), block * 512 + 100);
+    assert_int_equal(number(o, "block"), block);
+    assert_int_equal(number(o, "frames"), 1);
+    assert_int_equal(number(o, "pins"), 1);
+    assert_int_equal(number(o, "object"), 7);
+    assert_true(number(o, "age_ns") > 0);
+    assert_string_equal(json_object_get_string(member(o, "owner")), "a \"driver\"");
+    assert_string_equal(json_object_get_string(member(o, "kind")), "UNMOVABLE");
+    assert_string_equal(json_object_get_string(member(o, "text")), "unmovable");
+    assert_string_equal(json_object_get_string(member(o, "why")), "fixed buffers");
+}
+
+static void test_who(void **state)
+{
+    struct disk *disk = *state;
+    struct json_object *reply;
+    int sock = join(disk);
+    struct pinner p;
+
+    reply = ask(sock, "{\"op\":\"who\",\"bytes\":16777216}", NULL);
+    assert_true(says_ok(reply));
+    assert_int_equal(number(reply, "found"), 0);
+    assert_int_equal(number(reply, "blocks"), 8);
+    json_object_put(reply);
+    pin_each_block(disk, &p);
+    unpin_block(disk, &p, 5);
+    reply = ask(sock, "{\"op\":\"who\",\"bytes\":2097153}", NULL);
+    assert_int_equal(number(reply, "bytes"), 2 * BLOCK);
+    assert_int_equal(number(reply, "found"), 1); /* block 5, and the first one */
+    assert_int_equal(json_object_array_length(member(reply, "obstacles")), 1);
+    check_obstacle(json_object_array_get_idx(member(reply, "obstacles"), 0), 0);
+    json_object_put(reply);
+    reply = ask(sock, "{\"op\":\"who\",\"bytes\":2097152,\"align\":2097152}", NULL);
+    assert_int_equal(number(reply, "found"), 0);
+    assert_int_equal(number(reply, "first"), 5 * 512);
+    json_object_put(reply);
+    reply = ask(sock, "{\"op\":\"who\",\"bytes\":4194304,\"align\":4194304}", NULL);
+    assert_int_equal(number(reply, "found"), 1);
+    assert_int_equal(number(reply, "first"), 4 * 512);
+    check_obstacle(json_object_array_get_idx(member(reply, "obstacles"), 0), 4);
+    json_object_put(reply);
+    reply = ask(sock, "{\"op\":\"take\",\"bytes\":4194304}", NULL);
+    assert_false(says_ok(reply));
+    check_obstacle(member(reply, "culprit"), 0);
+    json_object_put(reply);
+    for (int i = 0; i < 8; i++) {
+        if (i != 5)
+            unpin_block(disk, &p, i);
+    }
+    assert_int_equal(kl_owner_unregister(disk->zone, p.owner), 0);
+    close(sock);
+}
+
 /* Another connection gives it back: the holder's memory goes at once. */
 static void test_give_under_the_holder(void **state)
 {
@@ -1077,6 +1171,7 @@ int main(void)
                                         disk_close),
         WITH_DISK(test_failed_take_explains),
         WITH_DISK(test_give_under_the_holder),
+        WITH_DISK(test_who),
         WITH_DISK(test_stop_ends_everything),
         WITH_DISK(test_migration_off),
         WITH_DISK(test_socket_mode),

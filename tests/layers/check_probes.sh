@@ -14,6 +14,7 @@ trap 'rm -rf "$tmp"' EXIT
 # name a b c, one a line
 sed -nE 's/^ *X\((PROBE), [A-Z]+, ([a-z_]+), "([^"]*)", "([^"]*)", "([^"]*)"\).*/\2 \3 \4 \5/p' \
     "$tree/src/base/trace.h" | sort >"$tmp/list"
+# shellcheck disable=SC2016 # backquotes of the table
 sed -nE 's/^\| `([a-z_]+)` \| ([^ ]+) \| ([^ ]+) \| ([^ ]+) \|.*/\1 \2 \3 \4/p' \
     "$tree/doc/TRACING.md" | sort >"$tmp/doc"
 readelf --notes --wide "$library" |

@@ -27,7 +27,7 @@ static void others_go_on(void **state)
         assert_int_equal(r.waits, 0);
 }
 
-#define CASE(where) {#where, others_go_on, NULL, NULL, (void *)(uintptr_t)(where)}
+#define CASE(where) cmocka_unit_test_prestate(others_go_on, (void *)(uintptr_t)(where))
 
 int main(void)
 {

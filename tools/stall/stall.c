@@ -274,7 +274,7 @@ static int work(struct stall *s, struct stall_result *result)
 
 static int stalled(struct stall *s, struct stall_result *result)
 {
-    pthread_t mover, reader;
+    pthread_t mover, reader = {0};
     int err;
 
     if (pthread_create(&mover, NULL, move, s))

@@ -185,7 +185,10 @@ static bool trim_block(struct kl_zone *zone, uint32_t block, int *err)
 {
     uint64_t word = kli_block_word(zone, block);
 
-    if (kli_b_free(word) != zone->block_frames || !kli_block_step(zone, block, kli_b_fence, 0))
+    if (kli_b_free(word) != zone->block_frames)
+        return false;
+    KLI_TRACE_STEP(fence_begin, KLI_TAG(zone), block, KL_ASYNC);
+    if (!kli_block_step(zone, block, kli_b_fence, 0))
         return false;
     KLI_TRACE(fence_set, KLI_TAG(zone), block, KL_ASYNC);
     *err = kli_release_block(zone, block, false);

@@ -42,7 +42,8 @@ static int take_room(struct kli_run *run, struct kli_search *search, unsigned or
 
 bool kli_make_room(struct kli_run *outer, unsigned order, unsigned owner, uint32_t *nr)
 {
-    struct kli_search search = {.n = 1u << order, .align = 1u << order, .tries = KLI_TRIES >> depth_of(outer)};
+    struct kli_search search = {
+        .n = 1u << order, .align = 1u << order, .tries = KLI_TRIES >> depth_of(outer)};
     struct kli_run *top = outermost(outer);
     struct kli_run run = {.zone = outer->zone,
                           .mode = outer->mode,
@@ -51,8 +52,8 @@ bool kli_make_room(struct kli_run *outer, unsigned order, unsigned owner, uint32
                           .outer = outer};
     int err;
 
-    if (order == 0 || search.tries == 0 || outer->want != KLI_WANT_ANY || (top->hopeless && order >= top->hopeless) ||
-        kli_free_frames(outer->zone) < search.n)
+    if (order == 0 || search.tries == 0 || outer->want != KLI_WANT_ANY ||
+        (top->hopeless && order >= top->hopeless) || kli_free_frames(outer->zone) < search.n)
         return false;
     err = take_room(&run, &search, order, owner, nr);
     kli_run_absorb(outer, &run);

@@ -42,7 +42,7 @@ static void weigh(struct slide *s, uint32_t first)
 /* The run [s->clear, end) is over. */
 static void end_run(struct slide *s, uint64_t end)
 {
-    enum { PLACES = 32 };
+    enum { PLACES = 64 };
     uint64_t align = s->search->align, n = s->search->n;
     uint64_t from = kli_align_up(s->clear, align), last, step;
 

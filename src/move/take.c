@@ -177,15 +177,15 @@ int kli_take_any(struct kli_search *search, const struct kli_taker *taker, uint3
 {
     enum { RELAX_LONG = 16 };
     const struct kl_host *host = &search->run->zone->host;
-    int err = -KL_EBUSY;
+    int err = -KL_EBUSY, found;
 
     for (unsigned i = 0; i < search->tries; i++) {
         struct kli_window window = {0};
 
         search->run->hopeless = 0; /* other units stand in another window */
-        err = kli_window_find(search, &window);
-        if (err)
-            return err;
+        found = kli_window_find(search, &window);
+        if (found) /* no other: it is for want of room, if it was before */
+            return err == -KL_ENOMEM ? err : found;
         KLI_TRACE(contig_window, KLI_TAG(search->run->zone), window.first, window.n);
         err = take_window(search->run, &window, taker);
         if (err == 0) {

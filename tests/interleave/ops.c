@@ -58,8 +58,8 @@ static void op_contig_part(struct scene *s, unsigned who)
     s->range_n[who] = s->ret[who] == 0 ? 4 : 0;
 }
 
-/* In the block that has no memory yet. */
-static void op_contig_absent(struct scene *s, unsigned who)
+/* In the last block, which may have no memory yet. */
+static void op_contig_last(struct scene *s, unsigned who)
 {
     uint32_t n = 4;
 
@@ -292,15 +292,15 @@ static void op_zs_destroy(struct scene *s, unsigned who)
 #define ZFAIL -KL_ESTALE, -KL_EAGAIN
 
 const struct op ops[] = {
-    {"give", FRAMES | BATCH | ABSENT | ZS, op_give, {BUSY}, false},
+    {"give", FRAMES | SPARE | BATCH | ABSENT | ZS, op_give, {BUSY}, false},
     {"give two", ABSENT, op_give_two, {BUSY}, false},
     {"give, refused", FRAMES, op_give_refused, {BUSY}, false},
     {"give, failing", FRAMES | BATCH, op_give_failing, {BUSY}, false},
-    {"compact", FRAMES | BATCH | ABSENT | ZS, op_compact, {BUSY}, false},
-    {"contig", FRAMES | BATCH | ABSENT | ZS, op_contig, {BUSY}, false},
+    {"compact", FRAMES | SPARE | BATCH | ABSENT | ZS, op_compact, {BUSY}, false},
+    {"contig", FRAMES | SPARE | BATCH | ABSENT | ZS, op_contig, {BUSY}, false},
     {"contig part", FRAMES, op_contig_part, {BUSY}, false},
-    {"contig absent", ABSENT, op_contig_absent, {BUSY}, false},
-    {"trim", FRAMES | ABSENT | ZS, op_trim, {0}, false},
+    {"contig last", ABSENT | SPARE, op_contig_last, {BUSY}, false},
+    {"trim", FRAMES | SPARE | ABSENT | ZS, op_trim, {0}, false},
     {"free", FRAMES | BATCH, op_free, {STALE}, false},
     {"free pair", FRAMES, op_free_pair, {STALE}, false},
     {"free locked", FRAMES, op_free_locked, {STALE}, false},
@@ -311,7 +311,7 @@ const struct op ops[] = {
     {"lock", FRAMES | BATCH, op_lock, {0}, false},
     {"alloc", FRAMES | ABSENT, op_alloc, {-KL_ENOMEM}, false},
     {"alloc pair", FRAMES | ABSENT, op_alloc_pair, {-KL_ENOMEM}, false},
-    {"alloc block", FRAMES | ABSENT, op_alloc_block, {-KL_ENOMEM}, false},
+    {"alloc block", FRAMES | SPARE | ABSENT, op_alloc_block, {-KL_ENOMEM}, false},
     {"alloc large", FRAMES, op_alloc_large, {-KL_ENOMEM}, false},
     {"leave", FRAMES | BATCH, op_leave, {-KL_EBUSY}, false},
     {"zs free", ZS, op_zs_free, {ZFAIL}, false},

@@ -75,12 +75,9 @@ static void fill_frames(struct scene *s)
     free_from_to(s, 2 * BLOCK, 2 * BLOCK + 3);
     s->stuck = mover_at(s->m, 3 * BLOCK - 1);
     assert_int_equal(mover_pin(s->m, s->stuck), 0);
-    if (s->kind == ABSENT) {
-        free_from_to(s, 3 * BLOCK, 4 * BLOCK);
+    free_from_to(s, 3 * BLOCK, s->kind == FRAMES || s->kind == BATCH ? 3 * BLOCK + 3 : 4 * BLOCK);
+    if (s->kind == ABSENT)
         assert_int_equal(kl_zone_trim(s->zone, 0), 1);
-    } else {
-        free_from_to(s, 3 * BLOCK, 3 * BLOCK + 3);
-    }
 }
 
 static void put_object(struct scene *s, unsigned i, size_t size)

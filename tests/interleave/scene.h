@@ -15,7 +15,8 @@ enum scene_kind {
     FRAMES = 1 << 0, /* the subject is a frame of a test owner */
     BATCH = 1 << 1,  /* the same; the owner takes batches, with prepare and finish */
     ABSENT = 1 << 2, /* the same, and the last block has no memory */
-    ZS = 1 << 3,     /* the subject is the only object of a zspage of one frame */
+    SPARE = 1 << 3,  /* the same, and the last block is free */
+    ZS = 1 << 4,     /* the subject is the only object of a zspage of one frame */
 };
 
 enum { SCENE_BLOCKS = 4, SCENE_ORDER = 4, SCENE_OBJECTS = 12 };

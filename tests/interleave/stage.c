@@ -44,6 +44,8 @@ static bool is_stop(struct actor *me, int point)
 
     me->seen[point] = true;
     me->news += new;
+    if (me->after >= 0 && !me->seen[me->after])
+        return false;
     if (me->stop == STAGE_ANY)
         return new && me->news == me->nth;
     return me->stop == point && ++me->hits == me->nth;
@@ -174,7 +176,7 @@ static void *actor_main(void *arg)
 }
 
 bool stage_start(unsigned who, void (*run)(void *arg, unsigned cpu), void *arg, int stop,
-                 unsigned nth, const struct cue *cue)
+                 unsigned nth, int after, const struct cue *cue)
 {
     struct actor *actor = &stage[who];
     bool stands;
@@ -191,6 +193,7 @@ bool stage_start(unsigned who, void (*run)(void *arg, unsigned cpu), void *arg, 
     actor->arg = arg;
     actor->stop = stop;
     actor->nth = nth;
+    actor->after = after;
     actor->cue = cue;
     actor->stopped_at = -1;
     assert_int_equal(pthread_create(&actor->thread, NULL, actor_main, actor), 0);

@@ -34,6 +34,7 @@ struct actor {
     void *arg;
     int stop;                   /* the point; STAGE_ANY: the nth that is new to it; STAGE_NEVER */
     unsigned nth;               /* passing, from 1 */
+    int after;                  /* it does not stop before it has passed this one */
     unsigned hits, news;        /* how often it passed its stop; points that were new */
     bool seen[KLI_TRACE_COUNT]; /* of its own thread */
     const struct cue *cue;      /* STAGE_CUES of them, or NULL */
@@ -55,9 +56,9 @@ const struct kl_host *stage_host(void);
 void stage_poll_owner(void);
 
 /* Starts an actor; returns when it stands at its stop, or has ended. true: it
- * stands. */
+ * stands.  after: STAGE_NEVER if that does not matter. */
 bool stage_start(unsigned who, void (*run)(void *arg, unsigned cpu), void *arg, int stop,
-                 unsigned nth, const struct cue *cue);
+                 unsigned nth, int after, const struct cue *cue);
 /* Lets it go on (if it stands), and waits for its end. */
 void stage_finish(unsigned who);
 

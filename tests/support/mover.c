@@ -33,8 +33,10 @@ static struct item *item_of(struct mover *m, kl_pfn pfn)
 
     if (priv > MOVER_ITEMS)
         breach(m, "a frame with another owner's private word");
-    if (priv == 0 || priv > MOVER_ITEMS || m->item[priv - 1].pfn.v != pfn.v)
+    if (priv == 0 || priv > MOVER_ITEMS || m->item[priv - 1].pfn.v != pfn.v) {
+        m->late++;
         return NULL;
+    }
     return &m->item[priv - 1];
 }
 

@@ -32,6 +32,7 @@ struct mover {
     atomic_int refuse, busy, fail, fail_prepare;
     /* Outcomes, from the callbacks' side. */
     uint64_t isolated, migrated, put_back, freed;
+    uint64_t late;      /* callbacks for a frame that was gone when they came */
     const char *broken; /* the first breach of the contract */
     struct rng rng;
 };

@@ -107,7 +107,8 @@ static void fences_and_unmovable_ones(void **state)
 
     (void)state;
     open_all(2, 6);
-    assert_int_equal(mover_alloc(&m, 0, 0, 0), 0);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, kl_zone_pfn(f.zone, 0), 1, KL_ASYNC, NULL),
+                     0);
     assert_true(kli_block_step(f.zone, 1, kli_b_fence, 0)); /* somebody else's run */
     assert_int_equal(kl_zone_give_back(f.zone, 1, KL_ASYNC, &r), -KL_EBUSY);
     assert_int_equal(r.culprit_kind, KL_IN_WAY_UNMOVABLE);
@@ -120,7 +121,7 @@ static void fences_and_unmovable_ones(void **state)
     assert_int_equal(r.culprit_kind, KL_IN_WAY_FENCED);
     assert_int_equal(r.culprit_block.v, 1);
     assert_int_equal(r.culprit.v, 0);
-    assert_true(mover_free(&m, 0));
+    assert_int_equal(kl_contig_free(f.zone, m.owner, kl_zone_pfn(f.zone, 0), 1), 0);
     assert_true(kli_block_step(f.zone, 0, kli_b_fence, 0));
     assert_int_equal(kl_zone_give_back(f.zone, 1, KL_ASYNC, &r), -KL_EBUSY);
     assert_int_equal(r.culprit_kind, KL_IN_WAY_FENCED);

@@ -24,7 +24,15 @@ bool kli_is_clear(const struct kli_search *search, uint32_t block)
     if (word & KLI_B_ABSENT)
         return word == KLI_B_ABSENT && search->spare > 0;
     return kli_b_open(word) && kli_b_stuck(word) == 0 && !is_avoided(search, block) &&
+           (!search->run->outer || kli_b_free(word) == zone->block_frames) &&
            (moves(search->run) || kli_b_free(word) == zone->block_frames);
+}
+
+/* Not to be moved, ever; or by a run within a run, whose outer one has reserved it as
+ * a destination and holds its lock. */
+static bool is_in_way(const struct kli_run *run, uint64_t state)
+{
+    return kli_f_stuck(state) || (run->outer && (state & KLI_F_LOCKED));
 }
 
 static void mark_units(const struct kli_run *run, uint32_t first, uint8_t *place)
@@ -37,7 +45,7 @@ static void mark_units(const struct kli_run *run, uint32_t first, uint8_t *place
         uint64_t state = kli_state(zone, first + i);
         uint32_t n = (state & KLI_F_HEAD) ? 1u << kli_f_order(state) : 1;
 
-        if ((state & KLI_F_HEAD) && n <= all - i && (!any || kli_f_stuck(state)))
+        if ((state & KLI_F_HEAD) && n <= all - i && (!any || is_in_way(run, state)))
             memset(place + i, KLI_PLACE_NEVER, n);
         i += n;
     }

@@ -31,6 +31,7 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
     if (err == 0)
         kli_absolve(&run);
     search->fenced = run.fenced;
+    search->run = NULL;
     kli_run_end(&run, report);
     KLI_TRACE(contig_end, KLI_TAG(zone), n, err);
     return err == -KL_EAGAIN ? -KL_EBUSY : err;

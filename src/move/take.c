@@ -184,8 +184,13 @@ int kli_take_any(struct kli_search *search, const struct kli_taker *taker, uint3
 
         search->run->hopeless = 0; /* other units stand in another window */
         found = kli_window_find(search, &window);
-        if (found) /* no other: it is for want of room, if it was before */
-            return err == -KL_ENOMEM ? err : found;
+        if (found && err == -KL_ENOMEM) { /* the last one failed for want of room */
+            kli_absolve(search->run);
+            kli_blame_room(search->run);
+            return err;
+        }
+        if (found)
+            return found;
         KLI_TRACE(contig_window, KLI_TAG(search->run->zone), window.first, window.n);
         err = take_window(search->run, &window, taker);
         if (err == 0) {

@@ -195,12 +195,51 @@ static void succeeds_whenever_it_can(void **state)
     assert_in_range(possible, 100, 890);
 }
 
+/* Units of one to eight frames: there is room for them outside, but not in runs, until
+ * others have moved. */
+static void room_is_made_for_larger_units(void **state)
+{
+    struct rng rng = rng_new(78);
+
+    (void)state;
+    for (int layout = 0; layout < 100; layout++) {
+        struct kl_zone_stats s = {.size = sizeof(s)};
+        struct kl_report r = {.size = sizeof(r)};
+        struct fixture f;
+        kl_pfn first;
+        int err;
+
+        fixture_open(&f, BLOCKS, 6, KL_ZONE_POPULATE);
+        mover_open(&m, f.zone, MOVER_BATCH);
+        for (unsigned i = 0; mover_alloc(&m, i, rng_below(&rng, 4), KL_MOVABLE | KL_NOWAIT) == 0;)
+            i++;
+        for (unsigned i = 0; i < FRAMES; i++) {
+            if (m.item[i].here && rng_below(&rng, 100) < 25)
+                assert_true(mover_free(&m, i));
+        }
+        kl_zone_get_stats(f.zone, &s);
+        err = kl_contig_alloc(f.zone, m.owner, 64, 64, KL_SYNC, &first, &r);
+        if ((err == 0) != (s.free_frames >= 64))
+            fail_msg("layout %d: %u frames free, %s", layout, s.free_frames, kl_err_name(err));
+        mover_all_right(&m);
+        assert_zone_ok(f.zone);
+        if (err == 0)
+            assert_int_equal(kl_contig_free(f.zone, m.owner, first, 64), 0);
+        mover_close(&m);
+        fixture_close(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(contiguous_ranges),          cmocka_unit_test(finds_the_only_window),
-        cmocka_unit_test(room_beside_the_window),     cmocka_unit_test(takes_exactly_this_range),
-        cmocka_unit_test(small_ranges_stay_together), cmocka_unit_test(succeeds_whenever_it_can),
+        cmocka_unit_test(contiguous_ranges),
+        cmocka_unit_test(finds_the_only_window),
+        cmocka_unit_test(room_beside_the_window),
+        cmocka_unit_test(takes_exactly_this_range),
+        cmocka_unit_test(small_ranges_stay_together),
+        cmocka_unit_test(succeeds_whenever_it_can),
+        cmocka_unit_test(room_is_made_for_larger_units),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

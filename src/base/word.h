@@ -23,9 +23,9 @@ typedef struct kli_step kli_edge(uint64_t word, uint64_t arg);
 #define KLI_REFUSED    ((struct kli_step){0, false})
 #define KLI_STEP(word) ((struct kli_step){(word), true})
 
-/* Applies the edge; false when it was refused.  *seen (may be NULL) is the word
- * before the step, or the one that refused it. */
-static inline bool kli_apply(kli_word *word, kli_edge *edge, uint64_t arg, uint64_t *seen)
+/* Applies the edge, and says what step it was.  *seen is the word before the step,
+ * or the one that refused it. */
+static inline struct kli_step kli_take(kli_word *word, kli_edge *edge, uint64_t arg, uint64_t *seen)
 {
     uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
     struct kli_step step;
@@ -36,9 +36,19 @@ static inline bool kli_apply(kli_word *word, kli_edge *edge, uint64_t arg, uint6
             break;
     } while (!atomic_compare_exchange_weak_explicit(word, &old, step.next, memory_order_seq_cst,
                                                     memory_order_relaxed));
+    *seen = old;
+    return step;
+}
+
+/* The same; false when it was refused.  seen may be NULL. */
+static inline bool kli_apply(kli_word *word, kli_edge *edge, uint64_t arg, uint64_t *seen)
+{
+    uint64_t old;
+    bool ok = kli_take(word, edge, arg, &old).ok;
+
     if (seen)
         *seen = old;
-    return step.ok;
+    return ok;
 }
 
 static inline uint64_t kli_field(uint64_t word, unsigned shift, unsigned bits)

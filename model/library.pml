@@ -5,7 +5,7 @@
 
 /* ---- src/frame ---- */
 
-/* alloc.c, kli_frame_gone: the frames come back. (B1, F5) */
+/* alloc.c, frame_gone: the frames come back. (B1, F5) */
 inline frame_gone(nr) {
 #if BREAK == RAISE_FIRST
     on_counts(B_RAISE, nr / BLOCK_FRAMES, gone, kind);

@@ -18,6 +18,22 @@
 extern "C" {
 #endif
 
+/* A small stack of numbers that belongs to one processor; see cpu_pop.
+ *
+ * The stacks of all processors are one array: those of processor c are the
+ * elements c * KL_CPU_STACKS to c * KL_CPU_STACKS + KL_CPU_STACKS - 1, each of 128
+ * bytes.  limit is 0 (closed) or KL_CPU_ENTRIES (open); entry[0] to entry[n - 1]
+ * are in the stack. */
+enum { KL_CPU_STACKS = 2, KL_CPU_ENTRIES = 30 };
+
+struct kl_cpu_stack {
+    uint32_t limit;
+    uint32_t n;
+    uint32_t entry[KL_CPU_ENTRIES];
+};
+
+#define KL_CPU_NONE UINT32_MAX /* no number */
+
 struct kl_host {
     size_t size; /* sizeof(struct kl_host) */
     void *ctx;
@@ -50,6 +66,27 @@ struct kl_host {
 
     /* An invariant is broken: say so and do not return. */
     void (*fatal)(void *ctx, const char *what, const char *file, int line);
+
+    /* Stacks without locks: all three, or all NULL, and the core locks them.
+     *
+     * pop and push take processor 0's stack, find out the processor that they run
+     * on (it must be below ncpus, else they refuse), and work on that one's stack
+     * of the same index, as a sequence that happens as a whole or not at all:
+     *   pop    if 1 <= n <= limit: n falls by one, the result is entry[n]
+     *   push   if n < limit:       entry[n] = number, n rises by one
+     * and otherwise, or for reasons of their own, KL_CPU_NONE or false, with
+     * nothing changed.  limit is read in the same sequence, before n (acquire).
+     * Nobody else on that processor may come in between: restartable sequences of
+     * Linux, interrupts off on a bare machine.  What one sequence stored the next
+     * one on the same processor sees; more order than that is not asked for.
+     *
+     * fence: no sequence on that processor that began before the call changes
+     * anything after it; those that begin later see all that the caller stored
+     * before the call, and the caller sees all that earlier ones stored.
+     * false: it can't be done now, and nothing is known. */
+    uint32_t (*cpu_pop)(void *ctx, struct kl_cpu_stack *stack, unsigned ncpus);
+    bool (*cpu_push)(void *ctx, struct kl_cpu_stack *stack, unsigned ncpus, uint32_t number);
+    bool (*cpu_fence)(void *ctx, unsigned cpu);
 };
 
 /* The memory behind a zone: `bytes` at `base`, in blocks of

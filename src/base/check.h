@@ -13,6 +13,9 @@
 #define KL_DEBUG 0
 #endif
 
+/* Not on the fast path: kept out of it, whose registers it would take. */
+#define KLI_NOINLINE __attribute__((noinline))
+
 #define KLI_REQUIRE(host, cond)                                                                    \
     do {                                                                                           \
         if (__builtin_expect(!(cond), 0))                                                          \

@@ -12,19 +12,11 @@
  * counted).  Blocks are found by the index (index.c).
  * What to do when all that fails is not known here: reclaim/alloc.c.
  */
-#include "frame/zone.h"
+#include "frame/cache.h"
 
 static void give_back_reservation(struct kl_zone *zone, uint32_t block, uint32_t n, bool unmovable)
 {
     kli_block_step(zone, block, kli_b_put, n | (unmovable ? n * KLI_B_STUCK : 0));
-}
-
-void kli_name_frame(struct kl_zone *zone, uint32_t nr, unsigned order, unsigned owner,
-                    uint64_t flags)
-{
-    atomic_store_explicit(&zone->frame[nr].priv, 0, memory_order_relaxed);
-    atomic_store_explicit(&zone->frame[nr].state, kli_f_make(order, owner, flags),
-                          memory_order_release);
 }
 
 bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
@@ -79,7 +71,8 @@ uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovabl
     return n;
 }
 
-void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last)
+/* The word of frame nr became zero from `last`: its bits go back. (F5) */
+static inline void frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last)
 {
     bool unmovable = !(last & KLI_F_KIND);
 
@@ -89,6 +82,7 @@ void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last)
     kli_bits_put(zone, nr, 1u << kli_f_order(last), unmovable);
 }
 
+KLI_NOINLINE
 void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable)
 {
     while (n > 0) { /* by block */
@@ -106,12 +100,11 @@ void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable)
 bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg)
 {
     uint64_t seen;
+    struct kli_step step = kli_take(&zone->frame[nr].state, edge, arg, &seen);
 
-    if (!kli_apply(&zone->frame[nr].state, edge, arg, &seen))
-        return false;
-    if (edge(seen, arg).next == 0)
-        kli_frame_gone(zone, nr, seen); /* F5 */
-    return true;
+    if (step.ok && step.next == 0)
+        frame_gone(zone, nr, seen); /* F5 */
+    return step.ok;
 }
 
 static bool try_block(struct kl_zone *zone, uint32_t block, const struct kli_ask *ask,
@@ -242,6 +235,7 @@ static bool reserve_allows(struct kl_zone *zone, const struct kli_ask *ask)
 
 static bool take_uncached(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
+    enum { DRAINS = 2 }; /* cache.c, C6 */
     uint64_t word;
 
     if (try_last(zone, ask, nr))
@@ -250,8 +244,10 @@ static bool take_uncached(struct kl_zone *zone, const struct kli_ask *ask, uint3
     if (search_present(zone, ask, nr))
         return true;
     KLI_TRACE(alloc_stage, KLI_TAG(zone), ask->order, KLI_AT_DRAIN);
-    if (kli_cache_drain(zone) && search_present(zone, ask, nr))
-        return true;
+    for (unsigned round = 0; round < DRAINS && kli_cache_drain(zone); round++) {
+        if (search_present(zone, ask, nr))
+            return true;
+    }
     KLI_TRACE(alloc_stage, KLI_TAG(zone), ask->order, KLI_AT_POPULATE);
     if (populate_and_search(zone, ask, nr))
         return true;
@@ -266,9 +262,12 @@ static bool take_uncached(struct kl_zone *zone, const struct kli_ask *ask, uint3
 
 bool kli_frame_take(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
-    if (ask->order == 0 && ask->end == zone->blocks && kli_cache_get(zone, ask->unmovable, nr)) {
-        kli_name_frame(zone, *nr, 0, ask->owner, ask->flags);
-        return true;
+    if (ask->order == 0 && ask->end == zone->blocks) {
+        *nr = kli_cache_get(zone, ask->unmovable);
+        if (*nr != KL_CPU_NONE) {
+            kli_name_frame(zone, *nr, 0, ask->owner, ask->flags);
+            return true;
+        }
     }
     return reserve_allows(zone, ask) && take_uncached(zone, ask, nr);
 }
@@ -277,14 +276,16 @@ int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn)
 {
     uint32_t nr = kl_pfn_nr(pfn);
     uint64_t seen;
+    struct kli_step step;
 
     if (!kli_pfn_ok(zone, pfn))
         return -KL_EINVAL;
     KLI_TRACE_STEP(free_begin, KLI_TAG(zone), nr, owner.v);
-    if (!kli_apply(&zone->frame[nr].state, kli_f_free, owner.v, &seen))
+    step = kli_take(&zone->frame[nr].state, kli_f_free, owner.v, &seen);
+    if (!step.ok)
         return kli_f_owner(seen) == owner.v && kli_f_pins(seen) > 0 ? -KL_EBUSY : -KL_EINVAL;
-    if (kli_f_free(seen, owner.v).next == 0)
-        kli_frame_gone(zone, nr, seen); /* F5 */
+    if (step.next == 0)
+        frame_gone(zone, nr, seen); /* F5 */
     else
         KLI_TRACE(free_dying, KLI_TAG(zone), nr, owner.v);
     return 0;

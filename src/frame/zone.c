@@ -3,10 +3,15 @@
 #include "frame/zone.h"
 #include "frame/size.h"
 
+static bool sequences_ok(const struct kl_host *h)
+{
+    return !h->cpu_pop == !h->cpu_push && !h->cpu_pop == !h->cpu_fence;
+}
+
 static bool host_ok(const struct kl_host *h)
 {
     return h && h->size == sizeof(*h) && h->ncpus > 0 && h->meta_alloc && h->meta_free && h->cpu &&
-           h->now_ns && h->wait && h->wake && h->relax && h->fatal && h->thread;
+           h->now_ns && h->wait && h->wake && h->relax && h->fatal && h->thread && sequences_ok(h);
 }
 
 static bool config_ok(const struct kl_zone_config *c)
@@ -35,7 +40,7 @@ static uint64_t lay_out(struct kl_zone *zone, char *base)
     CARVE(block, zone->blocks);
     CARVE(index_mem, KLI_CLASSES * kli_index_words(zone->blocks));
     CARVE(hint, zone->host.ncpus);
-    CARVE(cache, zone->host.ncpus);
+    CARVE(cache, (size_t)KL_CPU_STACKS * zone->host.ncpus);
 #undef CARVE
     return at;
 }
@@ -154,6 +159,7 @@ int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
     atomic_init(&zone->migration_off, (config->flags & KL_ZONE_NO_MIGRATION) != 0);
     init_blocks(zone, size, zone->backing.populate ? 0 : size); /* all there: no populate */
     spread_hints(zone);
+    kli_cache_init(zone);
     if ((config->flags & KL_ZONE_POPULATE) && zone->backing.populate)
         err = populate_first(zone, size);
     if (err) {

@@ -70,10 +70,11 @@ struct kli_owner {
     _Atomic uint64_t counter[KLI_OWNER_COUNTERS];
 };
 
-/* Where this CPU allocated last, by kind; a line of its own. */
+/* What a CPU remembers; a line of its own. */
 struct kli_cpu_hint {
-    _Alignas(64) _Atomic uint32_t block[2];
-    _Atomic int64_t free; /* not in zone->free yet */
+    _Alignas(64) _Atomic uint32_t block[2]; /* where it allocated last, by kind */
+    _Atomic int64_t free;                   /* not in zone->free yet */
+    atomic_bool cache_busy;                 /* the lock of its caches (cache.c) */
 };
 
 /* index.c: the blocks of one class; the summaries of six levels cover 2^36. */
@@ -82,19 +83,6 @@ struct kli_index {
     kli_word *level[KLI_INDEX_LEVELS];
     uint32_t words[KLI_INDEX_LEVELS];
     unsigned levels;
-};
-
-enum { KLI_CACHE = 32 };
-
-struct kli_stack {
-    uint32_t n;
-    uint32_t nr[KLI_CACHE];
-};
-
-/* cache.c; by kind: movable, unmovable. */
-struct kli_cache {
-    _Alignas(64) atomic_bool busy;
-    struct kli_stack stack[2];
 };
 
 /* What the floors above keep with a zone: made when it is first needed, freed with the
@@ -150,7 +138,7 @@ struct kl_zone {
     kli_word *index_mem;
     struct kli_index index[KLI_CLASSES]; /* (c), but for the words */
     struct kli_cpu_hint *hint;           /* one a CPU */
-    struct kli_cache *cache;             /* one a CPU */
+    struct kl_cpu_stack *cache;          /* two a CPU: movable, unmovable */
     kli_word budget;                     /* present blocks, given blocks << 32 */
     kli_word away;                       /* who keeps the given blocks (size.h) */
     _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
@@ -278,9 +266,8 @@ bool kli_bits_take_at(struct kl_zone *zone, uint32_t nr, uint32_t n);
 void kli_bits_clear(struct kl_zone *zone, uint32_t nr, uint32_t n);
 uint32_t kli_bits_used(const struct kl_zone *zone, uint32_t nr, uint32_t n);
 
-/* cache.c: single frames kept at hand. */
-bool kli_cache_get(struct kl_zone *zone, bool unmovable, uint32_t *nr);
-bool kli_cache_put(struct kl_zone *zone, uint32_t nr, bool unmovable);
+/* cache.c: single frames kept at hand; in and out: cache.h. */
+void kli_cache_init(struct kl_zone *zone);
 bool kli_cache_drain(struct kl_zone *zone);
 uint32_t kli_cache_count(struct kl_zone *zone, uint32_t block, bool unmovable);
 uint32_t kli_cache_list(struct kl_zone *zone, uint32_t from, uint32_t *nr, uint32_t most);
@@ -308,11 +295,17 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
 /* In a block that the caller has fenced, outside of a range. */
 bool kli_alloc_beside(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
                       uint64_t flags, uint32_t not_nr, uint32_t not_n, uint32_t *nr);
-/* The word of a new allocation, whose bits are taken. */
-void kli_name_frame(struct kl_zone *zone, uint32_t nr, unsigned order, unsigned owner,
-                    uint64_t flags);
-/* The word of frame nr became zero from `last`: gives its bits back. (F5) */
-void kli_frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last);
+/* The word of a new allocation, whose bits are taken.  Acquire: what its last user did
+ * is before what the next one does. (cache.c, C5) */
+static inline void kli_name_frame(struct kl_zone *zone, uint32_t nr, unsigned order, unsigned owner,
+                                  uint64_t flags)
+{
+    struct kli_frame *frame = &zone->frame[nr];
+
+    KLI_REQUIRE(&zone->host, atomic_load_explicit(&frame->state, memory_order_acquire) == 0);
+    atomic_store_explicit(&frame->priv, 0, memory_order_relaxed);
+    atomic_store_explicit(&frame->state, kli_f_make(order, owner, flags), memory_order_release);
+}
 /* Applies an edge that may be the last one, and frees the frame if it was. */
 bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg);
 

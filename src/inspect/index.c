@@ -12,9 +12,8 @@
  * (X3) Bit o of `waiting`: the left half of 2^o frames before this one is free, and
  *      what is right of it has not been seen to the end.
  *
- * Locks: that of one cache at a time, for the moment of copying its numbers.  May
- * run together with everything; a frame that changes hands meanwhile is counted as
- * it was, or as it is.
+ * Locks: none.  May run together with everything; a frame that changes hands
+ * meanwhile is counted as it was, or as it is, or not.
  */
 #include "frame/zone.h"
 #include "klotski/inspect.h"

@@ -11,7 +11,8 @@ static uint64_t counter(const struct kl_zone *zone, enum kli_counter which)
 
 static void count_blocks(struct kl_zone *zone, struct kl_zone_stats *s)
 {
-    uint32_t cached;
+    uint32_t cached, present;
+
     for (uint32_t b = 0; b < zone->blocks; b++) {
         uint64_t word = kli_block_word(zone, b);
 
@@ -27,7 +28,10 @@ static void count_blocks(struct kl_zone *zone, struct kl_zone_stats *s)
     cached = kli_cache_count(zone, UINT32_MAX, true);
     s->free_frames += cached;
     s->stuck_frames -= (uint32_t)kli_min(s->stuck_frames, cached);
-    s->used_frames = s->present_blocks * zone->block_frames - s->free_frames;
+    present = s->present_blocks * zone->block_frames;
+    /* one that went from a block to a cache meanwhile was counted twice */
+    s->free_frames = (uint32_t)kli_min(s->free_frames, present);
+    s->used_frames = present - s->free_frames;
 }
 
 static size_t annex_bytes(const struct kl_zone *zone)

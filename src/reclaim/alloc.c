@@ -16,7 +16,7 @@
  * What the caller rules out by its flags is left out.  Nothing is held between the
  * stages, so that any number of threads may be in any of them.
  */
-#include "frame/zone.h"
+#include "frame/cache.h"
 #include "move/take.h"
 #include "reclaim/reclaim.h"
 
@@ -170,10 +170,10 @@ static bool take(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint
     return false;
 }
 
-int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsigned flags,
-                   kl_pfn *pfn)
+/* The arguments are right. */
+static KLI_NOINLINE int alloc_any(struct kl_zone *zone, unsigned order, kl_owner_id owner,
+                                  unsigned flags, kl_pfn *pfn)
 {
-    const unsigned known = KL_MOVABLE | KL_ZERO | KL_NOWAIT | KL_ATOMIC | KL_NO_SHRINK | KL_NO_MOVE;
     bool movable = flags & KL_MOVABLE;
     struct kli_ask ask = {
         .order = order,
@@ -182,15 +182,10 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
         .unmovable = !movable,
         .populate = !(flags & KL_ATOMIC),
         .over_soft = !may_wait(flags),
+        .end = kli_owner(zone, owner.v)->end,
     };
     uint32_t nr;
 
-    if ((flags & ~known) || order > 31 || (1u << order) > zone->frames ||
-        !kli_owner_is(zone, owner.v) ||
-        (movable && (order > zone->block_order || !kli_owner(zone, owner.v)->movable)) ||
-        ((flags & KL_ZERO) && !zone->backing.base))
-        return -KL_EINVAL;
-    ask.end = kli_owner(zone, owner.v)->end;
     if (movable && (flags & KL_ZERO)) /* nobody may move it before it is zeroed */
         ask.flags = KLI_F_KIND | KLI_F_LOCKED;
     if (!take(zone, &ask, flags, &nr))
@@ -200,6 +195,36 @@ int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsi
         if (movable)
             kli_settle(zone, nr, kli_f_publish, 0);
     }
+    *pfn = kli_pfn(zone, nr);
+    return 0;
+}
+
+/* A single frame that is at hand; KL_CPU_NONE: by the long way. */
+static inline uint32_t at_hand(struct kl_zone *zone, unsigned order, kl_owner_id owner,
+                               unsigned flags)
+{
+    if (order != 0 || (flags & KL_ZERO) || kli_owner(zone, owner.v)->end != zone->blocks)
+        return KL_CPU_NONE;
+    return zone->host.cpu_pop ? kli_cache_try(zone, !(flags & KL_MOVABLE))
+                              : kli_cache_get_slow(zone, !(flags & KL_MOVABLE));
+}
+
+int kl_frame_alloc(struct kl_zone *zone, unsigned order, kl_owner_id owner, unsigned flags,
+                   kl_pfn *pfn)
+{
+    const unsigned known = KL_MOVABLE | KL_ZERO | KL_NOWAIT | KL_ATOMIC | KL_NO_SHRINK | KL_NO_MOVE;
+    bool movable = flags & KL_MOVABLE;
+    uint32_t nr;
+
+    if ((flags & ~known) || order > 31 || (1u << order) > zone->frames ||
+        !kli_owner_is(zone, owner.v) ||
+        (movable && (order > zone->block_order || !kli_owner(zone, owner.v)->movable)) ||
+        ((flags & KL_ZERO) && !zone->backing.base))
+        return -KL_EINVAL;
+    nr = at_hand(zone, order, owner, flags);
+    if (nr == KL_CPU_NONE)
+        return alloc_any(zone, order, owner, flags, pfn);
+    kli_name_frame(zone, nr, 0, owner.v, movable ? KLI_F_KIND | KLI_F_MOVABLE : 0);
     *pfn = kli_pfn(zone, nr);
     return 0;
 }

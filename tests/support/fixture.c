@@ -32,6 +32,8 @@ static int release(void *ctx, uint64_t offset, uint64_t bytes)
     return fails(FAULT_RELEASE) ? -KL_EIO : real.release(ctx, offset, bytes);
 }
 
+void (*fixture_host)(struct kl_host *host);
+
 int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigned flags,
                      unsigned size)
 {
@@ -47,6 +49,8 @@ int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigne
     assert_int_equal(kl_linux_backing_create(&memory, &f->memory), 0);
     real = backing = *kl_linux_backing_get(f->memory);
     host.meta_alloc = meta_alloc;
+    if (fixture_host)
+        fixture_host(&host);
     backing.populate = populate;
     backing.release = release;
     config.host = &host;

@@ -28,6 +28,9 @@ int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigne
 /* Checks the zone, and that nothing is left in it. */
 void fixture_close(struct fixture *f);
 
+/* Changes the host of zones that are opened from now on; NULL: nothing does. */
+extern void (*fixture_host)(struct kl_host *host);
+
 /* The zone's recount, with the broken invariant in the message. */
 void assert_zone_ok(struct kl_zone *zone);
 void assert_zs_ok(struct kl_zs *pool);

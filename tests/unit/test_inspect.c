@@ -2,6 +2,7 @@
 /* Looking at a zone: free runs and the indexes against a count by hand, what is
  * counted of owners and of runs, and statistics of callers older and newer. */
 #include "move/run.h"
+#include "support/cpus.h"
 #include "support/mover.h"
 
 #include <sched.h>
@@ -226,6 +227,7 @@ static void frames_in_many_caches(void **state)
     (void)state;
     host.ncpus = 24;
     host.cpu = any_cpu;
+    cpus_locked(&host);
     assert_int_equal(kl_linux_backing_create(&memory, &f.memory), 0);
     config.host = &host;
     config.backing = kl_linux_backing_get(f.memory);

@@ -136,7 +136,7 @@ static unsigned host_cpu(void *ctx)
     int cpu = sched_getcpu();
 
     (void)ctx;
-    return cpu < 0 ? 0 : (unsigned)cpu % host_ncpus;
+    return cpu < 0 || (unsigned)cpu >= host_ncpus ? 0 : (unsigned)cpu;
 }
 
 /* Every thread has its own byte. */
@@ -167,6 +167,7 @@ static void host_init(void)
 
     host_ncpus = n < 1 ? 1 : (unsigned)n;
     host.ncpus = host_ncpus;
+    kli_rseq_offer(&host);
 }
 
 const struct kl_host *kl_linux_host(void)

@@ -71,6 +71,9 @@ int64_t kli_memory_available(const char *root);
  * `percent` (1 to 100) of it. */
 uint64_t kli_worker_pause(uint64_t cpu_ns, unsigned percent);
 
+/* Sets the host's cpu_pop, cpu_push and cpu_fence where this machine has them. */
+void kli_rseq_offer(struct kl_host *host);
+
 /* The two compressors.  -KL_EINVAL: no such level. */
 int kli_codec_lz4(int level, struct kl_codec *codec);
 int kli_codec_zstd(int level, struct kl_codec *codec);

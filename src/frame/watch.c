@@ -12,7 +12,7 @@
 uint32_t kli_waste(const struct kl_zone *zone)
 {
     int64_t whole = atomic_load_explicit(&zone->blocks_in[KLI_CLASS_FREE], memory_order_relaxed);
-    int64_t free = atomic_load_explicit(&zone->free, memory_order_relaxed);
+    int64_t free = (int64_t)kli_free_frames(zone); /* in a small zone, CPUs hold much of it */
     uint64_t present = (uint32_t)atomic_load_explicit(&zone->budget, memory_order_relaxed);
 
     free -= whole * zone->block_frames;

@@ -156,7 +156,7 @@ struct kl_zone {
     _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
     kli_word charge;                     /* bytes held (limit.c) */
     _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */
-    _Atomic int32_t blocks_in[KLI_CLASSES + 1]; /* by class */
+    _Atomic int64_t blocks_in[KLI_CLASSES + 1]; /* by class */
     struct kli_marks marks;
     _Atomic uint32_t wanted;    /* background work, KLI_WANTED_ */
     atomic_bool stepping;       /* one does it; the next three are his */

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Corners of the slow path and of background work: what an adversary would try. */
+#include "support/mover.h"
+
+#include "frame/zone.h"
+
+#include <pthread.h>
+#include <string.h>
+
+static struct mover m;
+
+static _Atomic unsigned kicks;
+
+static void count_kick(void *ctx)
+{
+    (void)ctx;
+    atomic_fetch_add(&kicks, 1);
+}
+
+static struct kl_zone_stats stats_of(struct kl_zone *zone)
+{
+    struct kl_zone_stats s = {.size = sizeof(s)};
+
+    kl_zone_get_stats(zone, &s);
+    return s;
+}
+
+/* ---- a host with many CPUs, on one of which each call is made ---- */
+
+static unsigned this_cpu;
+
+static unsigned cpu(void *ctx)
+{
+    (void)ctx;
+    return this_cpu;
+}
+
+/* What CPUs hold back of their counts is not taken for waste. */
+static void many_cpus_do_not_look_like_waste(void **state)
+{
+    enum { CPUS = 64, BLOCKS = 64, ORDER = 9 };
+    struct kl_zone_marks marks = {.size = sizeof(marks), .waste_start = 100, .waste_stop = 50};
+    struct kl_host host = *kl_linux_host();
+    struct kl_backing backing;
+    struct kl_zone_config config = {.size = sizeof(config), .host = &host, .backing = &backing};
+    struct kl_zone *zone;
+    kl_owner_id owner;
+    kl_pfn pfn[CPUS];
+
+    (void)state;
+    host.ncpus = CPUS;
+    host.cpu = cpu;
+    assert_int_equal(kl_backing_offsets(&backing, (uint64_t)BLOCKS << (12 + ORDER), 12, ORDER), 0);
+    assert_int_equal(kl_zone_create(&config, &zone), 0);
+    assert_int_equal(kl_owner_register(zone, NULL, NULL, &owner), 0);
+    atomic_store(&kicks, 0);
+    assert_int_equal(kl_zone_set_kick(zone, count_kick, NULL), 0);
+    assert_int_equal(kl_zone_set_marks(zone, &marks), 0);
+    for (this_cpu = 0; this_cpu < CPUS; this_cpu++) {
+        for (unsigned c = 0; c < CPUS; c++)
+            atomic_store(&zone->hint[c].block[1], this_cpu / 4);
+        assert_int_equal(kl_frame_alloc(zone, 7, owner, 0, &pfn[this_cpu]), 0);
+    }
+    this_cpu = 0;
+    assert_int_equal(stats_of(zone).free_blocks, BLOCKS - CPUS / 4); /* no waste at all */
+    assert_int_equal(kli_waste(zone), 0);
+    kli_watch(zone);
+    assert_int_equal(kicks, 0);
+    for (unsigned i = 0; i < CPUS; i++)
+        assert_int_equal(kl_frame_free(zone, owner, pfn[i]), 0);
+    assert_zone_ok(zone);
+    assert_int_equal(kl_zone_set_kick(zone, NULL, NULL), 0);
+    assert_int_equal(kl_owner_unregister(zone, owner), 0);
+    assert_int_equal(kl_zone_destroy(zone), 0);
+}
+
+/* A whole block that comes free in one step was never waste. */
+static void a_whole_block_is_not_waste(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .waste_start = 100, .waste_stop = 50};
+    struct fixture f;
+    kl_pfn pfn;
+
+    (void)state;
+    fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    atomic_store(&kicks, 0);
+    assert_int_equal(kl_zone_set_kick(f.zone, count_kick, NULL), 0);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    for (unsigned order = 6; order < 9; order++) {
+        assert_int_equal(kl_frame_alloc(f.zone, order, m.owner, 0, &pfn), 0);
+        assert_int_equal(kl_frame_free(f.zone, m.owner, pfn), 0);
+        assert_int_equal(kicks, 0);
+    }
+    assert_int_equal(kl_zone_set_kick(f.zone, NULL, NULL), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_cpus_do_not_look_like_waste),
+        cmocka_unit_test(a_whole_block_is_not_waste),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

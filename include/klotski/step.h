@@ -42,7 +42,8 @@ int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *r
 
 /* Sets what is called when background work becomes wanted: from any thread, several
  * at a time, perhaps with locks held and in the middle of an allocation.  It must not
- * block nor call Klotski; writing to an eventfd is what it is made for.
+ * block nor call Klotski; writing to an eventfd is what it is made for.  When work is
+ * wanted already it is called from within this.
  * NULL takes it away: waits until no call runs (they are short), and after 0 none will.
  * A zone with a kick can't be destroyed.
  * -KL_EEXIST: there is one.  -KL_ENOENT: there is none to take away. */

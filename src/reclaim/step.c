@@ -118,5 +118,8 @@ int kl_zone_set_kick(struct kl_zone *zone, void (*kick)(void *ctx), void *ctx)
     zone->kick.call = kick; /* G1 */
     zone->kick.ctx = ctx;
     kli_apply(&gate->word, kli_g_open, 0, NULL);
+    atomic_fetch_or(&zone->wanted, kli_wanted(zone));
+    if (atomic_load(&zone->wanted)) /* since before there was anybody to kick */
+        kli_kick(zone);
     return 0;
 }

@@ -25,6 +25,40 @@ static struct kl_zone_stats stats_of(struct kl_zone *zone)
     return s;
 }
 
+static int step_of(struct kl_zone *zone, uint32_t budget, uint64_t *again_ns)
+{
+    struct kl_step step = {.size = sizeof(step), .budget = budget};
+    int err = kl_zone_step(zone, &step, NULL);
+
+    *again_ns = step.again_ns;
+    return err;
+}
+
+/* Whoever comes to wait when work is wanted already is told so. */
+static void a_kick_set_late_is_called(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .waste_start = 300, .waste_stop = 100};
+    struct fixture f;
+    uint64_t again;
+
+    (void)state;
+    fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    mover_scatter(&m, 2);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    atomic_store(&kicks, 0);
+    assert_int_equal(kl_zone_set_kick(f.zone, count_kick, NULL), 0);
+    assert_int_equal(kicks, 1);
+    while (step_of(f.zone, 0, &again) == -KL_EAGAIN)
+        continue;
+    assert_int_equal(kl_zone_set_kick(f.zone, NULL, NULL), 0);
+    assert_int_equal(kl_zone_set_kick(f.zone, count_kick, NULL), 0); /* nothing is now */
+    assert_int_equal(kicks, 1);
+    assert_int_equal(kl_zone_set_kick(f.zone, NULL, NULL), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 /* ---- a host with many CPUs, on one of which each call is made ---- */
 
 static unsigned this_cpu;
@@ -100,6 +134,7 @@ static void a_whole_block_is_not_waste(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_kick_set_late_is_called),
         cmocka_unit_test(many_cpus_do_not_look_like_waste),
         cmocka_unit_test(a_whole_block_is_not_waste),
     };

@@ -36,7 +36,8 @@ struct kl_step {
  *
  * 0: nothing more is wanted.  -KL_EAGAIN: call again, after again_ns.
  * -KL_EBUSY: another thread is in a step.
- * -KL_EINVAL: step is NULL or of another size.  -KL_ENOMEM: no metadata.
+ * -KL_EINVAL: step is NULL or of another size.  -KL_ENOMEM: no metadata for
+ * a compaction that nothing wanted; one that is wanted is tried again.
  * report, of the compaction, may be NULL.  Calls owners and shrinkers. */
 int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *report);
 

@@ -50,7 +50,7 @@ void kli_watch(struct kl_zone *zone)
 {
     uint32_t wanted = kli_wanted(zone);
 
-    if ((wanted & ~atomic_load_explicit(&zone->wanted, memory_order_relaxed)) &&
+    if ((wanted & ~atomic_load(&zone->wanted)) &&
         (wanted & ~atomic_fetch_or(&zone->wanted, wanted)))
         kli_kick(zone);
 }

@@ -34,6 +34,42 @@ static int step_of(struct kl_zone *zone, uint32_t budget, uint64_t *again_ns)
     return err;
 }
 
+/* A shrinker that counts how often it is asked, and frees items of the mover. */
+struct cache {
+    unsigned next, end;
+    unsigned counted, scanned;
+};
+
+static uint64_t cached(void *ctx, const struct kl_shrink *shrink)
+{
+    struct cache *c = ctx;
+
+    (void)shrink;
+    c->counted++;
+    return c->end - c->next;
+}
+
+static uint64_t drop(void *ctx, struct kl_shrink *shrink)
+{
+    struct cache *c = ctx;
+    uint64_t freed = 0;
+
+    c->scanned++;
+    for (; freed < shrink->nr_to_scan && c->next < c->end; freed++)
+        assert_true(mover_free(&m, c->next++));
+    return freed;
+}
+
+static kl_shrinker_id watch_with(struct kl_zone *zone, struct cache *cache, unsigned seeks)
+{
+    const struct kl_shrinker_ops ops = {
+        .size = sizeof(ops), .name = "cache", .seeks = seeks, .count = cached, .scan = drop};
+    kl_shrinker_id id;
+
+    assert_int_equal(kl_shrinker_register(zone, &ops, cache, &id), 0);
+    return id;
+}
+
 /* Whoever comes to wait when work is wanted already is told so. */
 static void a_kick_set_late_is_called(void **state)
 {
@@ -55,6 +91,66 @@ static void a_kick_set_late_is_called(void **state)
     assert_int_equal(kl_zone_set_kick(f.zone, count_kick, NULL), 0); /* nothing is now */
     assert_int_equal(kicks, 1);
     assert_int_equal(kl_zone_set_kick(f.zone, NULL, NULL), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* A want of metadata does not end background work for good. */
+static void steps_go_on_after_a_want_of_metadata(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .waste_start = 300, .waste_stop = 100};
+    struct fixture f;
+    uint64_t again;
+
+    (void)state;
+    fixture_open(&f, 8, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    mover_scatter(&m, 2);
+    fault_set(FAULT_META, 1);
+    assert_int_equal(step_of(f.zone, 0, &again), -KL_EAGAIN);
+    assert_int_equal(again, 10000000);
+    assert_int_equal(step_of(f.zone, 0, &again), 0);
+    assert_int_equal(again, 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* Each spell of want begins mildly, whatever the last one came to. */
+static void a_new_want_begins_mildly(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .low = 32, .high = 64};
+    struct cache cache = {0};
+    struct fixture f;
+    kl_shrinker_id id;
+    uint64_t again;
+    unsigned n = 0;
+
+    (void)state;
+    fixture_open(&f, 64, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    for (int round = 0; round < 2; round++) {
+        while (mover_alloc(&m, n, 0, KL_MOVABLE | KL_NOWAIT) == 0)
+            n++;
+        if (round == 1) /* now there is a large cache: a little of it will do */
+            cache.end = n;
+        else
+            cache.next = cache.end = 0;
+        id = watch_with(f.zone, &cache, 2);
+        for (int i = 0; round == 0 && i < 20; i++)
+            assert_int_equal(step_of(f.zone, 0, &again), -KL_EAGAIN);
+        if (round == 0) {
+            for (unsigned i = 0; i < 512; i++)
+                assert_true(mover_free(&m, --n));
+            assert_int_equal(step_of(f.zone, 0, &again), 0);
+        } else {
+            assert_int_equal(step_of(f.zone, 0, &again), -KL_EAGAIN);
+            assert_int_equal(again, 0);
+            assert_in_range(cache.next, 0, 64);
+        }
+        assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
+    }
     mover_close(&m);
     fixture_close(&f);
 }
@@ -135,6 +231,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kick_set_late_is_called),
+        cmocka_unit_test(steps_go_on_after_a_want_of_metadata),
+        cmocka_unit_test(a_new_want_begins_mildly),
         cmocka_unit_test(many_cpus_do_not_look_like_waste),
         cmocka_unit_test(a_whole_block_is_not_waste),
     };

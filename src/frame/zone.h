@@ -171,6 +171,7 @@ struct kl_zone {
     struct kli_kick kick;
 
     struct kli_pins pins;
+    struct kli_lock limits_lock; /* who sets limits or marks */
     struct kli_lock owners_lock;
     struct kli_owner owner[KLI_MAX_OWNERS]; /* 0 is nobody */
 };

@@ -5,7 +5,9 @@
 #include "frame/zone.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <string.h>
+#include <time.h>
 
 static struct mover m;
 
@@ -23,6 +25,13 @@ static struct kl_zone_stats stats_of(struct kl_zone *zone)
 
     kl_zone_get_stats(zone, &s);
     return s;
+}
+
+static int limit(struct kl_zone *zone, uint64_t soft, uint64_t hard)
+{
+    struct kl_zone_limits limits = {.size = sizeof(limits), .soft = soft, .hard = hard};
+
+    return kl_zone_set_limits(zone, &limits);
 }
 
 static int step_of(struct kl_zone *zone, uint32_t budget, uint64_t *again_ns)
@@ -227,6 +236,100 @@ static void a_whole_block_is_not_waste(void **state)
     fixture_close(&f);
 }
 
+/* ---- a backing whose release lets another one set a limit meanwhile ---- */
+
+static struct rivals {
+    struct kl_zone *zone;
+    uint64_t hard[2];
+    int err[2];
+    pthread_t thread;
+    _Atomic unsigned releases;
+    sem_t second, done;
+} rivals;
+
+static void wait_a_while(sem_t *sem)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    sem_timedwait(sem, &until);
+}
+
+static void *set_the_second(void *arg)
+{
+    (void)arg;
+    rivals.err[1] = limit(rivals.zone, 0, rivals.hard[1]);
+    return NULL;
+}
+
+static int release_among_rivals(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    (void)ctx, (void)offset, (void)bytes;
+    switch (atomic_fetch_add(&rivals.releases, 1)) {
+    case 0: /* of the first one: let the other come as far as this */
+        assert_int_equal(pthread_create(&rivals.thread, NULL, set_the_second, NULL), 0);
+        wait_a_while(&rivals.second);
+        break;
+    case 1: /* of the other, if he comes in: let the first one end */
+        sem_post(&rivals.second);
+        wait_a_while(&rivals.done);
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static int populate_nothing(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    (void)ctx, (void)offset, (void)bytes;
+    return 0;
+}
+
+/* Two limits that are refused at the same time leave what was. */
+static void refused_limits_leave_no_trace(void **state)
+{
+    enum { BLOCKS = 8, ORDER = 6 };
+    struct kl_backing backing;
+    struct kl_zone_config config = {
+        .size = sizeof(config), .host = kl_linux_host(), .backing = &backing};
+    kl_owner_id owner;
+    uint64_t block, all;
+    kl_pfn pfn[BLOCKS];
+
+    (void)state;
+    sem_init(&rivals.second, 0, 0);
+    sem_init(&rivals.done, 0, 0);
+    assert_int_equal(kl_backing_offsets(&backing, (uint64_t)BLOCKS << (12 + ORDER), 12, ORDER), 0);
+    backing.populate = populate_nothing;
+    backing.release = release_among_rivals;
+    assert_int_equal(kl_zone_create(&config, &rivals.zone), 0);
+    assert_int_equal(kl_owner_register(rivals.zone, NULL, NULL, &owner), 0);
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(kl_frame_alloc(rivals.zone, ORDER, owner, 0, &pfn[i]), 0);
+    all = stats_of(rivals.zone).charged_bytes;
+    block = kl_zone_block_bytes(rivals.zone);
+    for (unsigned i = 4; i < 6; i++)
+        assert_int_equal(kl_frame_free(rivals.zone, owner, pfn[i]), 0);
+    rivals.hard[0] = all - 4 * block;
+    rivals.hard[1] = all - 5 * block / 2;
+    rivals.err[0] = limit(rivals.zone, 0, rivals.hard[0]);
+    sem_post(&rivals.done);
+    pthread_join(rivals.thread, NULL);
+    assert_int_equal(rivals.err[0], -KL_EBUSY);
+    assert_int_equal(rivals.err[1], -KL_EBUSY);
+    for (unsigned i = 4; i < BLOCKS; i++) /* nothing changed: there is no limit */
+        assert_int_equal(kl_frame_alloc(rivals.zone, ORDER, owner, 0, &pfn[i]), 0);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        assert_int_equal(kl_frame_free(rivals.zone, owner, pfn[i]), 0);
+    assert_zone_ok(rivals.zone);
+    assert_int_equal(kl_owner_unregister(rivals.zone, owner), 0);
+    assert_int_equal(kl_zone_destroy(rivals.zone), 0);
+    sem_destroy(&rivals.second);
+    sem_destroy(&rivals.done);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +338,7 @@ int main(void)
         cmocka_unit_test(a_new_want_begins_mildly),
         cmocka_unit_test(many_cpus_do_not_look_like_waste),
         cmocka_unit_test(a_whole_block_is_not_waste),
+        cmocka_unit_test(refused_limits_leave_no_trace),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,7 +24,7 @@ uint32_t kli_waste(const struct kl_zone *zone)
 /* Frames that are free, or could be without anybody's help. */
 uint64_t kli_available(struct kl_zone *zone)
 {
-    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone) * zone->block_frames;
+    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone, true) * zone->block_frames;
 }
 
 static uint32_t mark(const _Atomic uint32_t *mark)

@@ -324,7 +324,7 @@ void kli_hold(struct kl_zone *zone);
 void kli_let_go(struct kl_zone *zone, bool gained);
 int kli_populate(struct kl_zone *zone, uint32_t block);
 bool kli_populate_one(struct kl_zone *zone, uint32_t end, uint32_t *block);
-uint32_t kli_populatable(struct kl_zone *zone);
+uint32_t kli_populatable(struct kl_zone *zone, bool over_soft);
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given);
 uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n);
 int kli_lend(struct kl_zone *zone, uint32_t n);

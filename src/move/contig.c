@@ -5,7 +5,7 @@
 /* Frames that are free or could be: enough of them is enough, wherever they are. */
 static bool has_room(struct kl_zone *zone, uint32_t n)
 {
-    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone) * zone->block_frames >= n;
+    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone, true) * zone->block_frames >= n;
 }
 
 int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli_window *exact,
@@ -21,7 +21,7 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
     run.may_populate = true;
     run.idle = search->idle;
     search->run = &run;
-    search->spare = kli_populatable(zone);
+    search->spare = kli_populatable(zone, true);
     if (!has_room(zone, n)) {
         kli_blame_room(&run);
         err = -KL_ENOMEM;

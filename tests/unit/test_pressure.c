@@ -104,6 +104,36 @@ static void a_kick_set_late_is_called(void **state)
     fixture_close(&f);
 }
 
+/* Memory that the hard limit forbids is not to be had from the system. */
+static void frames_are_short_at_the_hard_limit(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .low = 32, .high = 64};
+    struct cache cache = {.end = 192};
+    struct fixture f;
+    kl_shrinker_id id;
+    uint64_t again;
+
+    (void)state;
+    fixture_open(&f, 16, 6, 0);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    id = watch_with(f.zone, &cache, 2);
+    atomic_store(&kicks, 0);
+    assert_int_equal(kl_zone_set_kick(f.zone, count_kick, NULL), 0);
+    assert_int_equal(
+        limit(f.zone, 0, stats_of(f.zone).charged_bytes + 3 * kl_zone_block_bytes(f.zone)), 0);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    for (unsigned i = 0; i < 192; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    assert_int_equal(kicks, 1);
+    while (step_of(f.zone, 0, &again) == -KL_EAGAIN && again == 0)
+        continue;
+    assert_in_range(stats_of(f.zone).free_frames, 64, 192);
+    assert_int_equal(kl_zone_set_kick(f.zone, NULL, NULL), 0);
+    assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 /* A want of metadata does not end background work for good. */
 static void steps_go_on_after_a_want_of_metadata(void **state)
 {
@@ -334,6 +364,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kick_set_late_is_called),
+        cmocka_unit_test(frames_are_short_at_the_hard_limit),
         cmocka_unit_test(steps_go_on_after_a_want_of_metadata),
         cmocka_unit_test(a_new_want_begins_mildly),
         cmocka_unit_test(many_cpus_do_not_look_like_waste),

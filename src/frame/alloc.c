@@ -226,7 +226,7 @@ static bool search_present(struct kl_zone *zone, const struct kli_ask *ask, uint
 }
 
 /* Allocations leave the reserve alone; more memory may help. (limit.c, L2) */
-static bool reserve_allows(struct kl_zone *zone, const struct kli_ask *ask)
+bool kli_reserve_allows(struct kl_zone *zone, const struct kli_ask *ask)
 {
     uint32_t block;
 
@@ -270,7 +270,7 @@ bool kli_frame_take(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *n
         kli_name_frame(zone, *nr, 0, ask->owner, ask->flags);
         return true;
     }
-    return reserve_allows(zone, ask) && take_uncached(zone, ask, nr);
+    return kli_reserve_allows(zone, ask) && take_uncached(zone, ask, nr);
 }
 
 int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn)

@@ -302,6 +302,8 @@ struct kli_ask {
     uint32_t end;   /* blocks below this one */
 };
 bool kli_frame_take(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr);
+/* Is there more than the reserve, or can it be got? */
+bool kli_reserve_allows(struct kl_zone *zone, const struct kli_ask *ask);
 
 /* alloc.c: allocation in one given block; flags: state bits of the new word. */
 bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,

@@ -6,8 +6,9 @@
  *   fast      a free frame, a free block that is broken up, memory for an absent
  *             block, mixing (frame/alloc.c); no further than the soft limit
  *   idle      shrinkers that lose nothing by it give frames back
- *   compact   for runs of frames: the cheapest window is emptied and taken
- *   soft      the other shrinkers are asked mildly; then beyond the soft limit
+ *   compact   for runs of frames: the cheapest window is emptied and taken, within the
+ *             soft limit
+ *   soft      the other shrinkers are asked mildly; then all of that beyond the limit
  *   shrink    all shrinkers, more and more urgently
  *   compact   again, with what they gave
  *   wait      until somebody who holds frames back (blocks that are being emptied, or
@@ -40,13 +41,17 @@ struct slow {
 static bool take_window(struct slow *s, bool idle)
 {
     uint32_t n = 1u << s->ask->order;
-    struct kli_search search = {
-        .n = n, .align = n, .end = s->ask->end, .idle = idle, .tries = KLI_TRIES};
+    struct kli_search search = {.n = n,
+                                .align = n,
+                                .end = s->ask->end,
+                                .idle = idle,
+                                .tries = KLI_TRIES,
+                                .keep_soft = !s->ask->over_soft};
     struct kli_taker taker = {s->ask->owner, s->ask->order, s->ask->flags};
     enum kl_mode mode = idle ? KL_ASYNC : KL_SYNC_LIGHT;
     bool got;
 
-    if (!kli_may_take(s->zone, n))
+    if (!kli_reserve_allows(s->zone, s->ask))
         return false;
     got = kli_contig(s->zone, &search, NULL, &taker, mode, s->nr, NULL) == 0;
     s->own += search.fenced;
@@ -88,13 +93,13 @@ static bool by_compaction(struct slow *s)
 
 static bool beyond_soft(struct slow *s)
 {
-    if (!kli_over_soft(s->zone, kli_block_bytes(s->zone)))
-        return false;
+    if (kli_populatable(s->zone, false) == kli_populatable(s->zone, true))
+        return false; /* it forbids nothing */
     KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_SOFT);
     if (shrink(s, KLI_STAGE_ALL, KL_SHRINK_PRIORITY) > 0 && attempt(s))
         return true;
     s->ask->over_soft = true;
-    return attempt(s);
+    return attempt(s) || by_compaction(s);
 }
 
 static bool by_shrinking(struct slow *s)

@@ -134,6 +134,58 @@ static void frames_are_short_at_the_hard_limit(void **state)
     fixture_close(&f);
 }
 
+/* A run of frames is made of what is there before the soft limit is passed; and larger
+ * units come after the shrinkers, too. */
+static void runs_keep_the_soft_limit_while_they_can(void **state)
+{
+    struct cache cache = {0};
+    struct fixture f;
+    kl_shrinker_id id;
+    kl_pfn pfn[2];
+
+    (void)state;
+    fixture_open(&f, 8, 6, 0);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    id = watch_with(f.zone, &cache, 2);
+    for (unsigned i = 0; i < 128; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    for (unsigned i = 0; i < 128; i++) {
+        if (kl_pfn_nr(m.item[i].pfn) % 2)
+            assert_true(mover_free(&m, i));
+    }
+    assert_int_equal(limit(f.zone, stats_of(f.zone).charged_bytes, 0), 0);
+    assert_int_equal(kl_frame_alloc(f.zone, 3, m.owner, 0, &pfn[0]), 0);
+    assert_int_equal(stats_of(f.zone).present_blocks, 2); /* compaction was enough */
+    assert_int_equal(cache.scanned + cache.counted, 0);
+    assert_int_equal(kl_frame_alloc(f.zone, 7, m.owner, 0, &pfn[1]), 0);
+    assert_true(cache.counted > 0); /* asked before it grew */
+    assert_int_equal(stats_of(f.zone).present_blocks, 4);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(kl_frame_free(f.zone, m.owner, pfn[i]), 0);
+    assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
+/* A reserve does not keep large units from a zone that has its memory still to come. */
+static void a_reserve_may_be_populated_for(void **state)
+{
+    struct kl_zone_marks marks = {.size = sizeof(marks), .reserve = 10};
+    struct fixture f;
+    kl_pfn pfn;
+
+    (void)state;
+    fixture_open(&f, 8, 6, 0);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    assert_int_equal(kl_frame_alloc(f.zone, 9, m.owner, 0, &pfn), -KL_ENOMEM); /* all of it */
+    assert_int_equal(kl_frame_alloc(f.zone, 8, m.owner, 0, &pfn), 0);
+    assert_in_range(stats_of(f.zone).free_frames, 10, 512);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, pfn), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 /* A want of metadata does not end background work for good. */
 static void steps_go_on_after_a_want_of_metadata(void **state)
 {
@@ -365,6 +417,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_kick_set_late_is_called),
         cmocka_unit_test(frames_are_short_at_the_hard_limit),
+        cmocka_unit_test(runs_keep_the_soft_limit_while_they_can),
+        cmocka_unit_test(a_reserve_may_be_populated_for),
         cmocka_unit_test(steps_go_on_after_a_want_of_metadata),
         cmocka_unit_test(a_new_want_begins_mildly),
         cmocka_unit_test(many_cpus_do_not_look_like_waste),

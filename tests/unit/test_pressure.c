@@ -186,6 +186,29 @@ static void a_reserve_may_be_populated_for(void **state)
     fixture_close(&f);
 }
 
+/* However dear its objects, and however few: in the end all are asked for. */
+static void dear_objects_are_asked_for_in_the_end(void **state)
+{
+    struct cache cache = {.end = 10};
+    struct fixture f;
+    kl_shrinker_id id;
+    kl_pfn pfn;
+    unsigned n = 0;
+
+    (void)state;
+    fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    while (mover_alloc(&m, n, 0, KL_MOVABLE) == 0)
+        n++;
+    id = watch_with(f.zone, &cache, 1000);
+    assert_int_equal(kl_frame_alloc(f.zone, 0, m.owner, 0, &pfn), 0);
+    assert_int_equal(cache.next, 10);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, pfn), 0);
+    assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 /* A want of metadata does not end background work for good. */
 static void steps_go_on_after_a_want_of_metadata(void **state)
 {
@@ -419,6 +442,7 @@ int main(void)
         cmocka_unit_test(frames_are_short_at_the_hard_limit),
         cmocka_unit_test(runs_keep_the_soft_limit_while_they_can),
         cmocka_unit_test(a_reserve_may_be_populated_for),
+        cmocka_unit_test(dear_objects_are_asked_for_in_the_end),
         cmocka_unit_test(steps_go_on_after_a_want_of_metadata),
         cmocka_unit_test(a_new_want_begins_mildly),
         cmocka_unit_test(many_cpus_do_not_look_like_waste),

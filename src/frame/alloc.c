@@ -53,7 +53,9 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
 bool kli_alloc_beside(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
                       uint64_t flags, uint32_t not_nr, uint32_t not_n, uint32_t *nr)
 {
-    if (!kli_block_step(zone, block, kli_b_lodge, UINT64_C(1) << order))
+    uint64_t n = UINT64_C(1) << order, all = zone->block_frames;
+
+    if (!kli_block_step(zone, block, kli_b_lodge, n | all << 20))
         return false;
     if (!kli_bits_take_outside(zone, block, order, not_nr, not_n, nr)) {
         give_back_reservation(zone, block, 1u << order, false);

@@ -269,6 +269,33 @@ static void a_new_want_begins_mildly(void **state)
     fixture_close(&f);
 }
 
+/* A block that is free takes the kind of what moves in. */
+static void a_free_block_takes_a_movers_kind(void **state)
+{
+    struct fixture f;
+    kl_pfn stuck[16];
+    kl_pfn first;
+
+    (void)state;
+    fixture_open(&f, 2, 4, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(kl_frame_alloc(f.zone, 0, m.owner, 0, &stuck[i]), 0);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    first = m.item[0].pfn;
+    for (unsigned i = 0; i < 16; i++)
+        assert_int_equal(kl_frame_free(f.zone, m.owner, stuck[i]), 0);
+    first = kl_zone_pfn(f.zone, kl_pfn_nr(first) & ~15u);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, first, 16, KL_SYNC, NULL), 0);
+    for (uint32_t b = 0; b < 2; b++)
+        assert_int_equal(!(kli_block_word(f.zone, b) & KLI_B_UNMOVABLE),
+                         b != kl_frame_block(f.zone, first).v);
+    assert_int_equal(kl_contig_free(f.zone, m.owner, first, 16), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 /* ---- a host with many CPUs, on one of which each call is made ---- */
 
 static unsigned this_cpu;
@@ -445,6 +472,7 @@ int main(void)
         cmocka_unit_test(dear_objects_are_asked_for_in_the_end),
         cmocka_unit_test(steps_go_on_after_a_want_of_metadata),
         cmocka_unit_test(a_new_want_begins_mildly),
+        cmocka_unit_test(a_free_block_takes_a_movers_kind),
         cmocka_unit_test(many_cpus_do_not_look_like_waste),
         cmocka_unit_test(a_whole_block_is_not_waste),
         cmocka_unit_test(refused_limits_leave_no_trace),

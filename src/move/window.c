@@ -11,8 +11,9 @@
 #include "move/window.h"
 
 /* What a block is worth to a window: frames that need not be moved, and above
- * ABSENT_ONE whether memory must be got for it; sums of both fit into one number. */
-#define ABSENT_ONE (UINT64_C(1) << 40)
+ * ABSENT_ONE whether memory must be got for it; sums of both fit into one
+ * number, since a zone has less than 2^32 of each. */
+#define ABSENT_ONE (UINT64_C(1) << 32)
 
 static uint64_t worth(const kli_word *block, uint64_t absent, uint64_t bad, bool *is_bad)
 {

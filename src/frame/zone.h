@@ -278,6 +278,7 @@ bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order,
 bool kli_bits_take_at(struct kl_zone *zone, uint32_t nr, uint32_t n);
 void kli_bits_clear(struct kl_zone *zone, uint32_t nr, uint32_t n);
 uint32_t kli_bits_used(const struct kl_zone *zone, uint32_t nr, uint32_t n);
+bool kli_bits_moving(const struct kl_zone *zone, uint32_t block, uint64_t word);
 
 /* cache.c: single frames kept at hand. */
 bool kli_cache_get(struct kl_zone *zone, bool unmovable, uint32_t *nr);

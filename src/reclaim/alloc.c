@@ -12,7 +12,7 @@
  *   shrink    all shrinkers, more and more urgently
  *   compact   again, with what they gave
  *   wait      until somebody who holds frames back (blocks that are being emptied, or
- *             populated) lets go
+ *             populated) lets go; and for those who are about to take or to put some
  *
  * What the caller rules out by its flags is left out.  Nothing is held between the
  * stages, so that any number of threads may be in any of them.
@@ -34,7 +34,8 @@ struct slow {
     struct kli_ask *ask;
     unsigned flags;
     uint32_t *nr;
-    uint32_t own; /* runs of ours that have ended: nothing to wait for, or to hope from */
+    uint32_t own;     /* runs of ours that have ended: nothing to wait for, or to hope from */
+    unsigned passing; /* times that others were in passing */
 };
 
 /* idle: nothing may be moved for it. */
@@ -126,6 +127,23 @@ static bool take_harder(struct slow *s)
     return by_compaction(s) || beyond_soft(s) || by_shrinking(s);
 }
 
+/* Is a frame there, or about to be, that an attempt may have missed: between another's
+ * reservation and its end, or in a cache?  One will do for a single frame. */
+static bool is_missed(const struct slow *s)
+{
+    struct kl_zone *zone = s->zone;
+    bool single = s->ask->order == 0, missed = single && kli_cache_drain(zone);
+
+    single = single && kli_may_take(zone, 1);
+    for (uint32_t b = 0; b < s->ask->end && !missed; b++) {
+        uint64_t word = kli_block_word(zone, b);
+
+        missed =
+            (single && kli_b_open(word) && kli_b_free(word) > 0) || kli_bits_moving(zone, b, word);
+    }
+    return missed;
+}
+
 /* Waits until somebody else who holds frames back lets go; false when there is nobody.
  * ends: zone->hold_ends when the last attempt began. */
 static bool wait_for_holds(struct slow *s, uint32_t ends)
@@ -136,8 +154,14 @@ static bool wait_for_holds(struct slow *s, uint32_t ends)
 
     ends += s->own;
     s->own = 0;
-    if (holds == 0)
-        return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
+    if (holds == 0) {
+        if (atomic_load(&zone->hold_ends) != ends) /* one let go meanwhile */
+            return true;
+        if (!is_missed(s))
+            return false;
+        zone->host.relax(zone->host.ctx, s->passing++);
+        return true;
+    }
     kli_count_owner(zone, s->ask->owner, KLI_C_STALLS, 1);
     KLI_TRACE(stall_alloc, KLI_TAG(zone), holds, s->ask->order);
     zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
@@ -165,7 +189,7 @@ static bool take_slowly(struct slow *s, uint32_t ends)
 
 static bool take(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint32_t *nr)
 {
-    struct slow slow = {zone, ask, flags, nr, 0};
+    struct slow slow = {zone, ask, flags, nr, 0, 0};
     uint32_t ends = atomic_load(&zone->hold_ends);
 
     if (attempt(&slow) || (may_wait(flags) && take_slowly(&slow, ends)))

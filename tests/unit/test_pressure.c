@@ -384,7 +384,9 @@ static void wait_a_while(sem_t *sem)
     struct timespec until;
 
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec++;
+    until.tv_nsec += 200000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     sem_timedwait(sem, &until);
 }
 
@@ -462,6 +464,76 @@ static void refused_limits_leave_no_trace(void **state)
     sem_destroy(&rivals.done);
 }
 
+/* ---- somebody stands between his reservation and its end ---- */
+
+#if KL_DEBUG
+
+static struct standing {
+    struct kl_zone *zone;
+    kl_owner_id owner;
+    int err;
+    sem_t there, go;
+} standing;
+
+static _Thread_local bool stands;
+
+static void stand(enum kli_trace_point point, uint64_t a, uint64_t b, uint64_t c)
+{
+    (void)a, (void)b;
+    if (point == KLI_T_alloc_reserved && stands) {
+        stands = false; /* once */
+        sem_post(&standing.there);
+        sem_wait(&standing.go);
+    }
+    if (point == KLI_T_alloc_stage && c == KLI_AT_WAIT) /* the other waits: let us go on */
+        sem_post(&standing.go);
+}
+
+static void *reserve_a_run(void *arg)
+{
+    kl_pfn pfn;
+
+    (void)arg;
+    stands = true;
+    standing.err = kl_frame_alloc(standing.zone, 3, standing.owner, KL_NOWAIT, &pfn);
+    return NULL;
+}
+
+/* A single frame is not refused because another has reserved eight, which he can't use. */
+static void a_reservation_that_fails_is_waited_for(void **state)
+{
+    struct fixture f;
+    pthread_t thread;
+    kl_pfn pfn;
+    int err;
+
+    (void)state;
+    sem_init(&standing.there, 0, 0);
+    sem_init(&standing.go, 0, 0);
+    fixture_open(&f, 1, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    mover_scatter(&m, 2);
+    for (unsigned i = 100; i < 124; i++) /* 8 are left */
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    standing.zone = f.zone;
+    standing.owner = m.owner;
+    atomic_store(&kli_trace_hook, stand);
+    assert_int_equal(pthread_create(&thread, NULL, reserve_a_run, NULL), 0);
+    sem_wait(&standing.there);
+    err = kl_frame_alloc(f.zone, 0, m.owner, 0, &pfn);
+    sem_post(&standing.go);
+    pthread_join(thread, NULL);
+    atomic_store(&kli_trace_hook, NULL);
+    assert_int_equal(standing.err, -KL_ENOMEM);
+    assert_int_equal(err, 0);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, pfn), 0);
+    mover_close(&m);
+    fixture_close(&f);
+    sem_destroy(&standing.there);
+    sem_destroy(&standing.go);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -476,6 +548,9 @@ int main(void)
         cmocka_unit_test(many_cpus_do_not_look_like_waste),
         cmocka_unit_test(a_whole_block_is_not_waste),
         cmocka_unit_test(refused_limits_leave_no_trace),
+#if KL_DEBUG
+        cmocka_unit_test(a_reservation_that_fails_is_waited_for),
+#endif
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

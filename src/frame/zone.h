@@ -164,6 +164,8 @@ struct kl_zone {
     unsigned urgency;           /* how far below KL_SHRINK_PRIORITY shrinkers are asked */
     _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
     _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */
+    _Atomic uint32_t seekers;   /* those of them that look for a window on the slow path */
+    _Atomic uint32_t seeks;     /* ends of those that found none */
     atomic_bool migration_off;
     _Atomic uint64_t counter[KLI_COUNTERS];
 

@@ -35,6 +35,8 @@ struct slow {
     unsigned flags;
     uint32_t *nr;
     uint32_t own;     /* runs of ours that have ended: nothing to wait for, or to hope from */
+    uint32_t seeks;   /* zone->seeks when the last attempt began */
+    unsigned vain;    /* waits in a row for nobody but others like us, who found nothing */
     unsigned passing; /* times that others were in passing */
 };
 
@@ -54,8 +56,12 @@ static bool take_window(struct slow *s, bool idle)
 
     if (!kli_reserve_allows(s->zone, s->ask))
         return false;
+    atomic_fetch_add(&s->zone->seekers, 1);
     got = kli_contig(s->zone, &search, NULL, &taker, mode, s->nr, NULL) == 0;
     s->own += search.fenced;
+    if (search.fenced && !got)
+        atomic_fetch_add(&s->zone->seeks, 1);
+    atomic_fetch_sub(&s->zone->seekers, 1);
     return got;
 }
 
@@ -144,6 +150,19 @@ static bool is_missed(const struct slow *s)
     return missed;
 }
 
+/* Allocations that fail one and all would wait for each other in turn, until their time
+ * is up.  So it is not for long that one waits for others who look for a window, as he
+ * does, and find none.  ended: holds of others that ended since the last attempt began. */
+static bool is_vain(struct slow *s, uint32_t holds, uint32_t ended)
+{
+    enum { MOST = 3 };
+    uint32_t found_none = atomic_load(&s->zone->seeks) - s->seeks - s->own;
+    bool vain = holds <= atomic_load(&s->zone->seekers) && ended <= found_none;
+
+    s->vain = vain ? s->vain + 1 : 0;
+    return s->vain > MOST;
+}
+
 /* Waits until somebody else who holds frames back lets go; false when there is nobody.
  * ends: zone->hold_ends when the last attempt began. */
 static bool wait_for_holds(struct slow *s, uint32_t ends)
@@ -151,21 +170,30 @@ static bool wait_for_holds(struct slow *s, uint32_t ends)
     enum { NAP_NS = 50000000 }; /* frames may also become free without a word */
     struct kl_zone *zone = s->zone;
     uint32_t holds = atomic_load(&zone->holds);
+    uint32_t ended = atomic_load(&zone->hold_ends) - ends - s->own;
 
-    ends += s->own;
-    s->own = 0;
-    if (holds == 0) {
-        if (atomic_load(&zone->hold_ends) != ends) /* one let go meanwhile */
-            return true;
+    if (holds == 0 && ended == 0) {
         if (!is_missed(s))
             return false;
         zone->host.relax(zone->host.ctx, s->passing++);
         return true;
     }
+    if (is_vain(s, holds, ended))
+        return false;
+    if (holds == 0) /* one let go meanwhile */
+        return true;
+    ends += s->own;
     kli_count_owner(zone, s->ask->owner, KLI_C_STALLS, 1);
     KLI_TRACE(stall_alloc, KLI_TAG(zone), holds, s->ask->order);
     zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
     return true;
+}
+
+static void begin_attempt(struct slow *s, uint32_t *ends)
+{
+    *ends = atomic_load(&s->zone->hold_ends);
+    s->seeks = atomic_load(&s->zone->seeks);
+    s->own = 0;
 }
 
 /* ends: zone->hold_ends before the fast path. */
@@ -179,7 +207,7 @@ static bool take_slowly(struct slow *s, uint32_t ends)
         if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(s, ends))
             return false;
         KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_WAIT);
-        ends = atomic_load(&s->zone->hold_ends);
+        begin_attempt(s, &ends);
         s->ask->over_soft = false;
         if (attempt(s))
             return true;
@@ -189,9 +217,10 @@ static bool take_slowly(struct slow *s, uint32_t ends)
 
 static bool take(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint32_t *nr)
 {
-    struct slow slow = {zone, ask, flags, nr, 0, 0};
-    uint32_t ends = atomic_load(&zone->hold_ends);
+    struct slow slow = {.zone = zone, .ask = ask, .flags = flags, .nr = nr};
+    uint32_t ends;
 
+    begin_attempt(&slow, &ends);
     if (attempt(&slow) || (may_wait(flags) && take_slowly(&slow, ends)))
         return true;
     kli_count(zone, KLI_C_REFUSED, 1);

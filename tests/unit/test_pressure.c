@@ -534,6 +534,41 @@ static void a_reservation_that_fails_is_waited_for(void **state)
 }
 #endif
 
+/* ---- several who can't be served ---- */
+
+static void *ask_in_vain(void *arg)
+{
+    kl_pfn pfn;
+
+    return kl_frame_alloc(arg, 3, m.owner, 0, &pfn) == -KL_ENOMEM ? NULL : arg;
+}
+
+/* They don't wait for each other in turn until their time is up. */
+static void failing_together_is_quick(void **state)
+{
+    enum { THREADS = 3 };
+    pthread_t thread[THREADS];
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 4, 6, KL_ZONE_POPULATE);
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    mover_scatter(&m, 2);
+    atomic_store(&m.refuse, 100);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, ask_in_vain, f.zone), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *got;
+
+        pthread_join(thread[i], &got);
+        assert_null(got);
+    }
+    assert_in_range(stats_of(f.zone).stalls, 0, 8 * THREADS); /* not 40 each */
+    atomic_store(&m.refuse, 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,6 +586,7 @@ int main(void)
 #if KL_DEBUG
         cmocka_unit_test(a_reservation_that_fails_is_waited_for),
 #endif
+        cmocka_unit_test(failing_together_is_quick),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

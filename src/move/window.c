@@ -5,8 +5,8 @@
  * stuck.  A large window that begins where a block does is found by one pass over
  * them; a small one in an unmovable block with room, so that ranges stay together,
  * else in a free block, else in the one with least in it.  Only if none of those
- * will do each frame is looked at (slide.c), so that a window is found whenever
- * there is one.
+ * will do each frame is looked at (slide.c), unless the window is to be of whole
+ * blocks, so that a window is found whenever there is one.
  */
 #include "move/window.h"
 
@@ -99,6 +99,8 @@ static bool find(const struct kli_search *search, uint8_t *place, uint32_t *firs
     if (search->n < zone->block_frames ? find_small(search, place, first)
                                        : find_blocks(search, m, stride, first))
         return true;
+    if ((search->n | search->align) % zone->block_frames == 0)
+        return false; /* whole blocks, of which all were looked at */
     return kli_slide(search, 0, search->end, place, first) != UINT32_MAX;
 }
 

@@ -17,7 +17,7 @@
  *   (count >> priority) * 4 / seeks
  *
  * in calls of `batch`; priority goes from 12 down to 0, at which all it has is asked
- * for.  What is less than a batch, or could not be scanned, is carried over to the
+ * for, whatever its seeks.  What is less than a batch, or could not be scanned, is carried over to the
  * next time, 2 * count at most.
  *
  * A shrinker that lies does no harm but takes time, within bounds: in one round no

@@ -36,13 +36,15 @@ struct kl_step {
  *
  * 0: nothing more is wanted.  -KL_EAGAIN: call again, after again_ns.
  * -KL_EBUSY: another thread is in a step.
- * -KL_EINVAL: step is NULL or of another size.  -KL_ENOMEM: no metadata.
+ * -KL_EINVAL: step is NULL or of another size.  -KL_ENOMEM: no metadata for
+ * a compaction that nothing wanted; one that is wanted is tried again.
  * report, of the compaction, may be NULL.  Calls owners and shrinkers. */
 int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *report);
 
 /* Sets what is called when background work becomes wanted: from any thread, several
  * at a time, perhaps with locks held and in the middle of an allocation.  It must not
- * block nor call Klotski; writing to an eventfd is what it is made for.
+ * block nor call Klotski; writing to an eventfd is what it is made for.  When work is
+ * wanted already it is called from within this.
  * NULL takes it away: waits until no call runs (they are short), and after 0 none will.
  * A zone with a kick can't be destroyed.
  * -KL_EEXIST: there is one.  -KL_ENOENT: there is none to take away. */

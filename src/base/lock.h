@@ -16,6 +16,7 @@
  *   ZONE_OWNERS   registration of owners
  *   ROUNDS        which threads make a round over the shrinkers
  *   ZONE_PINS     the table of pinned objects; the owner's own lock is held
+ *   LIMITS        setting a zone's limits and marks; over a trim, which takes none of these
  */
 #ifndef KLI_BASE_LOCK_H
 #define KLI_BASE_LOCK_H
@@ -33,6 +34,7 @@ enum kli_rank {
     KLI_RANK_ZONE_OWNERS,
     KLI_RANK_ROUNDS,
     KLI_RANK_ZONE_PINS,
+    KLI_RANK_LIMITS,
 };
 
 struct kli_lock {

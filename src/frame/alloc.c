@@ -45,7 +45,9 @@ bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned
 bool kli_alloc_beside(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
                       uint64_t flags, uint32_t not_nr, uint32_t not_n, uint32_t *nr)
 {
-    if (!kli_block_step(zone, block, kli_b_lodge, UINT64_C(1) << order))
+    uint64_t n = UINT64_C(1) << order, all = zone->block_frames;
+
+    if (!kli_block_step(zone, block, kli_b_lodge, n | all << 20))
         return false;
     if (!kli_bits_take_outside(zone, block, order, not_nr, not_n, nr)) {
         give_back_reservation(zone, block, 1u << order, false);
@@ -219,7 +221,7 @@ static bool search_present(struct kl_zone *zone, const struct kli_ask *ask, uint
 }
 
 /* Allocations leave the reserve alone; more memory may help. (limit.c, L2) */
-static bool reserve_allows(struct kl_zone *zone, const struct kli_ask *ask)
+bool kli_reserve_allows(struct kl_zone *zone, const struct kli_ask *ask)
 {
     uint32_t block;
 
@@ -269,7 +271,7 @@ bool kli_frame_take(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *n
             return true;
         }
     }
-    return reserve_allows(zone, ask) && take_uncached(zone, ask, nr);
+    return kli_reserve_allows(zone, ask) && take_uncached(zone, ask, nr);
 }
 
 int kl_frame_free(struct kl_zone *zone, kl_owner_id owner, kl_pfn pfn)

@@ -156,3 +156,12 @@ uint32_t kli_bits_used(const struct kl_zone *zone, uint32_t nr, uint32_t n)
                              word_mask(i, nr, n));
     return used;
 }
+
+/* Is somebody between the block's word and its bits, on the way in or out? (block.h, B1)
+ * What he has reserved and does not find an aligned run for he gives back. */
+bool kli_bits_moving(const struct kl_zone *zone, uint32_t block, uint64_t word)
+{
+    uint32_t used = kli_bits_used(zone, block << zone->block_order, zone->block_frames);
+
+    return kli_b_open(word) && kli_b_free(word) + used < zone->block_frames;
+}

@@ -73,8 +73,8 @@ static inline enum kli_class kli_b_class(uint64_t w, uint64_t all)
 /* What an allocation asks of a block. */
 enum kli_want {
     KLI_WANT_OWN_KIND = 0,   /* a block of its kind, in use */
-    KLI_WANT_WHOLE_FREE = 1, /* a free block of any kind, which takes its kind */
-    KLI_WANT_ANY = 2,        /* whatever has room: mixing */
+    KLI_WANT_WHOLE_FREE = 1, /* a free block, which takes its kind */
+    KLI_WANT_ANY = 2,        /* whatever has room: mixing, but in a free block */
 
     /* The same of an unmovable block, for movable frames that long pins will hold
      * there: until then they do not count as stuck. */
@@ -100,7 +100,7 @@ static inline struct kli_step kli_b_reserve(uint64_t w, uint64_t ask)
         return KLI_REFUSED;
     if (want == KLI_WANT_WHOLE_FREE && kli_b_free(w) != all)
         return KLI_REFUSED;
-    if (want == KLI_WANT_WHOLE_FREE)
+    if (kli_b_free(w) == all)
         w = (w & ~KLI_B_UNMOVABLE) | (ask & KLI_B_UNMOVABLE);
     w -= n;
     return KLI_STEP((ask & KLI_B_UNMOVABLE) && !apart ? w + n * KLI_B_STUCK : w);
@@ -153,11 +153,16 @@ static inline bool kli_b_empty(uint64_t w, uint64_t all)
     return kli_b_free(w) == all && kli_b_stuck(w) == 0;
 }
 
-/* The one who fenced it puts n movable frames into it, beside what it empties. */
-static inline struct kli_step kli_b_lodge(uint64_t w, uint64_t n)
+/* The one who fenced it puts n movable frames into it, beside what it empties; arg: as
+ * above. */
+static inline struct kli_step kli_b_lodge(uint64_t w, uint64_t arg)
 {
+    uint64_t n = kli_field(arg, 0, 20), all = kli_field(arg, 20, 20);
+
     if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || kli_b_free(w) < n)
         return KLI_REFUSED;
+    if (kli_b_free(w) == all)
+        w &= ~KLI_B_UNMOVABLE;
     return KLI_STEP(w - n);
 }
 

@@ -137,7 +137,6 @@ bool kli_block_step(struct kl_zone *zone, uint32_t block, kli_edge *edge, uint64
         return false;
     next = edge(seen, arg).next;
     KLI_TRACE_STEP(block_stepped, KLI_TAG(zone), block, kli_b_free(next));
-    kli_free_add(zone, (int64_t)open_free(next) - open_free(seen));
     from = kli_b_class(seen, zone->block_frames);
     to = kli_b_class(next, zone->block_frames);
     if (from != to) {
@@ -145,6 +144,7 @@ bool kli_block_step(struct kl_zone *zone, uint32_t block, kli_edge *edge, uint64
         atomic_fetch_add_explicit(&zone->blocks_in[to], 1, memory_order_relaxed);
         mend_bits(zone, block);
     }
+    kli_free_add(zone, (int64_t)open_free(next) - open_free(seen)); /* looks at blocks_in */
     return true;
 }
 

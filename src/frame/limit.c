@@ -7,7 +7,9 @@
  * limit that it is there to keep.
  *
  * (L1) charge never rises beyond the hard limit: it is raised before the memory is
- *      asked for, by compare-and-swap, and lowered after the memory went.
+ *      asked for, by compare-and-swap, and lowered after the memory went.  Whoever
+ *      raises it looks at the limit again, whoever lowers the limit looks at charge
+ *      afterwards, all sequentially consistent: one of the two sees the other.
  * (L2) Allocations leave the reserve alone; destinations of migrations do not, or a
  *      full zone could never be put in order.  A cached frame counts as used, and two
  *      who look at a time may both go on, so that the reserve may be short by what
@@ -23,7 +25,10 @@ bool kli_charge(struct kl_zone *zone, uint64_t bytes)
         if (old + bytes < old || old + bytes > hard)
             return false;
     } while (!atomic_compare_exchange_weak(&zone->charge, &old, old + bytes));
-    return true;
+    if (old + bytes <= atomic_load(&zone->hard))
+        return true;
+    kli_uncharge(zone, bytes); /* it was lowered meanwhile */
+    return false;
 }
 
 void kli_uncharge(struct kl_zone *zone, uint64_t bytes)

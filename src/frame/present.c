@@ -69,12 +69,16 @@ static int backing_call(struct kl_zone *zone, uint32_t block,
     return call ? call(zone->backing.ctx, block * bytes, bytes) : 0;
 }
 
-/* Blocks that may still be populated. */
-uint32_t kli_populatable(struct kl_zone *zone)
+/* Blocks that may still be populated: by what the zone may have, and by the hard limit
+ * or, unless that may be passed, by the soft one. */
+uint32_t kli_populatable(struct kl_zone *zone, bool over_soft)
 {
-    uint64_t budget = atomic_load(&zone->budget);
+    uint64_t limit = atomic_load(over_soft ? &zone->hard : &zone->soft);
+    uint64_t budget = atomic_load(&zone->budget), charge = atomic_load(&zone->charge);
+    uint64_t room = limit > charge ? limit - charge : 0;
 
-    return zone->blocks - present_of(budget) - given_of(budget);
+    return (uint32_t)kli_min(zone->blocks - present_of(budget) - given_of(budget),
+                             room >> (zone->frame_shift + zone->block_order));
 }
 
 static int populate_entered(struct kl_zone *zone, uint32_t block)
@@ -100,7 +104,7 @@ int kli_populate(struct kl_zone *zone, uint32_t block)
 {
     int err = -KL_ENOMEM;
 
-    if (kli_populatable(zone) == 0)
+    if (kli_populatable(zone, true) == 0)
         return err; /* who waits for memory is not woken for nothing */
     KLI_TRACE(populate_begin, KLI_TAG(zone), block, 0);
     kli_hold(zone);

@@ -12,7 +12,7 @@
 uint32_t kli_waste(const struct kl_zone *zone)
 {
     int64_t whole = atomic_load_explicit(&zone->blocks_in[KLI_CLASS_FREE], memory_order_relaxed);
-    int64_t free = atomic_load_explicit(&zone->free, memory_order_relaxed);
+    int64_t free = (int64_t)kli_free_frames(zone); /* in a small zone, CPUs hold much of it */
     uint64_t present = (uint32_t)atomic_load_explicit(&zone->budget, memory_order_relaxed);
 
     free -= whole * zone->block_frames;
@@ -24,7 +24,7 @@ uint32_t kli_waste(const struct kl_zone *zone)
 /* Frames that are free, or could be without anybody's help. */
 uint64_t kli_available(struct kl_zone *zone)
 {
-    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone) * zone->block_frames;
+    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone, true) * zone->block_frames;
 }
 
 static uint32_t mark(const _Atomic uint32_t *mark)
@@ -50,7 +50,7 @@ void kli_watch(struct kl_zone *zone)
 {
     uint32_t wanted = kli_wanted(zone);
 
-    if ((wanted & ~atomic_load_explicit(&zone->wanted, memory_order_relaxed)) &&
+    if ((wanted & ~atomic_load(&zone->wanted)) &&
         (wanted & ~atomic_fetch_or(&zone->wanted, wanted)))
         kli_kick(zone);
 }

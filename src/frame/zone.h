@@ -144,7 +144,7 @@ struct kl_zone {
     _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
     kli_word charge;                     /* bytes held (limit.c) */
     _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */
-    _Atomic int32_t blocks_in[KLI_CLASSES + 1]; /* by class */
+    _Atomic int64_t blocks_in[KLI_CLASSES + 1]; /* by class */
     struct kli_marks marks;
     _Atomic uint32_t wanted;    /* background work, KLI_WANTED_ */
     atomic_bool stepping;       /* one does it; the next three are his */
@@ -152,6 +152,8 @@ struct kl_zone {
     unsigned urgency;           /* how far below KL_SHRINK_PRIORITY shrinkers are asked */
     _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
     _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */
+    _Atomic uint32_t seekers;   /* those of them that look for a window on the slow path */
+    _Atomic uint32_t seeks;     /* ends of those that found none */
     atomic_bool migration_off;
     _Atomic uint64_t counter[KLI_COUNTERS];
 
@@ -159,6 +161,7 @@ struct kl_zone {
     struct kli_kick kick;
 
     struct kli_pins pins;
+    struct kli_lock limits_lock; /* who sets limits or marks */
     struct kli_lock owners_lock;
     struct kli_owner owner[KLI_MAX_OWNERS]; /* 0 is nobody */
 };
@@ -265,6 +268,7 @@ bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order,
 bool kli_bits_take_at(struct kl_zone *zone, uint32_t nr, uint32_t n);
 void kli_bits_clear(struct kl_zone *zone, uint32_t nr, uint32_t n);
 uint32_t kli_bits_used(const struct kl_zone *zone, uint32_t nr, uint32_t n);
+bool kli_bits_moving(const struct kl_zone *zone, uint32_t block, uint64_t word);
 
 /* cache.c: single frames kept at hand; in and out: cache.h. */
 void kli_cache_init(struct kl_zone *zone);
@@ -288,6 +292,8 @@ struct kli_ask {
     uint32_t end;   /* blocks below this one */
 };
 bool kli_frame_take(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr);
+/* Is there more than the reserve, or can it be got? */
+bool kli_reserve_allows(struct kl_zone *zone, const struct kli_ask *ask);
 
 /* alloc.c: allocation in one given block; flags: state bits of the new word. */
 bool kli_alloc_in(struct kl_zone *zone, uint32_t block, unsigned order, unsigned owner,
@@ -316,7 +322,7 @@ void kli_hold(struct kl_zone *zone);
 void kli_let_go(struct kl_zone *zone, bool gained);
 int kli_populate(struct kl_zone *zone, uint32_t block);
 bool kli_populate_one(struct kl_zone *zone, uint32_t end, uint32_t *block);
-uint32_t kli_populatable(struct kl_zone *zone);
+uint32_t kli_populatable(struct kl_zone *zone, bool over_soft);
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given);
 uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n);
 int kli_lend(struct kl_zone *zone, uint32_t n);

@@ -77,7 +77,7 @@ static bool bit_of(const kli_word *words, uint32_t at)
 static void check_index(const struct kl_zone *zone, enum kli_class class, struct tally *t)
 {
     const struct kli_index *index = &zone->index[class];
-    int32_t n = 0;
+    int64_t n = 0;
 
     for (uint32_t b = 0; b < zone->blocks; b++) {
         bool is = kli_b_class(kli_block_word(zone, b), zone->block_frames) == class;

@@ -3,9 +3,9 @@
 #include "move/take.h"
 
 /* Frames that are free or could be: enough of them is enough, wherever they are. */
-static bool has_room(struct kl_zone *zone, uint32_t n)
+static bool has_room(struct kl_zone *zone, const struct kli_search *search, uint32_t n)
 {
-    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone) * zone->block_frames >= n;
+    return kli_free_frames(zone) + (uint64_t)search->spare * zone->block_frames >= n;
 }
 
 int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli_window *exact,
@@ -21,8 +21,9 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
     run.may_populate = true;
     run.idle = search->idle;
     search->run = &run;
-    search->spare = kli_populatable(zone);
-    if (!has_room(zone, n)) {
+    run.keep_soft = search->keep_soft;
+    search->spare = kli_populatable(zone, !search->keep_soft);
+    if (!has_room(zone, search, n)) {
         kli_blame_room(&run);
         err = -KL_ENOMEM;
     } else {

@@ -140,7 +140,8 @@ bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *n
     run->target[order] = run->plan.n; /* frames may have become free behind us */
     if (target_planned(run, order, owner, nr))
         return true;
-    while (run->may_populate && kli_populate_one(run->zone, end, &block)) {
+    while (run->may_populate && kli_populatable(run->zone, !run->keep_soft) > 0 &&
+           kli_populate_one(run->zone, end, &block)) {
         if (target_in(run, block, order, owner, nr))
             return true;
     }

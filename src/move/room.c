@@ -34,7 +34,7 @@ static int take_room(struct kli_run *run, struct kli_search *search, unsigned or
 
     search->run = run;
     search->end = kli_owner(run->zone, owner)->end;
-    search->spare = run->may_populate ? kli_populatable(run->zone) : 0;
+    search->spare = run->may_populate ? kli_populatable(run->zone, !run->keep_soft) : 0;
     err = kli_take_any(search, &taker, nr);
     kli_plan_free(run);
     return err;
@@ -49,6 +49,7 @@ bool kli_make_room(struct kli_run *outer, unsigned order, unsigned owner, uint32
                           .mode = outer->mode,
                           .want = KLI_WANT_ANY,
                           .may_populate = outer->may_populate,
+                          .keep_soft = outer->keep_soft,
                           .outer = outer};
     int err;
 

@@ -45,7 +45,8 @@ struct kli_run {
     enum kli_want want;    /* what a target block may be */
     bool fenced;           /* it has kept others out of a block */
     bool idle;             /* nothing is to be moved: no callbacks */
-    bool may_populate;     /* targets may be blocks that are absent now */
+    bool may_populate;     /* targets may be blocks that are absent now, */
+    bool keep_soft;        /* but not beyond the soft limit */
     struct kli_run *outer; /* of a run within a run (room.c), else NULL */
     unsigned hopeless;     /* no room could be made for this order, nor for more; 0: none yet */
     uint32_t budget;       /* frames moved, after which it ends; 0: no bound */

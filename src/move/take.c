@@ -68,8 +68,7 @@ static bool claim_part(struct kl_zone *zone, const struct kli_window *part, bool
     uint64_t all = zone->block_frames;
 
     KLI_TRACE_STEP(claim_begin, KLI_TAG(zone), part->first, part->n);
-    if (unmovable ? !kli_block_step(zone, block, kli_b_claim, part->n | all << 20)
-                  : !kli_block_step(zone, block, kli_b_lodge, part->n))
+    if (!kli_block_step(zone, block, unmovable ? kli_b_claim : kli_b_lodge, part->n | all << 20))
         return false;
     KLI_TRACE_STEP(claim_counted, KLI_TAG(zone), part->first, part->n);
     if (kli_bits_take_at(zone, part->first, part->n)) {

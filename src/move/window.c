@@ -5,14 +5,15 @@
  * stuck.  A large window that begins where a block does is found by one pass over
  * them; a small one in an unmovable block with room, so that ranges stay together,
  * else in a free block, else in the one with least in it.  Only if none of those
- * will do each frame is looked at (slide.c), so that a window is found whenever
- * there is one.
+ * will do each frame is looked at (slide.c), unless the window is to be of whole
+ * blocks, so that a window is found whenever there is one.
  */
 #include "move/window.h"
 
 /* What a block is worth to a window: frames that need not be moved, and above
- * ABSENT_ONE whether memory must be got for it; sums of both fit into one number. */
-#define ABSENT_ONE (UINT64_C(1) << 40)
+ * ABSENT_ONE whether memory must be got for it; sums of both fit into one
+ * number, since a zone has less than 2^32 of each. */
+#define ABSENT_ONE (UINT64_C(1) << 32)
 
 static uint64_t worth(const kli_word *block, uint64_t absent, uint64_t bad, bool *is_bad)
 {
@@ -98,6 +99,8 @@ static bool find(const struct kli_search *search, uint8_t *place, uint32_t *firs
     if (search->n < zone->block_frames ? find_small(search, place, first)
                                        : find_blocks(search, m, stride, first))
         return true;
+    if ((search->n | search->align) % zone->block_frames == 0)
+        return false; /* whole blocks, of which all were looked at */
     return kli_slide(search, 0, search->end, place, first) != UINT32_MAX;
 }
 

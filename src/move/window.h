@@ -25,6 +25,7 @@ struct kli_search {
     uint32_t end;   /* the window lies below this block */
     unsigned tries; /* windows that are tried at most */
     bool idle;      /* nothing may be moved: no owner is called */
+    bool keep_soft; /* no memory is got beyond the soft limit */
     bool fenced;    /* out: the run has kept others out of a block */
     uint32_t spare; /* absent blocks for which memory may be got */
     struct kli_avoid avoid;

@@ -6,12 +6,13 @@
  *   fast      a free frame, a free block that is broken up, memory for an absent
  *             block, mixing (frame/alloc.c); no further than the soft limit
  *   idle      shrinkers that lose nothing by it give frames back
- *   compact   for runs of frames: the cheapest window is emptied and taken
- *   soft      the other shrinkers are asked mildly; then beyond the soft limit
+ *   compact   for runs of frames: the cheapest window is emptied and taken, within the
+ *             soft limit
+ *   soft      the other shrinkers are asked mildly; then all of that beyond the limit
  *   shrink    all shrinkers, more and more urgently
  *   compact   again, with what they gave
  *   wait      until somebody who holds frames back (blocks that are being emptied, or
- *             populated) lets go
+ *             populated) lets go; and for those who are about to take or to put some
  *
  * What the caller rules out by its flags is left out.  Nothing is held between the
  * stages, so that any number of threads may be in any of them.
@@ -33,23 +34,34 @@ struct slow {
     struct kli_ask *ask;
     unsigned flags;
     uint32_t *nr;
-    uint32_t own; /* runs of ours that have ended: nothing to wait for, or to hope from */
+    uint32_t own;     /* runs of ours that have ended: nothing to wait for, or to hope from */
+    uint32_t seeks;   /* zone->seeks when the last attempt began */
+    unsigned vain;    /* waits in a row for nobody but others like us, who found nothing */
+    unsigned passing; /* times that others were in passing */
 };
 
 /* idle: nothing may be moved for it. */
 static bool take_window(struct slow *s, bool idle)
 {
     uint32_t n = 1u << s->ask->order;
-    struct kli_search search = {
-        .n = n, .align = n, .end = s->ask->end, .idle = idle, .tries = KLI_TRIES};
+    struct kli_search search = {.n = n,
+                                .align = n,
+                                .end = s->ask->end,
+                                .idle = idle,
+                                .tries = KLI_TRIES,
+                                .keep_soft = !s->ask->over_soft};
     struct kli_taker taker = {s->ask->owner, s->ask->order, s->ask->flags};
     enum kl_mode mode = idle ? KL_ASYNC : KL_SYNC_LIGHT;
     bool got;
 
-    if (!kli_may_take(s->zone, n))
+    if (!kli_reserve_allows(s->zone, s->ask))
         return false;
+    atomic_fetch_add(&s->zone->seekers, 1);
     got = kli_contig(s->zone, &search, NULL, &taker, mode, s->nr, NULL) == 0;
     s->own += search.fenced;
+    if (search.fenced && !got)
+        atomic_fetch_add(&s->zone->seeks, 1);
+    atomic_fetch_sub(&s->zone->seekers, 1);
     return got;
 }
 
@@ -88,13 +100,13 @@ static bool by_compaction(struct slow *s)
 
 static bool beyond_soft(struct slow *s)
 {
-    if (!kli_over_soft(s->zone, kli_block_bytes(s->zone)))
-        return false;
+    if (kli_populatable(s->zone, false) == kli_populatable(s->zone, true))
+        return false; /* it forbids nothing */
     KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_SOFT);
     if (shrink(s, KLI_STAGE_ALL, KL_SHRINK_PRIORITY) > 0 && attempt(s))
         return true;
     s->ask->over_soft = true;
-    return attempt(s);
+    return attempt(s) || by_compaction(s);
 }
 
 static bool by_shrinking(struct slow *s)
@@ -121,6 +133,36 @@ static bool take_harder(struct slow *s)
     return by_compaction(s) || beyond_soft(s) || by_shrinking(s);
 }
 
+/* Is a frame there, or about to be, that an attempt may have missed: between another's
+ * reservation and its end, or in a cache?  One will do for a single frame. */
+static bool is_missed(const struct slow *s)
+{
+    struct kl_zone *zone = s->zone;
+    bool single = s->ask->order == 0, missed = single && kli_cache_drain(zone);
+
+    single = single && kli_may_take(zone, 1);
+    for (uint32_t b = 0; b < s->ask->end && !missed; b++) {
+        uint64_t word = kli_block_word(zone, b);
+
+        missed =
+            (single && kli_b_open(word) && kli_b_free(word) > 0) || kli_bits_moving(zone, b, word);
+    }
+    return missed;
+}
+
+/* Allocations that fail one and all would wait for each other in turn, until their time
+ * is up.  So it is not for long that one waits for others who look for a window, as he
+ * does, and find none.  ended: holds of others that ended since the last attempt began. */
+static bool is_vain(struct slow *s, uint32_t holds, uint32_t ended)
+{
+    enum { MOST = 3 };
+    uint32_t found_none = atomic_load(&s->zone->seeks) - s->seeks - s->own;
+    bool vain = holds <= atomic_load(&s->zone->seekers) && ended <= found_none;
+
+    s->vain = vain ? s->vain + 1 : 0;
+    return s->vain > MOST;
+}
+
 /* Waits until somebody else who holds frames back lets go; false when there is nobody.
  * ends: zone->hold_ends when the last attempt began. */
 static bool wait_for_holds(struct slow *s, uint32_t ends)
@@ -128,15 +170,30 @@ static bool wait_for_holds(struct slow *s, uint32_t ends)
     enum { NAP_NS = 50000000 }; /* frames may also become free without a word */
     struct kl_zone *zone = s->zone;
     uint32_t holds = atomic_load(&zone->holds);
+    uint32_t ended = atomic_load(&zone->hold_ends) - ends - s->own;
 
+    if (holds == 0 && ended == 0) {
+        if (!is_missed(s))
+            return false;
+        zone->host.relax(zone->host.ctx, s->passing++);
+        return true;
+    }
+    if (is_vain(s, holds, ended))
+        return false;
+    if (holds == 0) /* one let go meanwhile */
+        return true;
     ends += s->own;
-    s->own = 0;
-    if (holds == 0)
-        return atomic_load(&zone->hold_ends) != ends; /* one let go meanwhile */
     kli_count_owner(zone, s->ask->owner, KLI_C_STALLS, 1);
     KLI_TRACE(stall_alloc, KLI_TAG(zone), holds, s->ask->order);
     zone->host.wait(zone->host.ctx, (const uint32_t *)&zone->hold_ends, ends, NAP_NS);
     return true;
+}
+
+static void begin_attempt(struct slow *s, uint32_t *ends)
+{
+    *ends = atomic_load(&s->zone->hold_ends);
+    s->seeks = atomic_load(&s->zone->seeks);
+    s->own = 0;
 }
 
 /* ends: zone->hold_ends before the fast path. */
@@ -150,7 +207,7 @@ static bool take_slowly(struct slow *s, uint32_t ends)
         if (host->now_ns(host->ctx) - since > MAX_WAIT_NS || !wait_for_holds(s, ends))
             return false;
         KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_WAIT);
-        ends = atomic_load(&s->zone->hold_ends);
+        begin_attempt(s, &ends);
         s->ask->over_soft = false;
         if (attempt(s))
             return true;
@@ -160,9 +217,10 @@ static bool take_slowly(struct slow *s, uint32_t ends)
 
 static bool take(struct kl_zone *zone, struct kli_ask *ask, unsigned flags, uint32_t *nr)
 {
-    struct slow slow = {zone, ask, flags, nr, 0};
-    uint32_t ends = atomic_load(&zone->hold_ends);
+    struct slow slow = {.zone = zone, .ask = ask, .flags = flags, .nr = nr};
+    uint32_t ends;
 
+    begin_attempt(&slow, &ends);
     if (attempt(&slow) || (may_wait(flags) && take_slowly(&slow, ends)))
         return true;
     kli_count(zone, KLI_C_REFUSED, 1);

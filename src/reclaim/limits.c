@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Setting the limits and marks that frame/limit.c keeps. */
+/* Setting the limits and marks that frame/limit.c keeps; one at a time. */
 #include "frame/zone.h"
 #include "klotski/contig.h"
 
@@ -8,24 +8,36 @@ static uint64_t or_none(uint64_t bytes)
     return bytes ? bytes : UINT64_MAX;
 }
 
+/* It holds from now on, if it can be kept. */
+static int set_hard(struct kl_zone *zone, uint64_t hard)
+{
+    uint64_t before = atomic_exchange(&zone->hard, hard); /* L1 */
+
+    if (atomic_load(&zone->charge) > hard)
+        kl_zone_trim(zone, 0);
+    if (atomic_load(&zone->charge) <= hard)
+        return 0;
+    atomic_store(&zone->hard, before);
+    return -KL_EBUSY;
+}
+
 int kl_zone_set_limits(struct kl_zone *zone, const struct kl_zone_limits *limits)
 {
-    uint64_t before, hard;
+    int err;
 
     if (!limits || limits->size != sizeof(*limits) ||
         (limits->soft && or_none(limits->hard) < limits->soft))
         return -KL_EINVAL;
-    hard = or_none(limits->hard);
-    before = atomic_exchange(&zone->hard, hard); /* it does not grow from now on */
-    if (atomic_load(&zone->charge) > hard)
-        kl_zone_trim(zone, 0);
-    if (atomic_load(&zone->charge) > hard) {
-        atomic_compare_exchange_strong(&zone->hard, &hard, before);
-        return -KL_EBUSY;
-    }
-    atomic_store(&zone->soft, or_none(limits->soft));
-    kli_watch(zone);
-    return 0;
+    kli_lock_take(&zone->host, &zone->limits_lock);
+    kli_hold(zone); /* what it forbids for a moment may be had when it is refused */
+    err = set_hard(zone, or_none(limits->hard));
+    if (!err)
+        atomic_store(&zone->soft, or_none(limits->soft));
+    kli_let_go(zone, true);
+    kli_lock_drop(&zone->host, &zone->limits_lock);
+    if (!err)
+        kli_watch(zone);
+    return err;
 }
 
 int kl_zone_set_marks(struct kl_zone *zone, const struct kl_zone_marks *marks)
@@ -34,11 +46,13 @@ int kl_zone_set_marks(struct kl_zone *zone, const struct kl_zone_marks *marks)
         marks->low > marks->high || marks->high > zone->frames ||
         marks->waste_stop > marks->waste_start || marks->waste_start > 1000)
         return -KL_EINVAL;
+    kli_lock_take(&zone->host, &zone->limits_lock);
     atomic_store(&zone->marks.reserve, marks->reserve);
     atomic_store(&zone->marks.low, marks->low);
     atomic_store(&zone->marks.high, marks->high);
     atomic_store(&zone->marks.waste_start, marks->waste_start);
     atomic_store(&zone->marks.waste_stop, marks->waste_stop);
+    kli_lock_drop(&zone->host, &zone->limits_lock);
     kli_watch(zone);
     return 0;
 }

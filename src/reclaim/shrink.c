@@ -109,6 +109,8 @@ static void costly_turn(struct turn *t)
         return;
     carried = atomic_exchange(&s->deferred, 0);
     delta = (t->count >> t->ask->priority) * 4 / s->ops.seeks;
+    if (t->ask->priority == 0) /* all of it, however dear */
+        delta = kli_max(delta, t->count);
     done = scan(t, kli_min((carried >> t->ask->priority) + delta, 2 * t->count), t->count);
     carried += delta;
     carried -= kli_min(done, carried);

@@ -68,19 +68,25 @@ static uint64_t back_off(struct kl_zone *zone)
     return pause;
 }
 
-/* The bits that are done with go down; what became wanted since stays. */
+/* The bits that are done with go down; what became wanted since stays, or comes again:
+ * who saw the bit up did not kick.  What is done with begins mildly the next time. */
 static int conclude(struct kl_zone *zone, struct kl_step *step, uint32_t wanted, bool done, int err)
 {
-    uint32_t left = still_wanted(zone, wanted);
+    uint32_t left = still_wanted(zone, wanted), now;
 
     if (done)
         zone->back_off = 0;
     if (wanted == 0)
         return err;
     atomic_fetch_and(&zone->wanted, ~(wanted & ~left));
-    left |= atomic_load(&zone->wanted);
-    if (left == 0 || (err && err != -KL_EAGAIN))
-        return err == -KL_EAGAIN ? 0 : err;
+    now = kli_wanted(zone);
+    left |= atomic_fetch_or(&zone->wanted, now) | now;
+    if (!(left & (KLI_WANTED_FRAMES | KLI_WANTED_BYTES)))
+        zone->urgency = 0;
+    if (left == 0) {
+        zone->back_off = 0;
+        return 0;
+    }
     if (!done)
         step->again_ns = back_off(zone);
     return -KL_EAGAIN;
@@ -118,5 +124,8 @@ int kl_zone_set_kick(struct kl_zone *zone, void (*kick)(void *ctx), void *ctx)
     zone->kick.call = kick; /* G1 */
     zone->kick.ctx = ctx;
     kli_apply(&gate->word, kli_g_open, 0, NULL);
+    atomic_fetch_or(&zone->wanted, kli_wanted(zone));
+    if (atomic_load(&zone->wanted)) /* since before there was anybody to kick */
+        kli_kick(zone);
     return 0;
 }

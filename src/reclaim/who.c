@@ -143,7 +143,7 @@ static struct kli_list begin(struct kl_zone *zone, struct kl_who *who, struct kl
 {
     *who = (struct kl_who){.size = sizeof(*who)};
     return (struct kli_list){
-        .zone = zone, .list = list, .max = max, .who = who, .spare = kli_populatable(zone)};
+        .zone = zone, .list = list, .max = max, .who = who, .spare = kli_populatable(zone, true)};
 }
 
 /* Frames that what has to move could go to: those free elsewhere, with the ones that

@@ -145,7 +145,7 @@ int kli_fewest_window(struct kl_zone *zone, uint32_t n, uint32_t align, uint32_t
     struct window w = {.zone = zone,
                        .n = n,
                        .align = align,
-                       .spare = kli_populatable(zone),
+                       .spare = kli_populatable(zone, true),
                        .front = {place, UINT32_MAX, false},
                        .best = INT64_MAX,
                        .best_move = INT64_MAX};

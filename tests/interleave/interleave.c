@@ -363,6 +363,11 @@ static struct wait {
     {"block_stepped", "", "give", false},
     {"free_bits", "", "give", false},
     {"free_counted", "", "give", false},
+    /* An allocation that found nothing, for a free that has cleared bits and not counted
+     * them yet: it is a moment, and the frames are there then. */
+    {"free_bits", "free", "alloc", false},
+    /* Nor counts a reservation that may be given back. */
+    {"alloc_reserved", "", "alloc", false},
     /* An isolation ends under the frame's lock, which the owner has just now. */
     {"free_", "free locked", "", false},
     {"free_", "zs free", "give", false},

@@ -119,7 +119,8 @@ enum kl_alloc_flags {
  * an absent one, mix kinds, shrink, compact; then it waits, 2 s at most, while somebody
  * else is emptying blocks.  Callbacks of shrinkers and of owners, of any but the
  * calling thread's locks, may run within; the flags above rule that out.
- * order: up to that of the whole zone; more than a block is always unmovable.
+ * order: up to that of the whole zone; more than a block is always unmovable, and not for
+ * KL_ATOMIC.
  * -KL_EINVAL: no such order, no such owner, KL_MOVABLE for more than a block or an owner
  * without callbacks, KL_ZERO where there are only offsets.
  * -KL_ENOMEM: no such run of frames is free. */

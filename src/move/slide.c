@@ -42,14 +42,14 @@ static void weigh(struct slide *s, uint32_t first)
 /* The run [s->clear, end) is over. */
 static void end_run(struct slide *s, uint64_t end)
 {
-    enum { PLACES = 64 };
     uint64_t align = s->search->align, n = s->search->n;
+    uint64_t places = n < s->search->run->zone->block_frames ? 64 : 8; /* weighing takes longer */
     uint64_t from = kli_align_up(s->clear, align), last, step;
 
     if (from + n > end)
         return;
     last = (end - n) & ~(align - 1);
-    step = kli_align_up(kli_max(1, (last - from) / PLACES), align);
+    step = kli_align_up(kli_max(1, (last - from) / places), align);
     for (uint64_t at = from; at < last && s->best > 0; at += step)
         weigh(s, (uint32_t)at);
     if (s->best > 0)

@@ -17,8 +17,8 @@
  *   (count >> priority) * 4 / seeks
  *
  * in calls of `batch`; priority goes from 12 down to 0, at which all it has is asked
- * for, whatever its seeks.  What is less than a batch, or could not be scanned, is carried over to the
- * next time, 2 * count at most.
+ * for, whatever its seeks.  What is less than a batch, or could not be scanned, is carried over to
+ * the next time, 2 * count at most.
  *
  * A shrinker that lies does no harm but takes time, within bounds: in one round no
  * more than 64 objects a frame of the zone are asked for; 1024 scans in a row that

@@ -43,13 +43,13 @@ static bool feasible(struct run *r, const struct replay_op *op)
     uint32_t frames = kl_zone_frames(r->memory.zone);
     struct replay_layout layout = {.frames = frames,
                                    .block_order = r->trace->shape.block_order,
-                                   .map = r->map,
-                                   .order = r->map + frames,
                                    .spare = spare_blocks(r->memory.zone),
                                    .may_move = r->config->migration};
 
     if (!r->config->oracle || kl_zone_map(r->memory.zone, 0, frames, r->map) != 0)
         return false;
+    layout.map = r->map;
+    layout.order = r->map + frames;
     replay_orders(&r->tenant, r->map + frames);
     if (op->what == REPLAY_contig)
         return replay_feasible_contig(&layout, op->n, 1u << op->order) == 1;

@@ -147,7 +147,7 @@ void kli_count_stuck(struct kl_zone *zone, uint32_t nr, uint64_t word, kli_edge 
         kli_block_step(zone, kli_block_of(zone, nr), edge, n * KLI_B_STUCK);
 }
 
-int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
+int kli_frame_pin(struct kl_zone *zone, kl_owner_id owner, kli_edge *edge, kl_pfn frame)
 {
     uint32_t nr = kl_pfn_nr(frame);
     uint64_t seen;
@@ -155,7 +155,7 @@ int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
     if (!kli_pfn_ok(zone, frame))
         return -KL_EINVAL;
     KLI_TRACE_STEP(pin_begin, KLI_TAG(zone), nr, owner.v);
-    if (!kli_apply(&zone->frame[nr].state, kli_f_pin, owner.v, &seen)) {
+    if (!kli_apply(&zone->frame[nr].state, edge, owner.v, &seen)) {
         KLI_TRACE(pin_refused, KLI_TAG(zone), nr, owner.v);
         if (!(seen & KLI_F_HEAD) || (seen & KLI_F_DYING) || kli_f_owner(seen) != owner.v)
             return -KL_EINVAL;
@@ -166,6 +166,11 @@ int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
         kli_count_stuck(zone, nr, seen, kli_b_stick);
     KLI_TRACE(pin_done, KLI_TAG(zone), nr, owner.v);
     return 0;
+}
+
+int kl_frame_pin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
+{
+    return kli_frame_pin(zone, owner, kli_f_pin, frame);
 }
 
 int kl_frame_unpin(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)

@@ -51,27 +51,6 @@ static uint64_t id_of(const struct kl_zone *zone, uint32_t slot, uint32_t serial
 
 /* ---- frames ---- */
 
-static int pin_one(struct kl_zone *zone, kl_owner_id owner, kl_pfn frame)
-{
-    uint32_t nr = kl_pfn_nr(frame);
-    uint64_t seen;
-
-    if (!kli_pfn_ok(zone, frame))
-        return -KL_EINVAL;
-    KLI_TRACE_STEP(pin_begin, KLI_TAG(zone), nr, owner.v);
-    if (!kli_apply(&zone->frame[nr].state, kli_f_pin_object, owner.v, &seen)) {
-        KLI_TRACE(pin_refused, KLI_TAG(zone), nr, owner.v);
-        if (!(seen & KLI_F_HEAD) || (seen & KLI_F_DYING) || kli_f_owner(seen) != owner.v)
-            return -KL_EINVAL;
-        return (seen & KLI_F_ISOLATED) ? -KL_EBUSY : -KL_ENOSPC;
-    }
-    KLI_TRACE_STEP(pin_marked, KLI_TAG(zone), nr, owner.v);
-    if (kli_f_pins(seen) == 0)
-        kli_count_stuck(zone, nr, seen, kli_b_stick);
-    KLI_TRACE(pin_done, KLI_TAG(zone), nr, owner.v);
-    return 0;
-}
-
 static void unpin_one(struct kl_zone *zone, uint32_t owner, uint32_t nr)
 {
     uint64_t seen;
@@ -94,7 +73,7 @@ static void unpin_first(struct kl_zone *zone, kl_owner_id owner, const kl_pfn *f
 static int pin_all(struct kl_zone *zone, kl_owner_id owner, const kl_pfn *frames, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        int err = pin_one(zone, owner, frames[i]);
+        int err = kli_frame_pin(zone, owner, kli_f_pin_object, frames[i]);
 
         if (err) {
             unpin_first(zone, owner, frames, i);

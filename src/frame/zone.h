@@ -345,6 +345,8 @@ const char *kli_pins_check(struct kl_zone *zone);
  * unpin; word: the state before.  Then the owner's callbacks, while a frame of it is
  * held. */
 void kli_count_stuck(struct kl_zone *zone, uint32_t nr, uint64_t word, kli_edge *edge);
+/* edge: kli_f_pin, or kli_f_pin_object; errors as kl_frame_pin. */
+int kli_frame_pin(struct kl_zone *zone, kl_owner_id owner, kli_edge *edge, kl_pfn frame);
 static inline const struct kli_owner *kli_owner(const struct kl_zone *zone, unsigned id)
 {
     return &zone->owner[id];

@@ -18,10 +18,12 @@ static bool is_same(const void *plain, uint32_t bytes, uint32_t *pattern)
     return memcmp(plain, (const char *)plain + sizeof(*pattern), bytes - sizeof(*pattern)) == 0;
 }
 
-/* -KL_ESTALE: the word was swapped out meanwhile. */
-int store_load(struct kl_store *store, uint64_t word, struct store_context *context, void *plain)
+/* Of the word that block had; -KL_ESTALE: it was swapped out meanwhile, or the object
+ * moved. */
+int store_load(struct kl_store *store, uint64_t block, uint64_t word, struct store_context *context,
+               void *plain)
 {
-    kl_handle handle = store_handle(word, store->tag);
+    uint32_t index = (uint32_t)block;
     int err;
 
     switch (store_kind(word)) {
@@ -30,11 +32,11 @@ int store_load(struct kl_store *store, uint64_t word, struct store_context *cont
         fill(plain, store_pattern(word), store->block_bytes);
         return 0;
     case KL_STORE_RAW:
-        return kl_zs_read(store->zs, handle, 0, plain, store->block_bytes);
+        return zs_direct_get(store->zs, index, word, plain, store->block_bytes);
     case KL_STORE_COMPRESSED:
         break;
     }
-    err = kl_zs_read(store->zs, handle, 0, context->packed, store_bytes(word));
+    err = zs_direct_get(store->zs, index, word, context->packed, store_bytes(word));
     if (err)
         return err;
     if (!store->codec.decompress(&store->codec, context->codec, plain, store->block_bytes,
@@ -43,28 +45,23 @@ int store_load(struct kl_store *store, uint64_t word, struct store_context *cont
     return 0;
 }
 
-static int put_object(struct kl_store *store, enum kl_store_kind kind, const void *bytes,
-                      uint32_t n, uint64_t *word)
+static int put_object(struct kl_store *store, uint64_t block, enum kl_store_kind kind,
+                      const void *bytes, uint32_t n, uint64_t *word)
 {
-    kl_handle handle;
-    int err = kl_zs_malloc(store->zs, n, 0, &handle);
+    uint64_t name;
+    int err = zs_direct_put(store->zs, (uint32_t)block, bytes, n, 0, &name);
 
     if ((err == -KL_ENOSPC || err == -KL_ENOMEM) && store_find_free(store) > 0)
-        err = kl_zs_malloc(store->zs, n, 0, &handle);
+        err = zs_direct_put(store->zs, (uint32_t)block, bytes, n, 0, &name);
     if (err)
         return -KL_ENOSPC;
-    err = kl_zs_write(store->zs, handle, 0, bytes, n);
-    if (err) {
-        kl_zs_free(store->zs, handle);
-        return err;
-    }
-    *word = store_word(kind, handle, kind == KL_STORE_RAW ? 0 : n);
+    *word = store_word(kind, name, kind == KL_STORE_RAW ? 0 : n);
     return 0;
 }
 
 /* Makes a word for these contents; nobody knows it yet. */
-int store_make(struct kl_store *store, struct store_context *context, const void *plain,
-               uint64_t *word)
+int store_make(struct kl_store *store, uint64_t block, struct store_context *context,
+               const void *plain, uint64_t *word)
 {
     uint32_t pattern;
     size_t n;
@@ -76,15 +73,8 @@ int store_make(struct kl_store *store, struct store_context *context, const void
     n = store->codec.compress(&store->codec, context->codec, context->packed,
                               store->block_bytes - LEAST_GAIN, plain, store->block_bytes);
     if (n == 0)
-        return put_object(store, KL_STORE_RAW, plain, store->block_bytes, word);
-    return put_object(store, KL_STORE_COMPRESSED, context->packed, (uint32_t)n, word);
-}
-
-/* The word was swapped out (or never in): its object goes. (S1) */
-void store_drop(struct kl_store *store, uint64_t word)
-{
-    if (store_has_object(word))
-        KLI_REQUIRE(&store->host, kl_zs_free(store->zs, store_handle(word, store->tag)) == 0);
+        return put_object(store, block, KL_STORE_RAW, plain, store->block_bytes, word);
+    return put_object(store, block, KL_STORE_COMPRESSED, context->packed, (uint32_t)n, word);
 }
 
 /* (S2) sign: 1 for a word that came in, -1 for one that went out. */

@@ -52,7 +52,7 @@ int kl_store_check(struct kl_store *store, const char **what)
             continue;
         objects++;
         n[STORE_PAYLOAD] += bytes;
-        if (kl_zs_object_size(store->zs, store_handle(word, store->tag)) < bytes)
+        if (zs_direct_size(store->zs, word) < bytes)
             broken = "a block's object is gone or too small"; /* S1 */
     }
     for (unsigned i = STORE_COMPRESSED; i <= STORE_PAYLOAD; i++) {

@@ -2,7 +2,7 @@
 /* The store's public face: create, destroy, read, write, discard. */
 #include "store/store.h"
 #include "store/entry.h"
-#include "zs/zs.h"
+#include "zs/direct.h"
 
 enum { MIN_BLOCK = 4096, MAX_BLOCK = 65536 };
 
@@ -43,10 +43,7 @@ static int create_parts(struct kl_store *store)
     store->metadata_bytes += sizeof(*store) + store->blocks * sizeof(kli_word);
     if (store->limit_bytes)
         zs.limit_frames = kli_max(1, store->limit_bytes / frame_bytes);
-    err = kl_zs_create(store->zone, &zs, &store->zs);
-    if (err == 0)
-        store->tag = store->zs->tag;
-    return err;
+    return zs_create_direct(store->zone, &zs, store->table, (uint32_t)store->blocks, &store->zs);
 }
 
 int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
@@ -107,7 +104,7 @@ static int load_now(struct kl_store *store, uint64_t block, struct store_context
 
     do {
         *seen = atomic_load_explicit(&store->table[block], memory_order_acquire);
-        err = store_load(store, *seen, context, plain);
+        err = store_load(store, block, *seen, context, plain);
     } while (err == -KL_ESTALE);
     return err;
 }
@@ -135,52 +132,85 @@ int kl_store_read(struct kl_store *store, uint64_t block, uint32_t offset, void 
     return err;
 }
 
-/* The word is out. (S2: what comes in was counted before) */
-static void swapped_out(struct kl_store *store, uint64_t old)
+/* What is to be stored is in; the word that it replaced is out. (S2: what comes in was
+ * counted before) */
+static void swapped_out(struct kl_store *store, uint64_t block, uint64_t old)
 {
     store_count(store, old, -1);
-    store_drop(store, old);
+    zs_direct_free(store->zs, (uint32_t)block, old);
 }
 
 static int write_whole(struct kl_store *store, struct store_context *context, uint64_t block,
                        const void *buf)
 {
     uint64_t word, old;
-    int err = store_make(store, context, buf, &word);
+    int err = store_make(store, block, context, buf, &word);
 
     if (err)
         return err;
     store_count(store, word, 1);
     old = atomic_exchange_explicit(&store->table[block], word, memory_order_acq_rel);
-    swapped_out(store, old);
+    swapped_out(store, block, old);
     return 0;
 }
 
-/* buf NULL: zeroes. */
+/* Claims the object of the block, if it has one; *seen is its word. */
+static void claim(struct kl_store *store, uint64_t block, uint64_t *seen)
+{
+    for (unsigned round = 0;; round++) {
+        *seen = atomic_load_explicit(&store->table[block], memory_order_acquire);
+        if (!store_has_object(*seen) || zs_direct_claim(store->zs, (uint32_t)block, *seen))
+            return;
+        if (*seen & ZS_W_CLAIMED)
+            store->host.relax(store->host.ctx, round);
+    }
+}
+
+/* Replaces what was claimed; false: it is another one now, and next is not in. */
+static bool replace(struct kl_store *store, uint64_t block, uint64_t seen, uint64_t next)
+{
+    bool in;
+
+    store_count(store, next, 1);
+    if (store_has_object(seen))
+        in = zs_direct_commit(store->zs, (uint32_t)block, seen, next);
+    else
+        in = atomic_compare_exchange_strong(&store->table[block], &(uint64_t){seen}, next);
+    if (in)
+        store_count(store, seen, -1);
+    else
+        swapped_out(store, block, next);
+    return in;
+}
+
+static void patch(char *plain, uint32_t offset, const void *buf, uint32_t len)
+{
+    if (buf)
+        memcpy(plain + offset, buf, len);
+    else
+        memset(plain + offset, 0, len);
+}
+
+/* buf NULL: zeroes.  What somebody wrote meanwhile is patched again. */
 static int write_part(struct kl_store *store, struct store_context *context, uint64_t block,
                       uint32_t offset, const void *buf, uint32_t len)
 {
-    for (;;) {
-        uint64_t word, old;
-        int err = load_now(store, block, context, context->plain, &old);
+    uint64_t word, seen;
+    int err;
 
-        if (err)
-            return err;
-        if (buf)
-            memcpy(context->plain + offset, buf, len);
-        else
-            memset(context->plain + offset, 0, len);
-        err = store_make(store, context, context->plain, &word);
-        if (err)
-            return err;
-        store_count(store, word, 1);
-        if (atomic_compare_exchange_strong_explicit(&store->table[block], &old, word,
-                                                    memory_order_acq_rel, memory_order_relaxed)) {
-            swapped_out(store, old);
-            return 0;
+    do {
+        claim(store, block, &seen);
+        err = store_load(store, block, seen, context, context->plain);
+        if (err == 0) {
+            patch(context->plain, offset, buf, len);
+            err = store_make(store, block, context, context->plain, &word);
         }
-        swapped_out(store, word); /* somebody wrote it meanwhile: on top of that */
-    }
+        if (err && store_has_object(seen))
+            zs_direct_unclaim(store->zs, (uint32_t)block, seen);
+        if (err && err != -KL_ESTALE)
+            return err;
+    } while (err || !replace(store, block, seen, word));
+    return 0;
 }
 
 static int write_any(struct kl_store *store, uint64_t block, uint32_t offset, const void *buf,
@@ -224,7 +254,7 @@ int kl_store_discard(struct kl_store *store, uint64_t block, uint32_t offset, ui
     if (len < store->block_bytes)
         return write_any(store, block, offset, NULL, len);
     old = atomic_exchange_explicit(&store->table[block], 0, memory_order_acq_rel);
-    swapped_out(store, old);
+    swapped_out(store, block, old);
     return 0;
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The store's private shape.
  *
- * One word a block says what it is and where (entry.h).  A write makes a new
- * object and swaps the word, then frees the old object; a reader whose object is
- * freed under it gets -KL_ESTALE from the pool and looks at the word again.  So
- * there is no lock, and who swaps a word out owns what it named.
+ * One word a block says what it is and where (entry.h): the entry of its object in a
+ * direct pool.  A write makes a new object and swaps the word, then frees the old one;
+ * a reader whose object is freed or moved under it gets -KL_ESTALE and looks at the word
+ * again.  A write of a part claims the object while it reads it, so that the word it
+ * replaces is the one it read; who wants to do the same waits for it, who overwrites
+ * the block does not.
  *
  * (S1) An object is named by at most one word, and by one from its swap in to its
  *      swap out.
@@ -45,7 +47,6 @@ struct kl_store {
     struct kl_zone *zone;
     struct kl_host host;
     struct kl_zs *zs;
-    uint64_t tag; /* of the pool's handles */
     struct kl_codec codec;
     uint64_t blocks;
     uint32_t block_bytes;
@@ -64,10 +65,10 @@ int store_contexts_create(struct kl_store *store);
 void store_contexts_free(struct kl_store *store);
 
 /* block.c: a block's contents, out of and into a word. */
-int store_load(struct kl_store *store, uint64_t word, struct store_context *context, void *plain);
-int store_make(struct kl_store *store, struct store_context *context, const void *plain,
-               uint64_t *word);
-void store_drop(struct kl_store *store, uint64_t word);
+int store_load(struct kl_store *store, uint64_t block, uint64_t word, struct store_context *context,
+               void *plain);
+int store_make(struct kl_store *store, uint64_t block, struct store_context *context,
+               const void *plain, uint64_t *word);
 void store_count(struct kl_store *store, uint64_t word, int sign);
 int store_find_free(struct kl_store *store);
 

@@ -113,6 +113,9 @@ struct kl_zs {
     atomic_bool dying;
     atomic_bool compacting;
 
+    _Atomic(uint64_t) *direct; /* the user's words (direct.h), or NULL */
+    uint32_t direct_n;
+
     struct zs_class *classes;
     uint32_t nclasses;
     uint64_t limit_frames;

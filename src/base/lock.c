@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The sleeping lock: spin a little, then sleep on the word.
+/* Locks of one word.  The sleeping one: spin a little, then sleep on the word.
  *
  * (L1) Ranks rise.  Each thread keeps one bit per rank that it holds.
  */
@@ -73,4 +73,22 @@ void kli_lock_drop(const struct kl_host *host, struct kli_lock *lock)
     rank_leave(host, lock->rank);
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
         host->wake(host->ctx, (const uint32_t *)&lock->word, false);
+}
+
+bool kli_spin_try(const struct kl_host *host, struct kli_lock *lock)
+{
+    return kli_lock_try(host, lock);
+}
+
+void kli_spin_take(const struct kl_host *host, struct kli_lock *lock)
+{
+    rank_enter(host, lock->rank, true);
+    for (unsigned round = 0; !try_word(lock); round++)
+        host->relax(host->ctx, round);
+}
+
+void kli_spin_drop(const struct kl_host *host, struct kli_lock *lock)
+{
+    rank_leave(host, lock->rank);
+    atomic_store_explicit(&lock->word, 0, memory_order_release);
 }

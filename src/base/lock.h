@@ -17,6 +17,8 @@
  *   ROUNDS        which threads make a round over the shrinkers
  *   ZONE_PINS     the table of pinned objects; the owner's own lock is held
  *   LIMITS        setting a zone's limits and marks; over a trim, which takes none of these
+ *                 but the next
+ *   LOOKS         waiting until nobody looks at memory that is to go (frame/look.h)
  */
 #ifndef KLI_BASE_LOCK_H
 #define KLI_BASE_LOCK_H
@@ -35,6 +37,7 @@ enum kli_rank {
     KLI_RANK_ROUNDS,
     KLI_RANK_ZONE_PINS,
     KLI_RANK_LIMITS,
+    KLI_RANK_LOOKS,
 };
 
 struct kli_lock {
@@ -46,5 +49,11 @@ void kli_lock_init(struct kli_lock *lock, enum kli_rank rank);
 void kli_lock_take(const struct kl_host *host, struct kli_lock *lock);
 bool kli_lock_try(const struct kl_host *host, struct kli_lock *lock);
 void kli_lock_drop(const struct kl_host *host, struct kli_lock *lock);
+
+/* The same for a lock that is held for moments and taken often: who waits relaxes
+ * (klotski/host.h), and nobody is woken, which spares the holder an atomic step. */
+void kli_spin_take(const struct kl_host *host, struct kli_lock *lock);
+bool kli_spin_try(const struct kl_host *host, struct kli_lock *lock);
+void kli_spin_drop(const struct kl_host *host, struct kli_lock *lock);
 
 #endif

@@ -56,4 +56,43 @@ static inline uint64_t kli_field(uint64_t word, unsigned shift, unsigned bits)
     return (word >> shift) & ((UINT64_C(1) << bits) - 1);
 }
 
+/* For sequences that are read without a lock.  A reader: the sequence (acquire), what it
+ * guards, kli_read_fence, the sequence again.  A writer: the sequence, kli_write_fence,
+ * what it guards.  kli_full_fence: after a read-modify-write, before a load.
+ * ThreadSanitizer knows no fences; it runs on machines that keep this order anyway. */
+#if defined(__SANITIZE_THREAD__)
+#define KLI_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define KLI_TSAN 1
+#endif
+#endif
+
+static inline void kli_read_fence(void)
+{
+#ifdef KLI_TSAN
+    atomic_signal_fence(memory_order_acquire);
+#else
+    atomic_thread_fence(memory_order_acquire);
+#endif
+}
+
+static inline void kli_write_fence(void)
+{
+#ifdef KLI_TSAN
+    atomic_signal_fence(memory_order_release);
+#else
+    atomic_thread_fence(memory_order_release);
+#endif
+}
+
+static inline void kli_full_fence(void)
+{
+#if defined(KLI_TSAN) || defined(__x86_64__) || defined(__i386__)
+    atomic_signal_fence(memory_order_seq_cst);
+#else
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
 #endif

@@ -5,7 +5,7 @@
  * (P1) present + given <= blocks: what was given back is not populated again
  *      until it is lent.
  */
-#include "frame/zone.h"
+#include "frame/look.h"
 
 static uint32_t present_of(uint64_t budget)
 {
@@ -137,6 +137,16 @@ bool kli_populate_one(struct kl_zone *zone, uint32_t end, uint32_t *block)
     return false;
 }
 
+/* The block is empty: nobody finds a frame of it from now on. */
+static int release_memory(struct kl_zone *zone, uint32_t block)
+{
+    if (!zone->backing.release)
+        return 0;
+    if (!kli_looks_over(zone))
+        return -KL_EBUSY;
+    return backing_call(zone, block, zone->backing.release);
+}
+
 /* Gives the memory of a fenced, empty block to the system; ends the fence.
  * On failure the block stays fenced and present. */
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
@@ -150,7 +160,7 @@ int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
         return -KL_EBUSY;
     }
     KLI_TRACE_STEP(release_vacated, KLI_TAG(zone), block, given);
-    err = backing_call(zone, block, zone->backing.release);
+    err = release_memory(zone, block);
     kli_block_step(zone, block, kli_b_settle, err ? KLI_B_FENCED | all : KLI_B_ABSENT);
     if (!err) {
         kli_apply(&zone->budget, edge_leave, given, NULL);

@@ -157,6 +157,7 @@ int kl_zone_create(const struct kl_zone_config *config, struct kl_zone **out)
     kli_lock_init(&zone->owners_lock, KLI_RANK_ZONE_OWNERS);
     kli_pins_init(zone);
     kli_lock_init(&zone->limits_lock, KLI_RANK_LIMITS);
+    kli_lock_init(&zone->looks_lock, KLI_RANK_LOOKS);
     atomic_init(&zone->migration_off, (config->flags & KL_ZONE_NO_MIGRATION) != 0);
     init_blocks(zone, size, zone->backing.populate ? 0 : size); /* all there: no populate */
     spread_hints(zone);

@@ -75,6 +75,7 @@ struct kli_cpu_hint {
     _Alignas(64) _Atomic uint32_t block[2]; /* where it allocated last, by kind */
     _Atomic int64_t free;                   /* not in zone->free yet */
     atomic_bool cache_busy;                 /* the lock of its caches (cache.c) */
+    _Atomic uint32_t lookers[2];            /* by phase (look.h) */
 };
 
 /* index.c: the blocks of one class; the summaries of six levels cover 2^36. */
@@ -159,6 +160,9 @@ struct kl_zone {
 
     _Atomic(struct kli_annex *) annex; /* reclaim's */
     struct kli_kick kick;
+
+    _Atomic uint32_t look_phase;
+    struct kli_lock looks_lock; /* who waits for lookers */
 
     struct kli_pins pins;
     struct kli_lock limits_lock; /* who sets limits or marks */

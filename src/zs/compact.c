@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Object compaction: objects go from sparse zspages to dense ones of their class,
- * and zspages that become empty are freed.
+/* Object compaction: objects go from sparse zspages to dense ones of their class, and
+ * zspages that become empty are freed.  What finds no room elsewhere goes together in the
+ * first frames of its zspage, and the others are freed.
  *
  * One zspage at a time, with the class lock held and dropped in between, so that
  * others get their turn.  The source is COMPACTING and WRITER; each object is
  * claimed by its entry; the destination has us as a user, which keeps migration
- * off.  What is pinned stays.
+ * off.  What is pinned stays, and so does what no entry names: it is on its way in or
+ * out.
  */
+#include "zs/direct.h"
 #include "zs/entry.h"
 #include "zs/zs.h"
 
@@ -39,27 +42,66 @@ static struct zspage *sparsest(struct kl_zs *pool, struct zs_class *class)
     return NULL;
 }
 
-/* One object; false: pinned or dying.  A free that comes in the meantime leaves
- * the object to us: it is ended at its new place. */
+/* An object that is ours while it moves. */
+struct moving {
+    kli_word *entry;
+    uint32_t index;
+    uint64_t from; /* its place */
+    uint16_t back;
+};
+
+static bool claim(struct kl_zs *pool, struct zspage *page, uint32_t slot, uint16_t back,
+                  struct moving *m)
+{
+    *m = (struct moving){.from = zs_place(page->id, slot), .back = back};
+    m->entry = zs_back_find(pool, back, m->from, &m->index);
+    return m->entry &&
+           kli_apply(m->entry, pool->direct ? zs_w_claim : zs_e_claim, m->from | ZS_W_OBJECT, NULL);
+}
+
+/* The user's bits may change meanwhile; false: the object was swapped out. (direct.h) */
+static bool place_direct(kli_word *entry, uint64_t from, uint64_t to)
+{
+    uint64_t word = atomic_load(entry);
+
+    do {
+        if ((word & (ZS_W_NAME | ZS_W_CLAIMED)) != (from | ZS_W_OBJECT | ZS_W_CLAIMED))
+            return false;
+    } while (
+        !atomic_compare_exchange_weak(entry, &word, (word & ~(ZS_W_PLACE | ZS_W_CLAIMED)) | to));
+    return true;
+}
+
+/* It is at its new place; false: it was freed meanwhile, which is left to us. */
+static bool place(struct kl_zs *pool, struct zs_class *class, struct moving *m, uint64_t to)
+{
+    uint64_t seen;
+
+    if (pool->direct)
+        return place_direct(m->entry, m->from, to);
+    kli_apply(m->entry, zs_e_place, to, &seen);
+    if (seen & ZS_E_DYING)
+        zs_handle_retire(pool, class, m->index);
+    return !(seen & ZS_E_DYING);
+}
+
+/* One object; false: pinned, dying or not named. */
 static bool move_object(struct kl_zs *pool, struct zs_class *class, struct zspage *dst,
                         struct zspage *src, uint32_t from)
 {
-    uint32_t index = zs_slots(src, class)[from] & ~ZS_SLOT_LIVE, to;
-    kli_word *entry = zs_table_at(&pool->handles, index);
-    uint64_t seen;
+    uint16_t back = zs_slots(src, class)[from] & (ZS_SLOT_LIVE - 1);
+    struct moving m;
+    uint32_t to;
 
-    if (!kli_apply(entry, zs_e_claim, 0, NULL))
+    if (!claim(pool, src, from, back, &m))
         return false;
-    KLI_TRACE_STEP(zs_compact_claimed, pool->tag, src->id, index);
-    to = zs_slot_take(class, dst, index);
+    KLI_TRACE_STEP(zs_compact_claimed, pool->tag, src->id, m.index);
+    to = zs_slot_take(class, dst, back);
     zs_object_copy(pool, dst, to, src, from);
-    KLI_TRACE_STEP(zs_compact_copied, pool->tag, src->id, index);
+    KLI_TRACE_STEP(zs_compact_copied, pool->tag, src->id, m.index);
     zs_slot_free(pool, class, src, from);
-    kli_apply(entry, zs_e_place, dst->id | ((uint64_t)to << 29), &seen);
-    if (seen & ZS_E_DYING) {
+    if (!place(pool, class, &m, zs_place(dst->id, to)))
         zs_slot_free(pool, class, dst, to); /* not its last one: dst had some before */
-        zs_handle_release(pool, index);
-    }
     return true;
 }
 
@@ -69,7 +111,7 @@ static uint32_t drain_page(struct kl_zs *pool, struct zs_class *class, struct zs
     struct zspage *dst = NULL;
     uint32_t moved = 0;
 
-    for (uint32_t slot = 0; slot < class->objects && src->live > 0; slot++) {
+    for (uint32_t slot = 0; slot < src->ready && src->live > 0; slot++) {
         if (!(zs_slots(src, class)[slot] & ZS_SLOT_LIVE))
             continue;
         if (!dst)
@@ -77,7 +119,7 @@ static uint32_t drain_page(struct kl_zs *pool, struct zs_class *class, struct zs
         if (!dst)
             break;
         moved += move_object(pool, class, dst, src, slot);
-        if (dst->live == class->objects) {
+        if (dst->live == dst->ready) {
             zs_page_refile(pool, class, dst);
             zs_users_drop(dst);
             dst = NULL;
@@ -90,19 +132,67 @@ static uint32_t drain_page(struct kl_zs *pool, struct zs_class *class, struct zs
     return moved;
 }
 
-/* Frames that the class could do without; under its lock. */
-uint64_t zs_class_freeable(const struct zs_class *class)
+/* From a slot to a lower one, which is free, of the same page; slots are not threaded. */
+static bool slide(struct kl_zs *pool, struct zs_class *class, struct zspage *page, uint32_t from,
+                  uint32_t to)
 {
-    uint64_t slots = (uint64_t) class->zspages * class->objects;
+    uint16_t *slots = zs_slots(page, class);
+    struct moving m;
 
-    return (slots - class->live) / class->objects * class->chain;
+    if (!claim(pool, page, from, slots[from] & (ZS_SLOT_LIVE - 1), &m))
+        return false;
+    KLI_TRACE_STEP(zs_compact_claimed, pool->tag, page->id, m.index);
+    zs_object_copy(pool, page, to, page, from);
+    KLI_TRACE_STEP(zs_compact_copied, pool->tag, page->id, m.index);
+    slots[to] = slots[from];
+    slots[from] = 0;
+    if (place(pool, class, &m, zs_place(page->id, to)))
+        return true;
+    slots[to] = 0;
+    page->live--;
+    class->live--;
+    return true;
+}
+
+/* Packs the page's objects into as few of its first frames as hold them, and frees the
+ * others.  How many objects moved. */
+static uint32_t squeeze(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
+                        uint64_t *freed)
+{
+    const uint16_t *slots = zs_slots(page, class);
+    uint32_t end = zs_ready_in(pool, class, zs_frames_for(pool, class, page->live));
+    uint32_t used = 0, to = 0, moved = 0;
+
+    for (uint32_t from = page->ready; from-- > 0;) {
+        while (to < end && (slots[to] & ZS_SLOT_LIVE))
+            to++;
+        if (!(slots[from] & ZS_SLOT_LIVE))
+            continue;
+        if (from >= end && to < end && slide(pool, class, page, from, to))
+            moved++;
+        else
+            used = (uint32_t)kli_max(used, from + 1);
+        if (used == 0 && from < end)
+            break;
+    }
+    while (end > 0 && used < end && !(slots[end - 1] & ZS_SLOT_LIVE))
+        end--;
+    used = (uint32_t)kli_max(used, end);
+    *freed += zs_page_cut(pool, class, page, zs_frames_for(pool, class, used));
+    return moved;
+}
+
+/* Frames that the class could do without, at least; under its lock. */
+uint64_t zs_class_freeable(const struct kl_zs *pool, const struct zs_class *class)
+{
+    return ((class->ready - class->live) * class->size) >> pool->frame_shift;
 }
 
 static bool lock_class(struct kl_zs *pool, struct zs_class *class, bool may_wait)
 {
     if (!may_wait)
-        return kli_lock_try(&pool->host, &class->lock);
-    kli_lock_take(&pool->host, &class->lock);
+        return kli_spin_try(&pool->host, &class->lock);
+    zs_class_lock(pool, class);
     return true;
 }
 
@@ -110,16 +200,17 @@ static bool lock_class(struct kl_zs *pool, struct zs_class *class, bool may_wait
 static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, bool may_wait,
                             uint64_t *freed)
 {
+    uint64_t before = *freed;
     struct zspage *src = NULL;
     uint32_t moved = 0;
     bool empty;
 
     if (!lock_class(pool, class, may_wait))
         return 0;
-    if (zs_class_freeable(class) > 0)
+    if (zs_class_freeable(pool, class) > 0)
         src = sparsest(pool, class);
     if (!src) {
-        kli_lock_drop(&pool->host, &class->lock);
+        zs_class_unlock(pool, class);
         return 0;
     }
     KLI_TRACE_STEP(zs_compact_source, pool->tag, src->id, src->live);
@@ -127,15 +218,17 @@ static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, bool may
     src->flags |= ZS_COMPACTING;
     if (src->live > 0)
         moved = drain_page(pool, class, src);
+    if (src->live > 0)
+        moved += squeeze(pool, class, src, freed);
     empty = src->live == 0;
     src->flags = empty ? ZS_EMPTY : 0;
     if (!empty)
         zs_page_list(pool, class, src);
     zs_writer_drop(src);
-    kli_lock_drop(&pool->host, &class->lock);
+    zs_class_unlock(pool, class);
     if (empty)
         *freed += zs_page_bury(pool, src);
-    return moved ? moved : empty;
+    return moved ? moved : *freed > before;
 }
 
 int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal)

@@ -1,62 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Direct pools (direct.h): a place is a handle's index and eight bits of its generation. */
+/* Direct pools (direct.h). */
 #include "zs/direct.h"
-#include "zs/entry.h"
 #include "zs/zs.h"
-
-static kl_handle handle_of(const struct kl_zs *pool, uint64_t word)
-{
-    uint64_t index = word & ((1u << 28) - 1), generation = 0;
-    const kli_word *entry = zs_table_at(&pool->handles, (uint32_t)index);
-
-    if (entry)
-        generation = zs_e_generation(atomic_load_explicit(entry, memory_order_acquire));
-    if ((generation & 0xff) != kli_field(word, 28, 8))
-        generation ^= 0xff; /* of an object that is gone */
-    return (kl_handle){(index << 32) | (generation << 16) | pool->tag};
-}
 
 int zs_create_direct(struct kl_zone *zone, const struct kl_zs_config *config, kli_word *table,
                      uint32_t n, struct kl_zs **pool)
 {
-    int err = kl_zs_create(zone, config, pool);
-
-    if (err == 0) {
-        (*pool)->direct = table;
-        (*pool)->direct_n = n;
-    }
-    return err;
+    return zs_create(zone, config, table, n, pool);
 }
 
 int zs_direct_put(struct kl_zs *pool, uint32_t index, const void *bytes, uint32_t n, unsigned flags,
                   uint64_t *name)
 {
-    kl_handle handle;
-    int err = kl_zs_malloc(pool, n, flags, &handle);
+    struct zs_taken taken;
+    int err = zs_take(pool, n, index, flags, true, &taken);
 
-    (void)index;
     if (err)
         return err;
-    err = kl_zs_write(pool, handle, 0, bytes, n);
-    if (err)
-        kl_zs_free(pool, handle);
-    else
-        *name = ZS_W_OBJECT | handle.v >> 32 | kli_field(handle.v, 16, 8) << 28;
-    return err;
+    zs_object_fill(pool, taken.page, (size_t)taken.class->size * taken.slot, bytes, n);
+    *name = zs_place(taken.page->id, taken.slot) | ZS_W_OBJECT;
+    zs_users_drop(taken.page);
+    return 0;
 }
 
 int zs_direct_get(struct kl_zs *pool, uint32_t index, uint64_t word, void *buf, uint32_t n)
 {
-    int err = kl_zs_read(pool, handle_of(pool, word), 0, buf, n);
+    const kli_word *entry = &pool->direct[index];
 
-    if (err == 0 && ((atomic_load(&pool->direct[index]) ^ word) & ZS_W_NAME))
-        err = -KL_ESTALE;
-    return err;
+    for (unsigned round = 0; !zs_copy_out(pool, entry, word, ZS_W_CLAIMED, 0, buf, n); round++) {
+        if ((atomic_load_explicit(entry, memory_order_acquire) ^ word) & ~ZS_W_CLAIMED)
+            return -KL_ESTALE;
+        KLI_TRACE(stall_zspage, pool->tag, zs_place_page(word), round);
+        pool->host.relax(pool->host.ctx, round); /* a frame of it is being moved */
+    }
+    return 0;
 }
 
 static void end_object(struct kl_zs *pool, uint64_t word)
 {
-    KLI_REQUIRE(&pool->host, kl_zs_free(pool, handle_of(pool, word)) == 0);
+    struct zspage *page = zs_page(pool, zs_place_page(word));
+    struct zs_class *class = zs_class_of(pool, page);
+    bool empty;
+
+    zs_class_lock(pool, class);
+    empty = zs_slot_free(pool, class, page, zs_place_slot(word));
+    zs_class_unlock(pool, class);
+    if (empty)
+        zs_page_bury(pool, page);
+    zs_drain_deferred(pool);
 }
 
 void zs_direct_free(struct kl_zs *pool, uint32_t index, uint64_t word)
@@ -90,5 +81,7 @@ bool zs_direct_commit(struct kl_zs *pool, uint32_t index, uint64_t word, uint64_
 
 size_t zs_direct_size(struct kl_zs *pool, uint64_t word)
 {
-    return kl_zs_object_size(pool, handle_of(pool, word));
+    struct zspage *page = (word & ZS_W_OBJECT) ? zs_page(pool, zs_place_page(word)) : NULL;
+
+    return page ? zs_class_of(pool, page)->size : 0;
 }

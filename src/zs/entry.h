@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The word of a handle's entry: where its object is, and who uses it.
  *
- *   bits  0-28  id of the zspage; while free: the next free entry + 1
- *   bits 29-40  index of the object
- *   bits 41-46  pins: 0-61 readers and writers; 62 free; 63 claimed by one thread
- *   bit  47     DYING: freed, the last unpin or the claimer completes it
+ *   bits  0-35  where the object is (zs.h); while free: the next free entry + 1
+ *   bit  36     OBJECT: there is one, and its place is known
+ *   bits 37-42  pins: 0-61 readers and writers; 62 free; 63 claimed by one thread
+ *   bit  43     DYING: freed, the last unpin or the claimer completes it
  *   bits 48-63  generation, raised with every free
  *
  *            place            pin, unpin
@@ -17,36 +17,28 @@
  *   free <----------- claimed, DYING <------'
  *          retire
  *
- * (E1) Only the claimer changes the place.  (E2) A free entry belongs to the
- * handles lock.  (E3) A handle is valid while its generation is the entry's and
- * the entry is neither free nor DYING, and has a place: one that was never used is
- * all zero, one that was not placed yet has none.
+ * (E1) Only the claimer changes the place.  (E2) A free entry belongs to whose list it is
+ * on: a class's, or the pool's.  (E3) A handle is valid while its generation is the
+ * entry's and the entry has an object and is not DYING.
  */
 #ifndef KLI_ZS_ENTRY_H
 #define KLI_ZS_ENTRY_H
 
 #include "base/word.h"
 
-#define ZS_E_PIN        (UINT64_C(1) << 41)
-#define ZS_E_PINS       (UINT64_C(63) << 41)
-#define ZS_E_DYING      (UINT64_C(1) << 47)
+#define ZS_E_PLACE      ((UINT64_C(1) << 36) - 1)
+#define ZS_E_OBJECT     (UINT64_C(1) << 36)
+#define ZS_E_NAME       (ZS_E_PLACE | ZS_E_OBJECT)
+#define ZS_E_PIN        (UINT64_C(1) << 37)
+#define ZS_E_PINS       (UINT64_C(63) << 37)
+#define ZS_E_DYING      (UINT64_C(1) << 43)
 #define ZS_E_GENERATION (UINT64_C(0xffff) << 48)
 
 enum { ZS_PINS_MAX = 61, ZS_PINS_FREE = 62, ZS_PINS_CLAIMED = 63 };
 
-static inline uint32_t zs_e_page(uint64_t e)
-{
-    return (uint32_t)kli_field(e, 0, 29);
-}
-
-static inline uint32_t zs_e_slot(uint64_t e)
-{
-    return (uint32_t)kli_field(e, 29, 12);
-}
-
 static inline unsigned zs_e_pins(uint64_t e)
 {
-    return (unsigned)kli_field(e, 41, 6);
+    return (unsigned)kli_field(e, 37, 6);
 }
 
 static inline uint64_t zs_e_generation(uint64_t e)
@@ -62,8 +54,7 @@ static inline uint64_t zs_e_with_pins(uint64_t e, uint64_t pins)
 /* Is a handle of this generation valid? (E3) */
 static inline bool zs_e_valid(uint64_t e, uint64_t generation)
 {
-    return zs_e_generation(e) == generation && !(e & ZS_E_DYING) && zs_e_pins(e) != ZS_PINS_FREE &&
-           zs_e_page(e) != 0;
+    return zs_e_generation(e) == generation && (e & (ZS_E_OBJECT | ZS_E_DYING)) == ZS_E_OBJECT;
 }
 
 static inline struct kli_step zs_e_pin(uint64_t e, uint64_t generation)
@@ -95,22 +86,21 @@ static inline struct kli_step zs_e_free(uint64_t e, uint64_t generation)
     return KLI_STEP(e | ZS_E_DYING);
 }
 
-/* Object compaction claims a resting object. */
-static inline struct kli_step zs_e_claim(uint64_t e, uint64_t arg)
+/* Object compaction claims a resting object; name: its place and OBJECT. */
+static inline struct kli_step zs_e_claim(uint64_t e, uint64_t name)
 {
-    (void)arg;
-    if (zs_e_pins(e) != 0 || (e & ZS_E_DYING))
+    if ((e & ZS_E_NAME) != name || zs_e_pins(e) != 0 || (e & ZS_E_DYING))
         return KLI_REFUSED;
     return KLI_STEP(zs_e_with_pins(e, ZS_PINS_CLAIMED));
 }
 
-/* arg: page | slot << 29.  The claimer says where the object is, and lets go of
- * it, unless it was freed meanwhile: then it stays claimed, and DYING. */
+/* The claimer says where the object is, and lets go of it, unless it was freed
+ * meanwhile: then it stays claimed, and DYING. */
 static inline struct kli_step zs_e_place(uint64_t e, uint64_t place)
 {
     if (zs_e_pins(e) != ZS_PINS_CLAIMED)
         return KLI_REFUSED;
-    e = (e & (ZS_E_GENERATION | ZS_E_DYING | ZS_E_PINS)) | place;
+    e = (e & (ZS_E_GENERATION | ZS_E_DYING | ZS_E_PINS)) | place | ZS_E_OBJECT;
     return KLI_STEP((e & ZS_E_DYING) ? e : zs_e_with_pins(e, 0));
 }
 

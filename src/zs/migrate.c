@@ -19,8 +19,8 @@ static struct zspage *page_of(struct kl_zs *pool, kl_pfn frame, uint32_t *place)
 static bool lock_class(struct kl_zs *pool, struct zs_class *class, enum kl_mode mode)
 {
     if (mode == KL_ASYNC)
-        return kli_lock_try(&pool->host, &class->lock);
-    kli_lock_take(&pool->host, &class->lock);
+        return kli_spin_try(&pool->host, &class->lock);
+    zs_class_lock(pool, class);
     return true;
 }
 
@@ -47,7 +47,7 @@ static bool zs_isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
             zs_page_unlist(pool, class, page);
         page->isolated++;
     }
-    kli_lock_drop(&pool->host, &class->lock);
+    zs_class_unlock(pool, class);
     if (ok)
         KLI_TRACE(zs_isolated, pool->tag, kl_pfn_nr(frame), page->id);
     else
@@ -60,12 +60,12 @@ static void end_isolation(struct kl_zs *pool, struct zspage *page)
 {
     struct zs_class *class = zs_class_of(pool, page);
 
-    kli_lock_take(&pool->host, &class->lock);
+    zs_class_lock(pool, class);
     KLI_REQUIRE(&pool->host, page->isolated > 0);
     page->isolated--;
     if (page->isolated == 0 && !(page->flags & ZS_EMPTY))
         zs_page_list(pool, class, page);
-    kli_lock_drop(&pool->host, &class->lock);
+    zs_class_unlock(pool, class);
 }
 
 static bool keep_readers_out(struct kl_zs *pool, struct zspage *page, enum kl_mode mode)
@@ -131,11 +131,11 @@ static const char *reason_in(struct kl_zs *pool, struct zspage *page)
 
     if (atomic_load(&page->users) & ~ZS_WRITER)
         return "read open";
-    if (!kli_lock_try(&pool->host, &class->lock))
+    if (!kli_spin_try(&pool->host, &class->lock))
         return NULL;
     if (page->flags & ZS_COMPACTING)
         reason = "its objects are being compacted";
-    kli_lock_drop(&pool->host, &class->lock);
+    zs_class_unlock(pool, class);
     return reason;
 }
 

@@ -31,3 +31,15 @@ void zs_object_copy(struct kl_zs *pool, struct zspage *dst, uint32_t to, struct 
         size -= n;
     }
 }
+
+/* Writes at `at` bytes into the chain. */
+void zs_object_fill(struct kl_zs *pool, struct zspage *page, size_t at, const void *bytes,
+                    size_t len)
+{
+    for (size_t done = 0, n; done < len; done += n) {
+        char *run = zs_object_run(pool, page, at + done, &n);
+
+        n = kli_min(n, len - done);
+        memcpy(run, (const char *)bytes + done, n);
+    }
+}

@@ -47,7 +47,9 @@ static void init_pool(struct kl_zs *pool, struct kl_zone *zone, const struct kl_
     pool->frame_shift = kli_lowest(frame_bytes);
     pool->tag = 1 + (atomic_fetch_add(&pools, 1) % 0xffff);
     pool->handles.element_bytes = sizeof(kli_word);
-    pool->arena.element_bytes = 64;
+    pool->handles.max = ZS_MAX_HANDLES;
+    pool->arena.element_bytes = ZS_GRANULE;
+    pool->arena.max = ZS_MAX_PAGES;
     pool->arena.used = 1; /* id 0 is none */
     pool->metadata_bytes = sizeof(*pool);
     kli_lock_init(&pool->handles_lock, KLI_RANK_ZS_HANDLES);
@@ -65,7 +67,17 @@ static int register_shrinker(struct kl_zs *pool, const char *name)
     return err;
 }
 
-int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **out)
+/* Regions of entries that fifteen bits can name. (back.c) */
+static void set_direct(struct kl_zs *pool, kli_word *table, uint32_t n)
+{
+    pool->direct = table;
+    pool->direct_n = n;
+    while (n > 0 && (n - 1) >> pool->direct_shift >= ZS_SLOT_LIVE)
+        pool->direct_shift++;
+}
+
+int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word *direct,
+              uint32_t direct_n, struct kl_zs **out)
 {
     const struct kl_host *host = kl_zone_host(zone);
     struct kl_owner_ops ops = zs_owner_ops;
@@ -82,6 +94,7 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
     if (!pool)
         return -KL_ENOMEM;
     init_pool(pool, zone, host);
+    set_direct(pool, direct, direct_n);
     pool->limit_frames = config && config->limit_frames ? config->limit_frames : UINT64_MAX;
     err = zs_classes_create(pool);
     if (!err)
@@ -94,6 +107,11 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
     }
     *out = pool;
     return 0;
+}
+
+int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **pool)
+{
+    return zs_create(zone, config, NULL, 0, pool);
 }
 
 static bool anything_pinned(const struct kl_zs *pool)
@@ -117,21 +135,21 @@ static uint32_t bury_class(struct kl_zs *pool, struct zs_class *class)
         for (;;) {
             struct zspage *page = NULL;
 
-            kli_lock_take(&pool->host, &class->lock);
+            zs_class_lock(pool, class);
             if (class->list[group]) {
                 page = zs_page(pool, class->list[group]);
                 zs_page_unlist(pool, class, page);
                 page->flags |= ZS_EMPTY;
             }
-            kli_lock_drop(&pool->host, &class->lock);
+            zs_class_unlock(pool, class);
             if (!page)
                 break;
             zs_page_bury(pool, page);
         }
     }
-    kli_lock_take(&pool->host, &class->lock);
+    zs_class_lock(pool, class);
     left = class->zspages;
-    kli_lock_drop(&pool->host, &class->lock);
+    zs_class_unlock(pool, class);
     return left;
 }
 
@@ -158,67 +176,20 @@ int kl_zs_destroy(struct kl_zs *pool)
     return 0;
 }
 
-/* A slot in the fullest page that has one; its id, or 0. */
-static uint32_t take_slot(struct kl_zs *pool, struct zs_class *class, uint32_t index,
-                          uint32_t *slot)
-{
-    struct zspage *page = NULL;
-
-    kli_lock_take(&pool->host, &class->lock);
-    for (int group = ZS_FULL - 1; group >= 0 && !page; group--) {
-        if (class->list[group])
-            page = zs_page(pool, class->list[group]);
-    }
-    if (page) {
-        *slot = zs_slot_take(class, page, index);
-        zs_page_refile(pool, class, page);
-    }
-    kli_lock_drop(&pool->host, &class->lock);
-    return page ? page->id : 0;
-}
-
-/* No frames for a zspage of its class: a free slot of a larger object's will do,
- * up to twice the size.  Better some waste than a refusal while there is room. */
-static uint32_t take_larger_slot(struct kl_zs *pool, const struct zs_class *class, uint32_t index,
-                                 uint32_t *slot)
-{
-    uint32_t id = 0;
-
-    for (uint32_t i = class->index + 1; i < pool->nclasses && !id; i++) {
-        if (pool->classes[i].size > 2 * class->size)
-            break;
-        id = take_slot(pool, &pool->classes[i], index, slot);
-    }
-    return id;
-}
-
 int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle)
 {
-    struct zs_class *class;
-    uint32_t index, slot, id;
+    struct zs_taken taken;
     kli_word *entry;
     int err;
 
     if (size == 0 || size > KL_ZS_MAX_SIZE || (flags & ~(unsigned)KL_NOWAIT))
         return -KL_EINVAL;
-    class = &pool->classes[pool->class_of[(size - 1) / ZS_ALIGN]];
-    err = zs_handle_new(pool, &index);
+    err = zs_take(pool, size, 0, flags, false, &taken);
     if (err)
         return err;
-    while ((id = take_slot(pool, class, index, &slot)) == 0) {
-        zs_drain_deferred(pool);
-        err = zs_page_create(pool, class, flags);
-        if (!err)
-            continue;
-        id = take_larger_slot(pool, class, index, &slot);
-        if (id)
-            break;
-        zs_handle_release(pool, index);
-        return err;
-    }
-    entry = zs_table_at(&pool->handles, index);
-    *handle = handle_make(pool, index, zs_e_generation(atomic_load(entry)));
-    kli_apply(entry, zs_e_place, id | ((uint64_t)slot << 29), NULL);
+    entry = zs_table_at(&pool->handles, taken.handle);
+    *handle = handle_make(pool, taken.handle, zs_e_generation(atomic_load(entry)));
+    kli_apply(entry, zs_e_place, zs_place(taken.page->id, taken.slot), NULL);
     return 0;
 }
 
@@ -252,7 +223,7 @@ static int pin(struct kl_zs *pool, kl_handle handle, uint64_t *e)
         KLI_TRACE(stall_entry, pool->tag, handle_index(handle), round);
         pool->host.relax(pool->host.ctx, round); /* being moved */
     }
-    page = zs_page(pool, zs_e_page(*e));
+    page = zs_page(pool, zs_place_page(*e));
     KLI_TRACE_STEP(zs_pinned, pool->tag, handle_index(handle), page->id);
     for (unsigned round = 0; !zs_users_try(page); round++) {
         KLI_TRACE(stall_zspage, pool->tag, page->id, round);
@@ -267,9 +238,9 @@ static void unpin(struct kl_zs *pool, uint32_t index, uint64_t e)
     kli_word *entry = zs_table_at(&pool->handles, index);
     uint64_t seen;
 
-    KLI_TRACE_STEP(zs_unpin_begin, pool->tag, index, zs_e_page(e));
-    zs_users_drop(zs_page(pool, zs_e_page(e)));
-    KLI_TRACE_STEP(zs_unpin_left, pool->tag, index, zs_e_page(e));
+    KLI_TRACE_STEP(zs_unpin_begin, pool->tag, index, zs_place_page(e));
+    zs_users_drop(zs_page(pool, zs_place_page(e)));
+    KLI_TRACE_STEP(zs_unpin_left, pool->tag, index, zs_place_page(e));
     KLI_REQUIRE(&pool->host, kli_apply(entry, zs_e_unpin, 0, &seen));
     if ((seen & ZS_E_DYING) && zs_e_pins(seen) == 1)
         zs_object_gone(pool, index);
@@ -286,6 +257,12 @@ static int pin_patiently(struct kl_zs *pool, kl_handle handle, uint64_t *e)
     return err;
 }
 
+static bool in_object(size_t size, size_t offset, size_t len)
+{
+    return offset <= size && len <= size - offset;
+}
+
+/* With the object pinned: what a look could not do. */
 static int transfer(struct kl_zs *pool, kl_handle handle, size_t offset, void *out, const void *in,
                     size_t len)
 {
@@ -296,19 +273,18 @@ static int transfer(struct kl_zs *pool, kl_handle handle, size_t offset, void *o
 
     if (err)
         return err;
-    page = zs_page(pool, zs_e_page(e));
+    page = zs_page(pool, zs_place_page(e));
     size = zs_class_of(pool, page)->size;
-    at = size * zs_e_slot(e) + offset;
-    if (offset > size || len > size - offset)
+    at = size * zs_place_slot(e) + offset;
+    if (!in_object(size, offset, len))
         err = -KL_ERANGE;
-    for (size_t done = 0, n; !err && done < len; done += n) {
-        char *run = zs_object_run(pool, page, at + done, &n);
+    else if (in)
+        zs_object_fill(pool, page, at, in, len);
+    for (size_t done = 0, n; !err && out && done < len; done += n) {
+        const char *run = zs_object_run(pool, page, at + done, &n);
 
         n = kli_min(n, len - done);
-        if (out)
-            memcpy((char *)out + done, run, n);
-        else
-            memcpy(run, (const char *)in + done, n);
+        memcpy((char *)out + done, run, n);
     }
     unpin(pool, handle_index(handle), e);
     return err;
@@ -316,6 +292,19 @@ static int transfer(struct kl_zs *pool, kl_handle handle, size_t offset, void *o
 
 int kl_zs_read(struct kl_zs *pool, kl_handle handle, size_t offset, void *buf, size_t len)
 {
+    enum { LOOKS = 4 };
+    kli_word *entry = entry_of(pool, handle);
+
+    for (unsigned i = 0; entry && i < LOOKS; i++) {
+        uint64_t e = atomic_load_explicit(entry, memory_order_acquire);
+
+        if (!zs_e_valid(e, handle_generation(handle)))
+            return -KL_ESTALE;
+        if (!in_object(zs_class_of(pool, zs_page(pool, zs_place_page(e)))->size, offset, len))
+            return -KL_ERANGE;
+        if (zs_copy_out(pool, entry, e, ZS_E_PINS, offset, buf, len))
+            return 0;
+    }
     return transfer(pool, handle, offset, buf, NULL, len);
 }
 
@@ -344,20 +333,20 @@ int kl_zs_begin(struct kl_zs *pool, kl_handle handle, struct kl_zs_pin *p)
     if (err)
         return err;
     *p = (struct kl_zs_pin){.pool = pool, .handle = handle, .priv = {e, 0}};
-    p->bytes = zs_class_of(pool, zs_page(pool, zs_e_page(e)))->size;
+    p->bytes = zs_class_of(pool, zs_page(pool, zs_place_page(e)))->size;
     return 0;
 }
 
 void *kl_zs_run(const struct kl_zs_pin *p, size_t offset, size_t *len)
 {
-    struct zspage *page = zs_page(p->pool, zs_e_page(p->priv[0]));
+    struct zspage *page = zs_page(p->pool, zs_place_page(p->priv[0]));
     void *run;
 
     if (offset >= p->bytes) {
         *len = 0;
         return NULL;
     }
-    run = zs_object_run(p->pool, page, p->bytes * zs_e_slot(p->priv[0]) + offset, len);
+    run = zs_object_run(p->pool, page, p->bytes * zs_place_slot(p->priv[0]) + offset, len);
     *len = kli_min(*len, p->bytes - offset);
     return run;
 }

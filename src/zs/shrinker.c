@@ -18,10 +18,10 @@ static uint64_t count(void *ctx, const struct kl_shrink *shrink)
     for (uint32_t i = 0; i < pool->nclasses; i++) {
         struct zs_class *class = &pool->classes[i];
 
-        if (!kli_lock_try(&pool->host, &class->lock))
+        if (!kli_spin_try(&pool->host, &class->lock))
             continue;
-        frames += zs_class_freeable(class);
-        kli_lock_drop(&pool->host, &class->lock);
+        frames += zs_class_freeable(pool, class);
+        zs_class_unlock(pool, class);
     }
     return frames;
 }

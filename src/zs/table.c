@@ -41,7 +41,7 @@ int zs_table_grow(struct kl_zs *pool, struct zs_table *table, uint32_t n, uint32
 
     if (chunk_of(table->used + n - 1) != chunk)
         chunk++;
-    if (chunk >= ZS_CHUNKS - 1)
+    if (chunk >= ZS_CHUNKS - 1 || kli_max(table->used, chunk_first(chunk)) + n > table->max)
         return -KL_ENOMEM;
     if (!atomic_load_explicit(&table->chunk[chunk], memory_order_relaxed)) {
         mem = kl_zone_meta_alloc(pool->zone, chunk_bytes(table, chunk));

@@ -1,18 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 /* zsmalloc's private shape.
  *
- * A zspage is a chain of single frames that holds objects of one class, packed;
- * its descriptor (struct zspage) has the chain, and one slot an object: whose it
- * is, or the next free one.  A handle's entry names (zspage, index, generation);
- * migrating a frame therefore rewrites one place of the chain, no entries.
+ * A zspage is a chain of single frames that holds objects of one class, packed.  It gets
+ * its frames one after the other, as its slots come into use, so that the last one of a
+ * class wastes half a frame and not half a chain; object compaction takes the last ones
+ * away again.  Its descriptor (struct zspage) has the chain, and one slot an object.
+ *
+ * An object has an entry, one word that says where it is: (zspage, slot).  Entries are
+ * the pool's own, named by handles (entry.h), or the words of its user's table
+ * (direct.h).  Migrating a frame rewrites one place of the chain, no entries.  A slot
+ * knows its entry but roughly, by a region of entries that object compaction searches
+ * (back.c): two bytes an object.
  *
  * Who may touch what
- *   class lock      the class's lists; of its zspages: live, free slots, slots,
- *                   isolated, flags
+ *   class lock      the class's lists; of its zspages: live, ready, free slots, slots,
+ *                   frames, isolated, flags; of its free handles: the list
  *   zspage->users   > 0: the chain is fixed, objects may be read and written;
- *                   ZS_WRITER: one thread may copy and rewrite the chain, or move
- *                   the objects away
- *   entry           changes by compare-and-swap only (entry.h)
+ *                   ZS_WRITER: one thread may copy and rewrite the chain, move its
+ *                   objects away, or free it
+ *   entry           changes by compare-and-swap only (entry.h, direct.h)
+ *
+ * Readers that only copy out take none of these: they look, copy, and look again
+ * (read.c).  Hence
+ *   - whoever rewrites a chain or frees frames of it holds WRITER, whose end changes
+ *     users;
+ *   - whoever puts an object into a slot changes puts before a byte of it is written;
+ *   - a frame that left a chain may still be read: its memory must be there until the
+ *     last look is over (frame/look.h).
  *
  * Lock order: frame -> class -> (handles, arena, deferred).  Entries are claimed
  * before the class lock by their users, only tried with the class lock held.
@@ -29,15 +43,15 @@
  *   isolated (off the list; counts) ---------'
  *
  * Invariants
- * (Z1) A zspage is on the list of its fullness group iff isolated == 0, and
- *      neither EMPTY nor COMPACTING.
+ * (Z1) A zspage is on the list of its group iff isolated == 0, and neither EMPTY nor
+ *      COMPACTING.
  * (Z2) Its frames carry its id and their place in the chain as private word, from
- *      before they can be isolated until all of them are locked for freeing.
+ *      before they can be isolated until they are locked for freeing.
  *      Hence a callback that runs with such a frame locked and movable may use the
  *      descriptor.
  * (Z3) A descriptor is never given back to the host, nor used for another class,
- *      before the pool is destroyed.
- * (Z4) live + length of the free list == objects of the class.
+ *      before the pool is destroyed; and its users and puts are never reset.
+ * (Z4) live + length of the free list == ready, the slots that the frames hold whole.
  */
 #ifndef KLI_ZS_ZS_H
 #define KLI_ZS_ZS_H
@@ -47,28 +61,50 @@
 #include "base/lock.h"
 #include "base/mem.h"
 #include "base/trace.h"
+#include "base/word.h"
 #include "klotski/movable.h"
 #include "klotski/shrinker.h"
 #include "klotski/zsmalloc.h"
 
 enum {
-    ZS_ALIGN = 16,
+    ZS_ALIGN = 8,
     ZS_MAX_CHAIN = 32,
-    ZS_GROUPS = 12, /* 0 empty, 1-10 deciles, 11 full */
-    ZS_FULL = 11,
+    ZS_MAX_OBJECTS = 512, /* a zspage */
+    ZS_GROUPS = 13,
+    ZS_FULL = 11,     /* 0 empty, 1-10 deciles, 11 full */
+    ZS_GROWABLE = 12, /* full, but not all of its frames are there yet */
+    ZS_GRANULE = 16,  /* descriptors, bytes */
     ZS_CHUNKS = 20,
     ZS_CHUNK0_LOG2 = 10, /* chunk i has 2^(10 + i) elements */
+    ZS_MAX_PAGES = 1 << 27,
     ZS_MAX_HANDLES = 1 << 28,
 };
 
-#define ZS_WRITER    UINT32_C(0x80000000)
-#define ZS_SLOT_LIVE UINT32_C(0x80000000)
-#define ZS_NO_SLOT   UINT32_C(0xffff)
+#define ZS_WRITER    UINT32_C(0x80000000) /* users: bits 0-11 how many; above, a sequence */
+#define ZS_USERS     UINT32_C(0xfff)
+#define ZS_SLOT_LIVE UINT16_C(0x8000) /* and the region of its entry; else the next free */
+#define ZS_NO_SLOT   UINT16_C(0x7fff)
+
+/* Where an object is: bits 0-35 of its entry. */
+#define ZS_PLACE_BITS 36
+static inline uint64_t zs_place(uint32_t page, uint32_t slot)
+{
+    return page | (uint64_t)slot << 27;
+}
+static inline uint32_t zs_place_page(uint64_t entry)
+{
+    return (uint32_t)kli_field(entry, 0, 27);
+}
+static inline uint32_t zs_place_slot(uint64_t entry)
+{
+    return (uint32_t)kli_field(entry, 27, 9);
+}
 
 /* A table that grows in chunks and never moves: an index finds its element. */
 struct zs_table {
     _Atomic(char *) chunk[ZS_CHUNKS];
     uint32_t element_bytes;
+    uint32_t max;  /* elements */
     uint32_t used; /* elements handed out so far; under the lock of its user */
 };
 
@@ -79,14 +115,17 @@ enum zs_flags {
 
 struct zspage {
     _Atomic uint32_t users;
+    _Atomic uint32_t puts;
     uint32_t id;
     uint32_t next, prev; /* in the list of its group, or next of the deferred list */
     uint16_t class_index;
     uint16_t live;
+    uint16_t ready;
     uint16_t free_slot;
-    uint16_t isolated;
+    uint8_t isolated;
     uint8_t flags;
     uint8_t group;
+    uint8_t frames;           /* that are there, the first ones of the chain */
     _Atomic uint32_t frame[]; /* the chain, then the slots */
 };
 
@@ -98,7 +137,10 @@ struct zs_class {
     uint32_t objects; /* a zspage */
     uint32_t zspages; /* all of them, isolated and empty ones too */
     uint32_t free_descriptors;
+    uint32_t handle_first, handle_last, handles; /* free entries, first in, first out; + 1 */
+    uint64_t frames;                             /* of its zspages */
     uint64_t live;
+    uint64_t ready;
     uint32_t list[ZS_GROUPS]; /* head ids */
     uint32_t count[ZS_GROUPS];
 };
@@ -113,8 +155,9 @@ struct kl_zs {
     atomic_bool dying;
     atomic_bool compacting;
 
-    _Atomic(uint64_t) *direct; /* the user's words (direct.h), or NULL */
+    kli_word *direct; /* the user's words (direct.h), or NULL */
     uint32_t direct_n;
+    unsigned direct_shift; /* a region has 2^direct_shift of them */
 
     struct zs_class *classes;
     uint32_t nclasses;
@@ -123,11 +166,11 @@ struct kl_zs {
     uint16_t *class_of;      /* by (size - 1) / ZS_ALIGN */
 
     struct kli_lock handles_lock;
-    struct zs_table handles;            /* of kli_word */
-    uint32_t handle_first, handle_last; /* free entries, first in, first out; + 1 */
+    struct zs_table handles; /* of kli_word */
+    uint32_t handle_first, handle_last;
 
     struct kli_lock arena_lock;
-    struct zs_table arena; /* of 64 bytes; a zspage takes several in a row */
+    struct zs_table arena; /* of ZS_GRANULE; a zspage takes several in a row */
 
     struct kli_lock deferred_lock;
     uint32_t deferred; /* ids */
@@ -148,27 +191,59 @@ void zs_table_free(struct kl_zs *pool, struct zs_table *table);
 int zs_classes_create(struct kl_zs *pool);
 void zs_classes_free(struct kl_zs *pool);
 
-/* zspage.c */
+static inline struct zs_class *zs_class_for(struct kl_zs *pool, size_t size)
+{
+    return &pool->classes[pool->class_of[(size - 1) / ZS_ALIGN]];
+}
 static inline struct zspage *zs_page(const struct kl_zs *pool, uint32_t id)
 {
     return zs_table_at(&pool->arena, id);
 }
-static inline uint32_t *zs_slots(struct zspage *page, const struct zs_class *class)
+static inline uint16_t *zs_slots(struct zspage *page, const struct zs_class *class)
 {
-    return (uint32_t *)(void *)(page->frame + class->chain);
+    return (uint16_t *)(void *)(page->frame + class->chain);
 }
 static inline struct zs_class *zs_class_of(struct kl_zs *pool, const struct zspage *page)
 {
     return &pool->classes[page->class_index];
 }
-int zs_page_create(struct kl_zs *pool, struct zs_class *class, unsigned flags);
+static inline void zs_class_lock(struct kl_zs *pool, struct zs_class *class)
+{
+    kli_spin_take(&pool->host, &class->lock);
+}
+static inline void zs_class_unlock(struct kl_zs *pool, struct zs_class *class)
+{
+    kli_spin_drop(&pool->host, &class->lock);
+}
+
+/* Objects that n frames of a chain hold whole, and frames that n objects need. */
+uint32_t zs_ready_in(const struct kl_zs *pool, const struct zs_class *class, uint32_t frames);
+uint32_t zs_frames_for(const struct kl_zs *pool, const struct zs_class *class, uint32_t objects);
+
+/* list.c: zspages in their groups, slots in their zspage; with the class lock. */
 void zs_page_list(struct kl_zs *pool, struct zs_class *class, struct zspage *page);
 void zs_page_unlist(struct kl_zs *pool, struct zs_class *class, struct zspage *page);
 void zs_page_refile(struct kl_zs *pool, struct zs_class *class, struct zspage *page);
-uint32_t zs_slot_take(struct zs_class *class, struct zspage *page, uint32_t handle);
+void zs_slots_ready(const struct zs_class *class, struct zspage *page, uint32_t ready);
+uint32_t zs_slot_take(struct zs_class *class, struct zspage *page, uint16_t back);
 bool zs_slot_free(struct kl_zs *pool, struct zs_class *class, struct zspage *page, uint32_t slot);
+
+/* zspage.c: a slot for a new object, by what there is, or with new frames.  pin: the
+ * chain stays fixed until zs_users_drop. */
+struct zs_taken {
+    struct zspage *page;
+    struct zs_class *class; /* a larger one, perhaps, than was asked for */
+    uint32_t slot;
+    uint32_t handle; /* in a pool that has handles: an entry, claimed */
+};
+int zs_take(struct kl_zs *pool, size_t size, uint32_t index, unsigned flags, bool pin,
+            struct zs_taken *taken);
+
+/* bury.c: frames and zspages that go. */
 uint32_t zs_page_bury(struct kl_zs *pool, struct zspage *page);
 uint64_t zs_drain_deferred(struct kl_zs *pool);
+uint32_t zs_page_cut(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
+                     uint32_t frames);
 
 /* users of a zspage */
 bool zs_users_try(struct zspage *page);
@@ -180,11 +255,27 @@ void zs_writer_drop(struct zspage *page);
 void *zs_object_run(const struct kl_zs *pool, struct zspage *page, size_t at, size_t *len);
 void zs_object_copy(struct kl_zs *pool, struct zspage *dst, uint32_t to, struct zspage *src,
                     uint32_t from);
+void zs_object_fill(struct kl_zs *pool, struct zspage *page, size_t at, const void *bytes,
+                    size_t len);
+
+/* read.c: a copy without a lock, of the object that `word` names, if that is still the
+ * entry's word but for some bits.  false: not now, or no more; look at the entry again. */
+bool zs_copy_out(struct kl_zs *pool, const kli_word *entry, uint64_t word, uint64_t but_for,
+                 size_t offset, void *buf, size_t len);
+
+/* back.c: from a slot to the entry of its object. */
+uint16_t zs_back(const struct kl_zs *pool, uint32_t index);
+kli_word *zs_back_find(struct kl_zs *pool, uint16_t back, uint64_t place, uint32_t *index);
 
 /* handle.c: entries, claimed by one thread or pinned by some. */
-int zs_handle_new(struct kl_zs *pool, uint32_t *index);
-void zs_handle_release(struct kl_zs *pool, uint32_t index);
+bool zs_handle_take(struct kl_zs *pool, struct zs_class *class, uint32_t *index);
+int zs_handles_refill(struct kl_zs *pool, struct zs_class *class);
+void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index);
 void zs_object_gone(struct kl_zs *pool, uint32_t index);
+
+/* pool.c */
+int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word *direct,
+              uint32_t direct_n, struct kl_zs **pool);
 
 /* compact.c: until `budget` objects were moved or `frames` frames freed. */
 struct zs_goal {
@@ -193,7 +284,7 @@ struct zs_goal {
     bool may_wait; /* for a class lock */
 };
 int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal);
-uint64_t zs_class_freeable(const struct zs_class *class);
+uint64_t zs_class_freeable(const struct kl_zs *pool, const struct zs_class *class);
 
 /* shrinker.c */
 int zs_shrinker_register(struct kl_zs *pool, const char *name);

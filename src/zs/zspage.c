@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Zspages: made, filed in their fullness group, and freed.
+/* A slot for a new object: in the fullest zspage that has one; else in one that gets
+ * more frames; else in a new one.
  *
- * Freeing needs every frame's lock, so that no callback can be under way for one
- * of them (Z2), and nobody inside.  Both are only tried: what fails goes on the
- * deferred list, which malloc, free, compact and destroy drain.
+ * Frames and descriptors are got with no lock held; by the time they are there somebody
+ * else's may have been put to use: what is not needed goes back, and one looks again.
  */
 #include "zs/zs.h"
 
@@ -12,7 +12,7 @@ bool zs_users_try(struct zspage *page)
     uint32_t users = atomic_load_explicit(&page->users, memory_order_relaxed);
 
     do {
-        if (users & ZS_WRITER)
+        if ((users & ZS_WRITER) || (users & ZS_USERS) == ZS_USERS)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(&page->users, &users, users + 1,
                                                     memory_order_acquire, memory_order_relaxed));
@@ -26,282 +26,275 @@ void zs_users_drop(struct zspage *page)
 
 bool zs_writer_try(struct zspage *page)
 {
-    uint32_t none = 0;
+    uint32_t users = atomic_load_explicit(&page->users, memory_order_relaxed);
 
-    return atomic_compare_exchange_strong_explicit(&page->users, &none, ZS_WRITER,
-                                                   memory_order_acquire, memory_order_relaxed);
+    do {
+        if (users & (ZS_WRITER | ZS_USERS))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&page->users, &users, users | ZS_WRITER,
+                                                    memory_order_acquire, memory_order_relaxed));
+    kli_write_fence();
+    return true;
 }
 
+/* Nobody else changes it meanwhile. */
 void zs_writer_drop(struct zspage *page)
 {
-    atomic_store_explicit(&page->users, 0, memory_order_release);
+    uint32_t users = atomic_load_explicit(&page->users, memory_order_relaxed);
+
+    atomic_store_explicit(&page->users, (users + ZS_USERS + 1) & ~ZS_WRITER, memory_order_release);
 }
 
-static unsigned group_of(const struct zs_class *class, const struct zspage *page)
+uint32_t zs_ready_in(const struct kl_zs *pool, const struct zs_class *class, uint32_t frames)
 {
-    if (page->live == class->objects)
-        return ZS_FULL;
-    return page->live == 0 ? 0 : (unsigned)kli_min(10, 1 + page->live * 10u / class->objects);
+    return (uint32_t)kli_min(class->objects, ((uint64_t)frames << pool->frame_shift) / class->size);
 }
 
-/* Files it by its fullness now. */
-void zs_page_list(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+uint32_t zs_frames_for(const struct kl_zs *pool, const struct zs_class *class, uint32_t objects)
 {
-    unsigned group = group_of(class, page);
-    uint32_t head = class->list[group];
+    uint64_t bytes = (uint64_t)objects * class->size;
 
-    page->group = (uint8_t)group;
-    page->next = head;
-    page->prev = 0;
-    if (head)
-        zs_page(pool, head)->prev = page->id;
-    class->list[group] = page->id;
-    class->count[group]++;
-}
-
-void zs_page_unlist(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
-{
-    if (page->prev)
-        zs_page(pool, page->prev)->next = page->next;
-    else
-        class->list[page->group] = page->next;
-    if (page->next)
-        zs_page(pool, page->next)->prev = page->prev;
-    class->count[page->group]--;
-}
-
-/* Moves it to the group that its fullness says, if it is filed at all. (Z1) */
-void zs_page_refile(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
-{
-    if (page->isolated || page->flags || page->group == group_of(class, page))
-        return;
-    zs_page_unlist(pool, class, page);
-    zs_page_list(pool, class, page);
-}
-
-/* The page has a free slot. (Z4) */
-uint32_t zs_slot_take(struct zs_class *class, struct zspage *page, uint32_t handle)
-{
-    uint32_t slot = page->free_slot;
-
-    page->free_slot = (uint16_t)zs_slots(page, class)[slot];
-    zs_slots(page, class)[slot] = ZS_SLOT_LIVE | handle;
-    page->live++;
-    class->live++;
-    return slot;
-}
-
-/* true: it was the last object, the page is EMPTY and the caller's to bury. */
-bool zs_slot_free(struct kl_zs *pool, struct zs_class *class, struct zspage *page, uint32_t slot)
-{
-    zs_slots(page, class)[slot] = page->free_slot;
-    page->free_slot = (uint16_t)slot;
-    page->live--;
-    class->live--;
-    if (page->live > 0) {
-        zs_page_refile(pool, class, page);
-        return false;
-    }
-    if (!page->isolated && !page->flags)
-        zs_page_unlist(pool, class, page);
-    page->flags |= ZS_EMPTY;
-    return true;
+    return (uint32_t)((bytes + (UINT64_C(1) << pool->frame_shift) - 1) >> pool->frame_shift);
 }
 
 static uint32_t granules(const struct zs_class *class)
 {
-    size_t bytes = sizeof(struct zspage) + ((size_t) class->chain + class->objects) * 4;
+    size_t bytes = sizeof(struct zspage) + (size_t) class->chain * sizeof(uint32_t) +
+                   (size_t) class->objects * sizeof(uint16_t);
 
-    return (uint32_t)kli_div_up(bytes, 64);
+    return (uint32_t)kli_div_up(bytes, ZS_GRANULE);
 }
 
-/* A descriptor with all slots free; not known to anybody. (Z3) */
+/* Not known to anybody.  What a look reads is set but once. (Z3) */
 static struct zspage *descriptor_new(struct kl_zs *pool, struct zs_class *class)
 {
     struct zspage *page = NULL;
-    uint32_t id = 0;
-    int err = 0;
+    uint32_t id;
+    int err;
 
-    kli_lock_take(&pool->host, &class->lock);
+    zs_class_lock(pool, class);
     id = class->free_descriptors;
     if (id) {
         page = zs_page(pool, id);
         class->free_descriptors = page->next;
     }
-    kli_lock_drop(&pool->host, &class->lock);
-    if (!page) {
-        kli_lock_take(&pool->host, &pool->arena_lock);
-        err = zs_table_grow(pool, &pool->arena, granules(class), &id);
-        kli_lock_drop(&pool->host, &pool->arena_lock);
-        if (err)
-            return NULL;
-        page = zs_page(pool, id);
-    }
+    zs_class_unlock(pool, class);
+    if (page)
+        return page;
+    kli_lock_take(&pool->host, &pool->arena_lock);
+    err = zs_table_grow(pool, &pool->arena, granules(class), &id);
+    kli_lock_drop(&pool->host, &pool->arena_lock);
+    if (err)
+        return NULL;
+    page = zs_page(pool, id);
     page->id = id;
     page->class_index = (uint16_t) class->index;
-    page->live = 0;
-    page->isolated = 0;
-    page->flags = 0;
-    page->free_slot = 0;
-    for (uint32_t i = 0; i < class->objects; i++)
-        zs_slots(page, class)[i] = i + 1 < class->objects ? i + 1 : ZS_NO_SLOT;
     return page;
 }
 
-static void descriptor_free(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
-                            bool was_counted)
-{
-    kli_lock_take(&pool->host, &class->lock);
-    page->next = class->free_descriptors;
-    class->free_descriptors = page->id;
-    class->zspages -= was_counted;
-    kli_lock_drop(&pool->host, &class->lock);
-}
-
-static kl_pfn frame_of(const struct kl_zs *pool, struct zspage *page, uint32_t i)
-{
-    return kl_zone_pfn(pool->zone, atomic_load_explicit(&page->frame[i], memory_order_relaxed));
-}
-
-static int get_frames(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
-                      unsigned flags)
-{
-    for (uint32_t i = 0; i < class->chain; i++) {
-        kl_pfn pfn;
-        int err = kl_frame_alloc(pool->zone, 0, pool->owner, KL_MOVABLE | flags, &pfn);
-
-        if (err) {
-            while (i-- > 0)
-                kl_frame_free(pool->zone, pool->owner, frame_of(pool, page, i));
-            return err;
-        }
-        atomic_store_explicit(&page->frame[i], kl_pfn_nr(pfn), memory_order_relaxed);
-    }
-    return 0;
-}
-
-/* A descriptor with its frames. */
-static int page_new(struct kl_zs *pool, struct zs_class *class, unsigned flags,
-                    struct zspage **page)
-{
-    int err;
-
-    *page = descriptor_new(pool, class);
-    if (!*page)
-        return -KL_ENOMEM;
-    err = get_frames(pool, class, *page, flags);
-    if (err)
-        descriptor_free(pool, class, *page, false);
-    return err;
-}
+/* Frames, and perhaps a descriptor, that are not in use yet. */
+struct stock {
+    struct zspage *page;
+    uint32_t n;
+    kl_pfn pfn[ZS_MAX_CHAIN];
+};
 
 /* Never over the limit, not even for a moment: others would be refused. */
-static bool charge(struct kl_zs *pool, uint32_t chain)
+static bool charge(struct kl_zs *pool, uint32_t n)
 {
     uint64_t frames = atomic_load(&pool->frames);
 
     do {
-        if (chain > pool->limit_frames || frames > pool->limit_frames - chain)
+        if (n > pool->limit_frames || frames > pool->limit_frames - n)
             return false;
-    } while (!atomic_compare_exchange_weak(&pool->frames, &frames, frames + chain));
+    } while (!atomic_compare_exchange_weak(&pool->frames, &frames, frames + n));
     return true;
 }
 
-/* A new zspage, filed as empty.  No lock is held. */
-int zs_page_create(struct kl_zs *pool, struct zs_class *class, unsigned flags)
+static void put_stock(struct kl_zs *pool, struct zs_class *class, struct stock *stock)
+{
+    atomic_fetch_sub(&pool->frames, stock->n);
+    while (stock->n > 0)
+        kl_frame_free(pool->zone, pool->owner, stock->pfn[--stock->n]);
+    if (!stock->page)
+        return;
+    zs_class_lock(pool, class);
+    stock->page->next = class->free_descriptors;
+    class->free_descriptors = stock->page->id;
+    zs_class_unlock(pool, class);
+}
+
+static int get_frames(struct kl_zs *pool, uint32_t n, unsigned flags, struct stock *stock)
+{
+    int err = 0;
+
+    if (!charge(pool, n))
+        return -KL_ENOSPC;
+    while (!err && stock->n < n) {
+        err = kl_frame_alloc(pool->zone, 0, pool->owner, KL_MOVABLE | flags, &stock->pfn[stock->n]);
+        stock->n += err == 0;
+    }
+    if (err)
+        atomic_fetch_sub(&pool->frames, n - stock->n); /* the rest goes with the stock */
+    return err;
+}
+
+/* Frames that the zspage needs for its next slot. */
+static uint32_t wants(const struct kl_zs *pool, const struct zs_class *class,
+                      const struct zspage *page)
+{
+    return page ? zs_frames_for(pool, class, page->ready + 1u) - page->frames
+                : zs_frames_for(pool, class, 1);
+}
+
+static struct zspage *growable(const struct kl_zs *pool, const struct zs_class *class)
+{
+    uint32_t id = class->list[ZS_GROWABLE];
+
+    return id ? zs_page(pool, id) : NULL;
+}
+
+/* n frames of the stock are the page's from now on, the class lock is held. (Z2) */
+static void attach(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
+                   struct stock *stock, uint32_t n)
+{
+    uint32_t had = page->ready;
+
+    for (; n > 0; n--) {
+        kl_pfn pfn = stock->pfn[--stock->n];
+
+        atomic_store_explicit(&page->frame[page->frames], kl_pfn_nr(pfn), memory_order_relaxed);
+        kl_frame_set_private(pool->zone, pfn, (uint64_t)page->id << 8 | page->frames);
+        page->frames++;
+        class->frames++;
+    }
+    zs_slots_ready(class, page, zs_ready_in(pool, class, page->frames));
+    class->ready += page->ready - had;
+}
+
+static void open_page(struct zs_class *class, struct zspage *page)
+{
+    page->live = 0;
+    page->ready = 0;
+    page->free_slot = ZS_NO_SLOT;
+    page->isolated = 0;
+    page->flags = 0;
+    page->frames = 0;
+    class->zspages++;
+}
+
+/* Puts the stock to use, as far as it is needed still. */
+static void use_stock(struct kl_zs *pool, struct zs_class *class, struct stock *stock)
 {
     struct zspage *page;
-    int err;
+    uint32_t n;
 
-    if (!charge(pool, class->chain))
-        return -KL_ENOSPC;
-    err = page_new(pool, class, flags, &page);
-    if (err) {
-        atomic_fetch_sub(&pool->frames, class->chain);
-        return err;
+    zs_class_lock(pool, class);
+    page = growable(pool, class);
+    n = wants(pool, class, page);
+    if (page && n <= stock->n) {
+        attach(pool, class, page, stock, n);
+        zs_page_refile(pool, class, page);
+    } else if (!page && stock->page && n <= stock->n) {
+        page = stock->page;
+        stock->page = NULL;
+        open_page(class, page);
+        attach(pool, class, page, stock, n);
+        zs_page_list(pool, class, page);
     }
-    kli_lock_take(&pool->host, &class->lock);
-    for (uint32_t i = 0; i < class->chain; i++) /* Z2: isolate waits for the class lock */
-        kl_frame_set_private(pool->zone, frame_of(pool, page, i), ((uint64_t)page->id << 8) | i);
-    class->zspages++;
-    zs_page_list(pool, class, page);
-    kli_lock_drop(&pool->host, &class->lock);
-    return 0;
+    zs_class_unlock(pool, class);
 }
 
-static bool lock_frames(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+/* More slots for the class.  0: look again, though others may have taken them. */
+static int grow(struct kl_zs *pool, struct zs_class *class, unsigned flags)
 {
-    for (uint32_t i = 0; i < class->chain; i++) {
-        if (kl_frame_trylock(pool->zone, pool->owner, frame_of(pool, page, i)))
-            continue;
-        while (i-- > 0)
-            kl_frame_unlock(pool->zone, frame_of(pool, page, i));
-        return false;
+    struct stock stock = {0};
+    struct zspage *page;
+    uint32_t n;
+    int err = 0;
+
+    zs_class_lock(pool, class);
+    page = growable(pool, class);
+    n = wants(pool, class, page);
+    zs_class_unlock(pool, class);
+    if (!page) {
+        stock.page = descriptor_new(pool, class);
+        err = stock.page ? 0 : -KL_ENOMEM;
     }
-    return true;
+    if (!err)
+        err = get_frames(pool, n, flags, &stock);
+    if (!err)
+        use_stock(pool, class, &stock);
+    put_stock(pool, class, &stock);
+    return err;
 }
 
-/* An EMPTY page that belongs to this thread; false: not now. */
-static bool try_bury(struct kl_zs *pool, struct zspage *page)
+enum found { TAKEN, NO_SLOT, NO_HANDLE };
+
+/* In the fullest page that has room. */
+static enum found take_one(struct kl_zs *pool, struct zs_class *class, uint32_t index, bool pin,
+                           struct zs_taken *taken)
 {
-    struct zs_class *class = zs_class_of(pool, page);
+    enum found found = NO_SLOT;
+    struct zspage *page = NULL;
 
-    KLI_TRACE_STEP(zs_bury_begin, pool->tag, page->id, class->chain);
-    if (!zs_writer_try(page))
-        return false;
-    KLI_TRACE_STEP(zs_bury_alone, pool->tag, page->id, class->chain);
-    if (!lock_frames(pool, class, page)) {
-        zs_writer_drop(page);
-        return false;
+    zs_class_lock(pool, class);
+    for (int group = ZS_FULL - 1; group >= 0 && !page; group--) {
+        if (class->list[group])
+            page = zs_page(pool, class->list[group]);
     }
-    KLI_TRACE_STEP(zs_bury_locked, pool->tag, page->id, class->chain);
-    for (uint32_t i = 0; i < class->chain; i++) {
-        kl_pfn pfn = frame_of(pool, page, i);
-
-        KLI_REQUIRE(&pool->host, kl_frame_free(pool->zone, pool->owner, pfn) == 0);
-        kl_frame_unlock(pool->zone, pfn);
+    if (page)
+        found = pool->direct || zs_handle_take(pool, class, &taken->handle) ? TAKEN : NO_HANDLE;
+    if (found == TAKEN) {
+        if (!pool->direct)
+            index = taken->handle;
+        *taken = (struct zs_taken){.page = page, .class = class, .handle = index};
+        taken->slot = zs_slot_take(class, page, zs_back(pool, index));
+        zs_page_refile(pool, class, page);
+        if (pin) /* on a list: nobody has WRITER (Z1) */
+            KLI_REQUIRE(&pool->host, zs_users_try(page));
     }
-    zs_writer_drop(page);
-    atomic_fetch_sub(&pool->frames, class->chain);
-    KLI_TRACE(zs_buried, pool->tag, page->id, class->chain);
-    descriptor_free(pool, class, page, true);
-    return true;
+    zs_class_unlock(pool, class);
+    return found;
 }
 
-/* Frees an EMPTY page now, or defers it.  How many frames were freed. */
-uint32_t zs_page_bury(struct kl_zs *pool, struct zspage *page)
+/* No frames for a zspage of its class: a free slot of a larger object's will do,
+ * up to twice the size.  Better some waste than a refusal while there is room. */
+static bool take_larger(struct kl_zs *pool, const struct zs_class *class, uint32_t index, bool pin,
+                        struct zs_taken *taken)
 {
-    uint32_t id = page->id, chain = zs_class_of(pool, page)->chain;
+    for (uint32_t i = class->index + 1; i < pool->nclasses; i++) {
+        struct zs_class *larger = &pool->classes[i];
+        enum found found;
 
-    if (try_bury(pool, page))
-        return chain;
-    kli_lock_take(&pool->host, &pool->deferred_lock);
-    page->next = pool->deferred;
-    pool->deferred = id;
-    atomic_fetch_add(&pool->deferred_count, 1);
-    kli_lock_drop(&pool->host, &pool->deferred_lock);
-    KLI_TRACE(zs_deferred, pool->tag, id, chain);
-    return 0;
+        if (larger->size > 2 * class->size)
+            break;
+        found = take_one(pool, larger, index, pin, taken);
+        if (found == NO_HANDLE && zs_handles_refill(pool, larger) == 0)
+            found = take_one(pool, larger, index, pin, taken);
+        if (found == TAKEN)
+            return true;
+    }
+    return false;
 }
 
-/* One try for each that waits now; returns the frames that were freed. */
-uint64_t zs_drain_deferred(struct kl_zs *pool)
+int zs_take(struct kl_zs *pool, size_t size, uint32_t index, unsigned flags, bool pin,
+            struct zs_taken *taken)
 {
-    uint64_t freed = 0;
-    uint32_t id;
+    struct zs_class *class = zs_class_for(pool, size);
 
-    if (atomic_load_explicit(&pool->deferred_count, memory_order_relaxed) == 0)
-        return 0;
-    kli_lock_take(&pool->host, &pool->deferred_lock);
-    id = pool->deferred;
-    pool->deferred = 0;
-    kli_lock_drop(&pool->host, &pool->deferred_lock);
-    while (id) {
-        struct zspage *page = zs_page(pool, id);
+    for (;;) {
+        enum found found = take_one(pool, class, index, pin, taken);
+        int err;
 
-        id = page->next;
-        atomic_fetch_sub(&pool->deferred_count, 1);
-        freed += zs_page_bury(pool, page);
+        if (found == TAKEN)
+            return 0;
+        if (found == NO_SLOT)
+            zs_drain_deferred(pool);
+        err = found == NO_SLOT ? grow(pool, class, flags) : zs_handles_refill(pool, class);
+        if (err && found == NO_SLOT && take_larger(pool, class, index, pin, taken))
+            return 0;
+        if (err)
+            return err;
     }
-    return freed;
 }

@@ -114,7 +114,7 @@ static void take_class(void *arg)
     struct scene *s = arg;
     uint64_t priv = atomic_load(&s->zone->frame[0].priv);
 
-    kli_lock_take(&s->zone->host,
+    kli_spin_take(&s->zone->host,
                   &zs_class_of(s->pool, zs_page(s->pool, (uint32_t)(priv >> 8)))->lock);
 }
 
@@ -123,7 +123,7 @@ static void drop_class(void *arg)
     struct scene *s = arg;
     uint64_t priv = atomic_load(&s->zone->frame[0].priv);
 
-    kli_lock_drop(&s->zone->host,
+    kli_spin_drop(&s->zone->host,
                   &zs_class_of(s->pool, zs_page(s->pool, (uint32_t)(priv >> 8)))->lock);
 }
 

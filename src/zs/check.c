@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The recount of a pool. */
+#include "zs/direct.h"
+#include "zs/entry.h"
+#include "zs/zs.h"
+
+static bool is_resting(const struct kl_zs *pool, uint64_t entry)
+{
+    return pool->direct ? !(entry & ZS_W_CLAIMED) : zs_e_pins(entry) == 0;
+}
+
+/* Each live slot and the entry that names it. */
+static const char *check_slots(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+{
+    const uint16_t *slots = zs_slots(page, class);
+    uint32_t live = 0, free = 0, index;
+
+    for (uint32_t i = 0; i < page->ready; i++) {
+        uint16_t back = slots[i] & (ZS_SLOT_LIVE - 1);
+        const kli_word *entry;
+
+        if (!(slots[i] & ZS_SLOT_LIVE))
+            continue;
+        live++;
+        entry = zs_back_find(pool, back, zs_place(page->id, i), &index);
+        if (!entry || !is_resting(pool, atomic_load(entry)) || zs_back(pool, index) != back)
+            return "a slot and its entry disagree"; /* back.c, B1 */
+    }
+    for (uint32_t slot = page->free_slot; slot != ZS_NO_SLOT; free++) {
+        if (slot >= page->ready || free > page->ready || (slots[slot] & ZS_SLOT_LIVE))
+            return "a free list is broken";
+        slot = slots[slot];
+    }
+    if (live != page->live || live + free != page->ready)
+        return "live objects and free slots do not add up"; /* Z4 */
+    return NULL;
+}
+
+/* The first broken invariant of one zspage, or NULL. */
+static const char *check_page(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+{
+    if ((atomic_load(&page->users) & (ZS_WRITER | ZS_USERS)) || page->isolated || page->flags)
+        return "a filed zspage is in use, isolated or flagged"; /* Z1 */
+    if (page->frames > class->chain || page->ready != zs_ready_in(pool, class, page->frames))
+        return "a zspage has slots without frames, or frames without slots"; /* Z4 */
+    for (uint32_t i = 0; i < page->frames; i++) {
+        uint64_t priv = kl_frame_private(pool->zone, kl_zone_pfn(pool->zone, page->frame[i]));
+
+        if (priv != (((uint64_t)page->id << 8) | i))
+            return "a frame does not know its zspage"; /* Z2 */
+    }
+    return check_slots(pool, class, page);
+}
+
+struct sums {
+    uint64_t pages, frames, ready, live;
+};
+
+static const char *check_group(struct kl_zs *pool, struct zs_class *class, unsigned group,
+                               struct sums *sums)
+{
+    uint32_t n = 0;
+
+    for (uint32_t id = class->list[group]; id; id = zs_page(pool, id)->next, n++) {
+        struct zspage *page = zs_page(pool, id);
+        const char *broken = check_page(pool, class, page);
+
+        if (broken)
+            return broken;
+        if (page->group != group)
+            return "a zspage is filed in another group than it thinks";
+        sums->live += page->live;
+        sums->ready += page->ready;
+        sums->frames += page->frames;
+    }
+    sums->pages += n;
+    return n == class->count[group] ? NULL : "a group is miscounted";
+}
+
+/* Pages that wait to be freed have no objects, but frames and slots. */
+static const char *check_class(struct kl_zs *pool, struct zs_class *class)
+{
+    struct sums sums = {0};
+    const char *broken = NULL;
+    uint32_t waiting = atomic_load(&pool->deferred_count);
+
+    for (unsigned group = 0; group < ZS_GROUPS && !broken; group++)
+        broken = check_group(pool, class, group, &sums);
+    if (broken)
+        return broken;
+    if (sums.live != class->live)
+        return "a class's objects are miscounted";
+    if (sums.pages + waiting < class->zspages)
+        return "a zspage is lost";
+    if (waiting == 0 && (sums.frames != class->frames || sums.ready != class->ready))
+        return "a class's frames or slots are miscounted";
+    return NULL;
+}
+
+int kl_zs_check(struct kl_zs *pool, const char **what)
+{
+    const char *broken = NULL;
+    uint64_t frames = 0;
+
+    for (uint32_t i = 0; i < pool->nclasses && !broken; i++) {
+        broken = check_class(pool, &pool->classes[i]);
+        frames += pool->classes[i].frames;
+    }
+    if (!broken && frames != atomic_load(&pool->frames))
+        broken = "a pool's frames are miscounted";
+    if (what)
+        *what = broken;
+    return broken ? -KL_EIO : 0;
+}

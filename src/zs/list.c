@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Zspages in the groups of their class, by fullness, and slots in their zspage.
+ * All of it with the class lock held. */
+#include "zs/zs.h"
+
+static unsigned group_of(const struct zs_class *class, const struct zspage *page)
+{
+    if (page->live == page->ready)
+        return page->ready < class->objects ? ZS_GROWABLE : ZS_FULL;
+    return page->live == 0 ? 0 : (unsigned)kli_min(10, 1 + page->live * 10u / page->ready);
+}
+
+/* Files it by its fullness now. */
+void zs_page_list(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+{
+    unsigned group = group_of(class, page);
+    uint32_t head = class->list[group];
+
+    page->group = (uint8_t)group;
+    page->next = head;
+    page->prev = 0;
+    if (head)
+        zs_page(pool, head)->prev = page->id;
+    class->list[group] = page->id;
+    class->count[group]++;
+}
+
+void zs_page_unlist(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+{
+    if (page->prev)
+        zs_page(pool, page->prev)->next = page->next;
+    else
+        class->list[page->group] = page->next;
+    if (page->next)
+        zs_page(pool, page->next)->prev = page->prev;
+    class->count[page->group]--;
+}
+
+/* Moves it to the group that its fullness says, if it is filed at all. (Z1) */
+void zs_page_refile(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+{
+    if (page->isolated || page->flags || page->group == group_of(class, page))
+        return;
+    zs_page_unlist(pool, class, page);
+    zs_page_list(pool, class, page);
+}
+
+/* Slots from page->ready to `ready` come into use: the lowest one first. (Z4) */
+void zs_slots_ready(const struct zs_class *class, struct zspage *page, uint32_t ready)
+{
+    uint16_t *slots = zs_slots(page, class);
+
+    for (uint32_t slot = ready; slot-- > page->ready;) {
+        slots[slot] = page->free_slot;
+        page->free_slot = (uint16_t)slot;
+    }
+    page->ready = (uint16_t)ready;
+}
+
+/* The page has a free slot.  Who looks without a lock sees that what he looks at
+ * changes, before it does. */
+uint32_t zs_slot_take(struct zs_class *class, struct zspage *page, uint16_t back)
+{
+    uint32_t slot = page->free_slot, puts = atomic_load_explicit(&page->puts, memory_order_relaxed);
+
+    page->free_slot = zs_slots(page, class)[slot];
+    zs_slots(page, class)[slot] = ZS_SLOT_LIVE | back;
+    page->live++;
+    class->live++;
+    atomic_store_explicit(&page->puts, puts + 1, memory_order_relaxed);
+    kli_write_fence();
+    return slot;
+}
+
+/* true: it was the last object, the page is EMPTY and the caller's to bury. */
+bool zs_slot_free(struct kl_zs *pool, struct zs_class *class, struct zspage *page, uint32_t slot)
+{
+    zs_slots(page, class)[slot] = page->free_slot;
+    page->free_slot = (uint16_t)slot;
+    page->live--;
+    class->live--;
+    if (page->live > 0) {
+        zs_page_refile(pool, class, page);
+        return false;
+    }
+    if (!page->isolated && !page->flags)
+        zs_page_unlist(pool, class, page);
+    page->flags |= ZS_EMPTY;
+    return true;
+}

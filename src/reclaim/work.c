@@ -76,11 +76,8 @@ uint64_t kli_work_in(struct kl_zone *zone)
 /* One call; the gate is entered. */
 static void call(struct kl_zone *zone, struct kli_shrinker *s, uint32_t budget)
 {
-    uint64_t pause, now;
+    uint64_t pause = s->ops.work(s->ctx, budget), now = now_ns(zone);
 
-    atomic_store(&s->due, KLI_WORK_NEVER);
-    pause = s->ops.work(s->ctx, budget);
-    now = now_ns(zone);
     atomic_fetch_add_explicit(&s->works, 1, memory_order_relaxed);
     atomic_store(&s->due, pause < KLI_WORK_NEVER - now ? now + pause : KLI_WORK_NEVER);
 }

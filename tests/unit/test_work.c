@@ -3,9 +3,7 @@
 #include "frame/zone.h"
 #include "support/mover.h"
 
-#include <poll.h>
 #include <pthread.h>
-#include <string.h>
 
 #define MS UINT64_C(1000000)
 
@@ -313,6 +311,13 @@ static void the_gone_want_nothing(void **state)
     assert_int_equal(work_step(&f), -1);
     assert_int_equal(other.calls, 1);
     assert_int_equal(c.calls, 0);
+    client_open(&c, f.zone, 0);
+    want(&c);
+    client_close(&c);
+    client_open(&c, f.zone, 0); /* in the same place, where nobody wants it */
+    assert_int_equal(work_step(&f), -1);
+    assert_int_equal(c.calls, 0);
+    client_close(&c);
     client_close(&other);
     close_scattered(&f);
 }
@@ -415,8 +420,6 @@ static void back_off_goes_on(void **state)
     close_scattered(&f);
 }
 
-/* ---- threads ---- */
-
 static atomic_int where;
 
 static void until_it_is_closed(struct client *c)
@@ -462,141 +465,6 @@ static void unregistering_waits_for_the_work(void **state)
     close_scattered(&f);
 }
 
-/* Jobs for a client, brought by threads, done by steps when the descriptor says so. */
-struct desk {
-    struct kl_zone *zone;
-    kl_shrinker_id id;
-    _Atomic uint64_t brought, done;
-    uint64_t calls, unused;
-};
-
-static uint64_t do_jobs(void *ctx, uint32_t budget)
-{
-    struct desk *d = ctx;
-    uint64_t brought = atomic_load(&d->brought), done = atomic_load(&d->done);
-
-    d->calls++;
-    d->unused += brought == done;
-    atomic_store(&d->done, brought - done > budget ? done + budget : brought);
-    return brought - done > budget ? 0 : KL_WORK_DONE;
-}
-
-enum { JOBS = 20000, BRINGERS = 2 };
-
-static void *bring(void *arg)
-{
-    struct desk *d = arg;
-
-    for (unsigned i = 0; i < JOBS; i++) {
-        atomic_fetch_add(&d->brought, 1);
-        if (kl_shrinker_want(d->zone, d->id) != 0)
-            return arg;
-        if (i % 64 == 0)
-            kl_linux_host()->relax(NULL, i / 64);
-    }
-    return NULL;
-}
-
-/* Were a want lost, the descriptor would never be readable again, and this would hang. */
-static void no_want_is_lost(void **state)
-{
-    const struct kl_shrinker_ops ops = {
-        .size = sizeof(ops), .name = "desk", .count = none, .scan = nothing, .work = do_jobs};
-    const struct kl_linux_worker_config config = {.size = sizeof(config), .budget = 30};
-    static struct desk desk[2];
-    struct kl_linux_worker *worker;
-    struct fixture f;
-    pthread_t thread[2 * BRINGERS];
-
-    (void)state;
-    fixture_open(&f, 1, 0, 0);
-    assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), 0);
-    for (unsigned i = 0; i < 2; i++) {
-        desk[i] = (struct desk){.zone = f.zone};
-        assert_int_equal(kl_shrinker_register(f.zone, &ops, &desk[i], &desk[i].id), 0);
-    }
-    for (unsigned i = 0; i < 2 * BRINGERS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, bring, &desk[i % 2]), 0);
-    while (atomic_load(&desk[0].done) + atomic_load(&desk[1].done) < 2 * BRINGERS * JOBS) {
-        struct pollfd fd = {.fd = kl_linux_worker_fd(worker), .events = POLLIN};
-
-        assert_int_equal(poll(&fd, 1, -1), 1);
-        kl_linux_worker_step(worker);
-    }
-    for (unsigned i = 0; i < 2 * BRINGERS; i++) {
-        void *failed;
-
-        pthread_join(thread[i], &failed);
-        assert_null(failed);
-    }
-    kl_linux_worker_destroy(worker);
-    for (unsigned i = 0; i < 2; i++)
-        assert_int_equal(kl_shrinker_unregister(f.zone, desk[i].id), 0);
-    fixture_close(&f);
-}
-
-/* ---- the worker's timer ---- */
-
-struct beat {
-    _Atomic unsigned calls, early;
-    _Atomic uint64_t due;
-};
-
-static uint64_t linux_now(void)
-{
-    return kl_linux_host()->now_ns(kl_linux_host()->ctx);
-}
-
-static uint64_t beat(void *ctx, uint32_t budget)
-{
-    struct beat *b = ctx;
-    uint64_t pause = 3 * MS;
-
-    (void)budget;
-    if (linux_now() < atomic_load(&b->due))
-        atomic_fetch_add(&b->early, 1);
-    atomic_store(&b->due, linux_now() + pause);
-    atomic_fetch_add(&b->calls, 1);
-    return pause;
-}
-
-/* By a program that polls, and by the thread: wanted once, then at its own times. */
-static void the_timer_keeps_the_time(void **state)
-{
-    const struct kl_shrinker_ops ops = {
-        .size = sizeof(ops), .name = "beat", .count = none, .scan = nothing, .work = beat};
-    static struct beat b;
-    struct kl_linux_worker *worker;
-    struct kl_linux_worker_stats s = {.size = sizeof(s)};
-    struct fixture f;
-    kl_shrinker_id id;
-
-    (void)state;
-    fixture_open(&f, ZONE_BLOCKS, ORDER, KL_ZONE_POPULATE);
-    mover_open(&m, f.zone, MOVER_SINGLE);
-    mover_scatter(&m, 2);
-    assert_int_equal(kl_linux_worker_create(f.zone, NULL, &worker), 0);
-    assert_int_equal(kl_shrinker_register(f.zone, &ops, &b, &id), 0);
-    assert_int_equal(kl_shrinker_want(f.zone, id), 0);
-    while (atomic_load(&b.calls) < 10) {
-        struct pollfd fd = {.fd = kl_linux_worker_fd(worker), .events = POLLIN};
-
-        assert_int_equal(poll(&fd, 1, -1), 1);
-        assert_int_equal(kl_linux_worker_step(worker), -KL_EAGAIN);
-    }
-    assert_int_equal(kl_linux_worker_start(worker), 0);
-    for (unsigned round = 0; atomic_load(&b.calls) < 20; round++)
-        kl_linux_host()->relax(NULL, round);
-    kl_linux_worker_get_stats(worker, &s);
-    assert_int_equal(s.kicks, 1);
-    assert_int_equal(atomic_load(&b.early), 0);
-    kl_linux_worker_destroy(worker);
-    assert_int_equal(free_blocks(&f), 0); /* and nothing else was done */
-    assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
-    mover_close(&m);
-    fixture_close(&f);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -610,8 +478,6 @@ int main(void)
         cmocka_unit_test(a_kick_set_late_learns_the_time),
         cmocka_unit_test(back_off_goes_on),
         cmocka_unit_test(unregistering_waits_for_the_work),
-        cmocka_unit_test(no_want_is_lost),
-        cmocka_unit_test(the_timer_keeps_the_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

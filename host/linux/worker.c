@@ -2,12 +2,15 @@
 /* worker.c - a zone's background work behind a descriptor, or in a thread.
  *
  * `wake` is a timer's descriptor, readable while a step is wanted.  The kick sets it to
- * go off at once, a step that backs off to go off later.  `pending` says what it is set
- * to, or about to be, so that many kicks before a step are one.
+ * go off at once, a step after which there is something to do later to go off then.
+ * `pending` is the time that it is set to, or about to be, so that many kicks before a
+ * step are one.
  *
  * (W1) A step first drains the descriptor, then clears `pending`, then works.  A kick
  *      that comes before the clearing is served by this step, one that comes after it
  *      sets the timer again.
+ * (W4) `pending` only falls until a step clears it.  Who lowers it sets the timer, and
+ *      again while it finds `pending` lower: the last one to set it sets the earliest.
  * (W2) After kl_zone_set_kick(NULL) no kick runs: only then the descriptor is closed.
  * (W3) The thread accounts all its processor time to the pause that follows, so that
  *      it takes `percent` of a CPU at most, whatever the steps cost.
@@ -41,8 +44,10 @@
 #define NS_PER_SEC      UINT64_C(1000000000)
 #define BUSY_NS         UINT64_C(1000000)
 
-/* What the timer is set to. */
-enum { IDLE, LATER, NOW };
+/* What the timer is set to, else a time. */
+#define IDLE    UINT64_MAX
+#define NOW     UINT64_C(0)
+#define MOST_NS UINT64_C(1000000000000000000) /* 31 years, within any time_t */
 
 struct kl_linux_worker {
     struct kl_zone *zone;
@@ -51,7 +56,7 @@ struct kl_linux_worker {
     char name[16]; /* what the kernel keeps of a thread's name */
     int wake;
     int halt;
-    _Atomic unsigned pending;
+    _Atomic uint64_t pending; /* of CLOCK_MONOTONIC */
     pthread_t thread;
     bool running; /* start, stop and destroy are one thread's at a time */
     _Atomic uint64_t steps;
@@ -69,41 +74,56 @@ static void signal_fd(int fd)
         continue;
 }
 
-static void drain_fd(int fd)
+/* Was there anything? */
+static bool drain_fd(int fd)
 {
     uint64_t n;
+    ssize_t got;
 
-    while (read(fd, &n, sizeof(n)) < 0 && errno == EINTR)
+    while ((got = read(fd, &n, sizeof(n))) < 0 && errno == EINTR)
         continue;
+    return got > 0;
 }
 
-/* The descriptor becomes readable after so long; 0: at once. */
-static void set_timer(int fd, uint64_t ns)
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* The descriptor becomes readable then; NOW: at once. */
+static void set_timer(int fd, uint64_t then)
 {
     struct itimerspec at = {
-        .it_value = {.tv_sec = (time_t)(ns / NS_PER_SEC), .tv_nsec = (long)(ns % NS_PER_SEC)}};
+        .it_value = {.tv_sec = (time_t)(then / NS_PER_SEC), .tv_nsec = (long)(then % NS_PER_SEC)}};
 
-    if (ns == 0)
+    if (then == NOW)
         at.it_value.tv_nsec = 1; /* 0 would switch it off */
-    timerfd_settime(fd, 0, &at, NULL);
+    timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
-static void want_step(struct kl_linux_worker *worker)
+/* Then, or earlier if somebody wants it earlier. (W4) */
+static void want_step(struct kl_linux_worker *worker, uint64_t then)
 {
-    if (atomic_exchange(&worker->pending, NOW) != NOW)
-        set_timer(worker->wake, 0);
+    uint64_t set = atomic_load(&worker->pending);
+
+    do {
+        if (set <= then)
+            return;
+    } while (!atomic_compare_exchange_weak(&worker->pending, &set, then));
+    for (;; then = set) {
+        set_timer(worker->wake, then);
+        set = atomic_load(&worker->pending);
+        if (set >= then)
+            return;
+    }
 }
 
-/* Unless a kick wants it sooner, before or meanwhile. */
 static void want_step_later(struct kl_linux_worker *worker, uint64_t after_ns)
 {
-    unsigned idle = IDLE;
-
-    if (!atomic_compare_exchange_strong(&worker->pending, &idle, LATER))
-        return;
-    set_timer(worker->wake, after_ns);
-    if (atomic_load(&worker->pending) == NOW)
-        set_timer(worker->wake, 0);
+    want_step(worker, clock_ns(CLOCK_MONOTONIC) + (after_ns < MOST_NS ? after_ns : MOST_NS));
 }
 
 static void kicked(void *ctx)
@@ -111,7 +131,7 @@ static void kicked(void *ctx)
     struct kl_linux_worker *worker = ctx;
 
     atomic_fetch_add_explicit(&worker->kicks, 1, memory_order_relaxed);
-    want_step(worker);
+    want_step(worker, NOW);
 }
 
 static bool config_ok(const struct kl_linux_worker_config *config)
@@ -128,6 +148,7 @@ static struct kl_linux_worker *worker_new(struct kl_zone *zone,
     if (!worker)
         return NULL;
     worker->zone = zone;
+    atomic_store(&worker->pending, IDLE);
     worker->budget = config && config->budget ? config->budget : DEFAULT_BUDGET;
     worker->percent = config && config->percent ? config->percent : DEFAULT_PERCENT;
     strncpy(worker->name, name, sizeof(worker->name) - 1);
@@ -184,25 +205,20 @@ int kl_linux_worker_step(struct kl_linux_worker *worker)
     struct kl_step step = {.size = sizeof(step), .budget = worker->budget};
     int err;
 
-    drain_fd(worker->wake);
-    atomic_store(&worker->pending, IDLE); /* W1 */
+    bool readable = drain_fd(worker->wake);
+
+    /* W1; it was the time that came, not a kick nor the caller's own idea */
+    if (atomic_exchange(&worker->pending, IDLE) != NOW && readable)
+        step.flags = KL_STEP_WANTED;
     err = kl_zone_step(worker->zone, &step, NULL);
     atomic_fetch_add_explicit(&worker->steps, 1, memory_order_relaxed);
-    if (err == -KL_EAGAIN && step.again_ns == 0)
-        want_step(worker);
-    else if (err == -KL_EAGAIN)
-        want_step_later(worker, step.again_ns);
-    else if (err == -KL_EBUSY) /* another thread's, which this kick may have come too late for */
+    if (err == -KL_EBUSY) /* another thread's, which this kick may have come too late for */
         want_step_later(worker, BUSY_NS);
+    else if (step.again_ns)
+        want_step_later(worker, step.again_ns);
+    else if (err == -KL_EAGAIN)
+        want_step(worker, NOW);
     return err;
-}
-
-static uint64_t clock_ns(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
 uint64_t kli_worker_pause(uint64_t cpu_ns, unsigned percent)

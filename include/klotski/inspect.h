@@ -90,6 +90,7 @@ struct kl_shrinker_stats {
     uint64_t freed;    /* objects, as scan said */
     uint64_t stops;    /* scans that ended with KL_SHRINK_STOP */
     uint64_t deferred; /* objects carried over to the next round */
+    uint64_t works;    /* calls of work */
 };
 /* -KL_ENOENT: no such shrinker. */
 int kl_shrinker_get_stats(struct kl_zone *zone, kl_shrinker_id id, struct kl_shrinker_stats *stats);

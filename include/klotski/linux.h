@@ -117,10 +117,12 @@ void kl_linux_worker_destroy(struct kl_linux_worker *worker);
 /* Readable while a step is wanted.  The worker's own: only poll it. */
 int kl_linux_worker_fd(const struct kl_linux_worker *worker);
 
-/* One step, wanted or not.  0: no more is wanted now.  -KL_EAGAIN: the budget ended it,
- * or it backs off; -KL_EBUSY: another thread is in a step: the descriptor becomes
- * readable again.  Else an error of kl_zone_step; the next kick makes
- * the descriptor readable.  Thread-safe; not from a callback. */
+/* One step, wanted or not; but only what is wanted when the descriptor is readable
+ * because a time has come.  0: no more is wanted now.  -KL_EAGAIN: the budget ended it,
+ * or it backs off, or a client wants to be called later; -KL_EBUSY: another thread is in
+ * a step: the descriptor becomes readable again.  Else an error of kl_zone_step; the next
+ * kick, or a client's time, makes the descriptor readable.  Thread-safe; not from a
+ * callback. */
 int kl_linux_worker_step(struct kl_linux_worker *worker);
 
 /* A thread that does the steps: all signals blocked, nice 19, asleep when there is

@@ -6,6 +6,7 @@
  *
  *   count   how many objects could be freed now.  Cheap, and may be a guess.
  *   scan    looks at up to nr_to_scan of them and frees those that it can.
+ *   work    may be absent: does some of its own background work, when it is wanted.
  *
  * An idle frame counts as one object; what else an object is, is the shrinker's own
  * affair: work is shared out in proportion to the counts.
@@ -25,7 +26,8 @@
  * freed nothing, or one that says it looked at nothing, end its turn.
  *
  * Thread safety: everything here may be called from any thread, at the same time.
- * Both callbacks may run on many threads at once, also of one shrinker.  They are
+ * count and scan may run on many threads at once, also of one shrinker; work is called
+ * by kl_zone_step (klotski/step.h) and so by one thread at a time in a zone.  They are
  * called with no lock of Klotski's held that anybody waits for, but perhaps with
  * locks of the caller's that wants a frame: take your own by try only, unless mode
  * is other than KL_ASYNC and nobody allocates frames with them held.
@@ -35,7 +37,9 @@
  *   kl_frame_alloc                   with KL_NOWAIT
  *   kl_shrinker_register             yes
  *   kl_shrinker_unregister           yes, it does not wait then; see there
+ *   kl_shrinker_want                 yes
  *   kl_zone_shrink                   -KL_EBUSY: there is one round a thread
+ *   kl_frame_alloc within work       asks no shrinker, for that reason
  */
 #ifndef KLOTSKI_SHRINKER_H
 #define KLOTSKI_SHRINKER_H
@@ -48,6 +52,7 @@ extern "C" {
 
 #define KL_SHRINK_STOP          UINT64_MAX       /* scan: no more just now */
 #define KL_SHRINK_EMPTY         (UINT64_MAX - 1) /* count: there are no objects at all */
+#define KL_WORK_DONE            UINT64_MAX       /* work: not before it is wanted */
 #define KL_SHRINK_PRIORITY      12u              /* the first and mildest one */
 #define KL_SHRINK_DEFAULT_SEEKS 2u
 
@@ -82,6 +87,13 @@ struct kl_shrinker_ops {
     /* Objects that were freed (0 too), or KL_SHRINK_STOP: nothing more can be done
      * now; the rest is carried over.  More than nr_to_scan may be freed. */
     uint64_t (*scan)(void *ctx, struct kl_shrink *shrink);
+
+    /* May be NULL.  Does about `budget` units (frames or objects; UINT32_MAX: no bound) of
+     * its own background work.  Returns the nanoseconds after which it wants to be called
+     * again: 0: at once, there is more; KL_WORK_DONE: when it is wanted (below).
+     * It is called by a step of the zone: after kl_shrinker_want, or when the time it
+     * named has come; not before, and once a step, so that others get their turn. */
+    uint64_t (*work)(void *ctx, uint32_t budget);
 };
 
 /* A registered shrinker; all zero names none.  Never the same again after it was
@@ -105,6 +117,16 @@ int kl_shrinker_register(struct kl_zone *zone, const struct kl_shrinker_ops *ops
  * the shrinker stays registered.
  * -KL_ENOENT: not a shrinker of this zone, or unregistered before. */
 int kl_shrinker_unregister(struct kl_zone *zone, kl_shrinker_id id);
+
+/* Its work is wanted: kicks whoever does the zone's steps (klotski/step.h), once until
+ * the work is begun.  Work that was to be done later is done now.
+ * From any thread, also with locks held, in a callback, or in the middle of a free: it
+ * waits for nothing, takes no lock, and calls nothing but the kick.  Cheap when it is
+ * wanted already: a few loads.
+ * What work shall see change before: under a lock that work takes, or by a sequentially
+ * consistent atomic.  Then a want is never lost, also when work is just ending.
+ * -KL_EINVAL: it has no work.  -KL_ENOENT: not a shrinker of this zone, or unregistered. */
+int kl_shrinker_want(struct kl_zone *zone, kl_shrinker_id id);
 
 /* Has shrinkers free until `frames` more frames are free than when it began, or all
  * was tried: rounds of all priorities, beginning with the mildest.  Returns how many

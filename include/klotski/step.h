@@ -18,26 +18,38 @@
 extern "C" {
 #endif
 
+enum kl_step_flags {
+    KL_STEP_WANTED = 1u << 0, /* when nothing is wanted, do nothing */
+};
+
 struct kl_step {
     size_t size;       /* sizeof(struct kl_step) */
     uint32_t budget;   /* frames to move, or objects to shrink, about; 0: no bound */
+    unsigned flags;    /* enum kl_step_flags, or 0 */
     uint64_t again_ns; /* out, with -KL_EAGAIN: not before so long; 0: at once */
 };
 
-/* One step of what is wanted, by the zone's marks and its soft limit (klotski/zone.h):
+/* One step of what is wanted, by the zone's marks and its soft limit (klotski/zone.h),
+ * and by its clients (klotski/shrinker.h):
  *
  *   frames are short     shrinkers are asked, each time more urgently
  *   over the soft limit  free blocks go back to the system; then as above and below
  *   blocks are wasted    compaction, in KL_ASYNC, until about `budget` frames were moved
  *
- * When nothing is wanted it compacts all the same, as far as the budget goes.  A step
- * that got nothing done backs off: 10 ms until the next one, then 20, 40, up to 5.12 s.
+ *   clients want work    each whose time has come is called once, with the budget
+ *
+ * When nothing is wanted it compacts all the same, as far as the budget goes, unless
+ * KL_STEP_WANTED.  A step that got nothing done for the zone backs off: 10 ms until the
+ * next one, then 20, 40, up to 5.12 s; clients that want work in the meantime get it,
+ * and the rest waits on.
  * What was done is in the zone; a block that is half empty is the first one next time.
  *
- * 0: nothing more is wanted.  -KL_EAGAIN: call again, after again_ns.
+ * 0: nothing more is wanted.  -KL_EAGAIN: call again, after again_ns: the earliest of
+ * its own back-off and the times that clients named.
  * -KL_EBUSY: another thread is in a step.
- * -KL_EINVAL: step is NULL or of another size.  -KL_ENOMEM: no metadata for
- * a compaction that nothing wanted; one that is wanted is tried again.
+ * -KL_EINVAL: step is NULL or of another size, or no such flag.  -KL_ENOMEM: no metadata
+ * for a compaction that nothing wanted; one that is wanted is tried again; again_ns is
+ * when a client wants to be called then, 0 if none does.
  * report, of the compaction, may be NULL.  Calls owners and shrinkers. */
 int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *report);
 

@@ -107,6 +107,7 @@ struct kli_marks {
 
 /* What a step is for. */
 enum { KLI_WANTED_FRAMES = 1, KLI_WANTED_BLOCKS = 2, KLI_WANTED_BYTES = 4 };
+enum { KLI_WANTED_WORK = 8 }; /* of the clients' own (reclaim/work.c) */
 
 /* pin.c: objects that are pinned; under the lock. */
 struct kli_pin;
@@ -148,8 +149,10 @@ struct kl_zone {
     _Atomic int64_t blocks_in[KLI_CLASSES + 1]; /* by class */
     struct kli_marks marks;
     _Atomic uint32_t wanted;    /* background work, KLI_WANTED_ */
-    atomic_bool stepping;       /* one does it; the next three are his */
+    atomic_bool stepping;       /* one does it; the next five are his */
     uint32_t back_off;          /* fruitless steps in a row */
+    uint32_t resting;           /* what was wanted and could not be helped, */
+    uint64_t rest_until;        /* until then */
     unsigned urgency;           /* how far below KL_SHRINK_PRIORITY shrinkers are asked */
     _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
     _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */

@@ -16,6 +16,7 @@ int kl_shrinker_get_stats(struct kl_zone *zone, kl_shrinker_id id, struct kl_shr
         .asked = atomic_load(&s->asked),
         .freed = atomic_load(&s->freed),
         .stops = atomic_load(&s->stops),
+        .works = atomic_load(&s->works),
         .deferred = atomic_load(&s->deferred),
     };
     memcpy(stats->name, s->name, sizeof(stats->name));

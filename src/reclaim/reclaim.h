@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Shrinkers: the table of a zone, and rounds over it.
+/* Shrinkers: the table of a zone, rounds over it, and the clients' own work.
  *
  * The table is made with the first registration and goes with the zone.  Each of its
  * places has a gate (base/gate.h): a round goes through the gate of one shrinker at a
@@ -15,7 +15,15 @@
  * (K4) annex.users counts the places that are not FREE; the zone stays while there
  *      are any.
  *
- * Rounds, registering and unregistering may all run together, on many threads.
+ * (K5) `wanting` has a bit for each place whose work was asked for and not yet begun; a
+ *      bit goes down before the call, so that what is wanted in the middle of it comes
+ *      again.  Whoever sets a bit sets KLI_WANTED_WORK of the zone after it, and kicks
+ *      when that was down; a step takes KLI_WANTED_WORK down before its last look at bits.
+ * (K6) `due` is the step's, but that it is set to WORK_NEVER in CLAIMED.  `able` says
+ *      which places' ops have work; it is right from a place's open on.
+ *
+ * Rounds, registering, unregistering and wants may all run together, on many threads;
+ * work is called by the zone's step alone, one client after the other.
  */
 #ifndef KLI_RECLAIM_RECLAIM_H
 #define KLI_RECLAIM_RECLAIM_H
@@ -24,7 +32,8 @@
 #include "frame/zone.h"
 #include "klotski/shrinker.h"
 
-enum { KLI_SHRINKERS = 64 };
+enum { KLI_SHRINKERS = 64 }; /* one bit each in `wanting` */
+#define KLI_WORK_NEVER UINT64_MAX
 
 struct kli_shrinker {
     struct kli_gate gate;
@@ -36,6 +45,8 @@ struct kli_shrinker {
     _Atomic uint64_t asked;
     _Atomic uint64_t freed;
     _Atomic uint64_t stops;
+    _Atomic uint64_t due;   /* K6: when work is to be called, of host.now_ns */
+    _Atomic uint64_t works; /* calls of work */
 };
 
 struct kli_round {
@@ -47,6 +58,7 @@ struct kli_shrinkers {
     struct kli_annex annex; /* first: the zone frees it */
     struct kli_lock lock;   /* K3 */
     struct kli_round *rounds;
+    kli_word wanting, able; /* K5, K6 */
     struct kli_shrinker at[KLI_SHRINKERS];
 };
 
@@ -54,6 +66,12 @@ struct kli_shrinkers {
 static inline struct kli_shrinkers *kli_shrinkers(struct kl_zone *zone)
 {
     return (struct kli_shrinkers *)(void *)atomic_load_explicit(&zone->annex, memory_order_acquire);
+}
+/* Where the shrinker is, or was.  NULL: not one of this zone. */
+struct kli_shrinker *kli_shrinker_find(struct kl_zone *zone, kl_shrinker_id id);
+static inline uint64_t kli_shrinker_generation(kl_shrinker_id id)
+{
+    return kli_field(id.v, 8, 24);
 }
 /* The shrinker, entered: leave its gate.  NULL: there is no such. */
 struct kli_shrinker *kli_shrinker_enter(struct kl_zone *zone, kl_shrinker_id id);
@@ -79,5 +97,11 @@ struct kli_shrink_ask {
 
 /* Returns how many objects were freed, as the shrinkers say; 0 within a callback. */
 uint64_t kli_shrink(struct kl_zone *zone, const struct kli_shrink_ask *ask);
+
+/* work.c, for the step.  How long until a client's work is to be called: 0: now;
+ * KLI_WORK_NEVER: when somebody wants it. */
+uint64_t kli_work_in(struct kl_zone *zone);
+/* One call of each whose time has come. */
+void kli_work(struct kl_zone *zone, uint32_t budget);
 
 #endif

@@ -9,13 +9,7 @@ static kl_shrinker_id id_make(const struct kl_zone *zone, unsigned place, uint64
     return (kl_shrinker_id){zone->tag | (generation << 8) | (place + 1)};
 }
 
-static uint64_t id_generation(kl_shrinker_id id)
-{
-    return kli_field(id.v, 8, 24);
-}
-
-/* NULL: not one of this zone. */
-static struct kli_shrinker *find(struct kl_zone *zone, kl_shrinker_id id)
+struct kli_shrinker *kli_shrinker_find(struct kl_zone *zone, kl_shrinker_id id)
 {
     struct kli_shrinkers *all = kli_shrinkers(zone);
     uint64_t place = id.v & 0xff;
@@ -27,9 +21,9 @@ static struct kli_shrinker *find(struct kl_zone *zone, kl_shrinker_id id)
 
 struct kli_shrinker *kli_shrinker_enter(struct kl_zone *zone, kl_shrinker_id id)
 {
-    struct kli_shrinker *s = find(zone, id);
+    struct kli_shrinker *s = kli_shrinker_find(zone, id);
 
-    return s && kli_gate_enter(&s->gate, id_generation(id)) ? s : NULL;
+    return s && kli_gate_enter(&s->gate, kli_shrinker_generation(id)) ? s : NULL;
 }
 
 /* The table, made now if there is none; NULL: no metadata. */
@@ -55,6 +49,20 @@ static bool ops_ok(const struct kl_shrinker_ops *ops)
 {
     return ops && ops->size == sizeof(*ops) && ops->name && ops->count && ops->scan &&
            ops->flags == 0;
+}
+
+/* What it can do, and that nothing is asked of it yet. (K5, K6) */
+static void fill_work(struct kli_shrinkers *all, struct kli_shrinker *s)
+{
+    uint64_t bit = UINT64_C(1) << (s - all->at);
+
+    atomic_store(&s->due, KLI_WORK_NEVER);
+    atomic_store(&s->works, 0);
+    atomic_fetch_and(&all->wanting, ~bit);
+    if (s->ops.work)
+        atomic_fetch_or(&all->able, bit);
+    else
+        atomic_fetch_and(&all->able, ~bit);
 }
 
 static void fill(struct kli_shrinker *s, const struct kl_shrinker_ops *ops, void *ctx)
@@ -93,6 +101,7 @@ int kl_shrinker_register(struct kl_zone *zone, const struct kl_shrinker_ops *ops
         if (!kli_apply(&s->gate.word, kli_g_claim, 0, &seen))
             continue;
         fill(s, ops, ctx);
+        fill_work(all, s);
         *id = id_make(zone, i, kli_g_generation(kli_g_claim(seen, 0).next));
         kli_apply(&s->gate.word, kli_g_open, 0, NULL);
         return 0;
@@ -104,12 +113,13 @@ int kl_shrinker_register(struct kl_zone *zone, const struct kl_shrinker_ops *ops
 int kl_shrinker_unregister(struct kl_zone *zone, kl_shrinker_id id)
 {
     struct kli_shrinkers *all = kli_shrinkers(zone);
-    struct kli_shrinker *s = find(zone, id);
+    struct kli_shrinker *s = kli_shrinker_find(zone, id);
     int err;
 
     if (!s)
         return -KL_ENOENT;
-    err = kli_gate_close(&zone->host, &s->gate, id_generation(id), !kli_in_round(zone, all));
+    err = kli_gate_close(&zone->host, &s->gate, kli_shrinker_generation(id),
+                         !kli_in_round(zone, all));
     if (!err)
         atomic_fetch_sub(&all->annex.users, 1); /* K4 */
     return err;

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Background work in steps, and the kick that says when one is wanted.
  *
+ * A step does what the zone wants by its marks, then what its clients want (work.c).
+ *
+ * (T1) No bit of zone->wanted stays up after a step that returned 0, but for those set
+ *      since, with a kick: who sees a bit up does not kick.
+ * (T2) A step that is for the clients' work does nothing else on that occasion: not what
+ *      nobody wants, nor what was tried in vain and rests until its back-off is over.
+ *
  * The kick stands behind a gate (base/gate.h): set is claim, write, open; taking it
  * away closes the gate and waits for those inside, which are on their way to an eventfd.
  */
@@ -40,22 +47,59 @@ static bool shrink_some(struct kl_zone *zone, const struct kl_step *step)
     return freed || zone->urgency < KL_SHRINK_PRIORITY;
 }
 
-/* Returns whether anything was done; *err is the compaction's. */
-static bool work(struct kl_zone *zone, const struct kl_step *step, uint32_t wanted,
-                 struct kl_report *report, int *err)
-{
-    bool done = false;
+/* What the zone itself wants. */
+static const uint32_t MARKS = KLI_WANTED_FRAMES | KLI_WANTED_BLOCKS | KLI_WANTED_BYTES;
 
-    *err = 0;
+/* A step, its own memory. */
+struct pass {
+    struct kl_zone *zone;
+    struct kl_step *step;
+    struct kl_report report;
+    uint32_t wanted; /* what the step is for */
+    uint32_t tried;  /* of MARKS */
+    bool done;       /* something, of these */
+    int err;         /* of a compaction */
+};
+
+/* What the zone wants by its marks; nothing at all wanted: compaction all the same. */
+static void do_marks(struct pass *p)
+{
+    struct kl_zone *zone = p->zone;
+    uint32_t wanted = p->wanted & MARKS;
+
+    p->tried = wanted;
     if (wanted & KLI_WANTED_BYTES)
-        done |= kl_zone_trim(zone, 0) > 0;
+        p->done |= kl_zone_trim(zone, 0) > 0;
     if ((wanted & (KLI_WANTED_FRAMES | KLI_WANTED_BYTES)) && still_wanted(zone, wanted))
-        done |= shrink_some(zone, step);
+        p->done |= shrink_some(zone, p->step);
     if (wanted == 0 || (still_wanted(zone, wanted) & ~(uint32_t)KLI_WANTED_FRAMES)) {
-        *err = kl_zone_compact(zone, KL_ASYNC, step->budget, report);
-        done |= report->migrated > 0;
+        p->err = kl_zone_compact(zone, KL_ASYNC, p->step->budget, &p->report);
+        p->done |= p->report.migrated > 0;
     }
-    return done;
+}
+
+/* A step for a client's work leaves alone what nobody wants, and what can't be helped
+ * until a while from now. */
+static bool leave_marks(const struct pass *p)
+{
+    struct kl_zone *zone = p->zone;
+    uint32_t wanted = p->wanted & MARKS;
+
+    if (p->wanted == 0)
+        return p->step->flags & KL_STEP_WANTED;
+    if (!(p->wanted & KLI_WANTED_WORK))
+        return false;
+    if (wanted == 0)
+        return true;
+    return !(wanted & ~zone->resting) && zone->host.now_ns(zone->host.ctx) < zone->rest_until;
+}
+
+static void work(struct pass *p)
+{
+    if (!leave_marks(p))
+        do_marks(p);
+    if (p->wanted & KLI_WANTED_WORK)
+        kli_work(p->zone, p->step->budget);
 }
 
 /* Nothing was done: the next step waits longer. */
@@ -68,48 +112,76 @@ static uint64_t back_off(struct kl_zone *zone)
     return pause;
 }
 
-/* The bits that are done with go down; what became wanted since stays, or comes again:
- * who saw the bit up did not kick.  What is done with begins mildly the next time. */
-static int conclude(struct kl_zone *zone, struct kl_step *step, uint32_t wanted, bool done, int err)
+/* How long the marks that are left can wait. */
+static uint64_t marks_in(struct pass *p, uint32_t left)
 {
-    uint32_t left = still_wanted(zone, wanted), now;
+    struct kl_zone *zone = p->zone;
+    uint64_t now = zone->host.now_ns(zone->host.ctx), pause;
 
-    if (done)
+    if (p->tried)
+        zone->resting = p->done ? 0 : left & p->tried;
+    if (left & ~zone->resting) /* there is more to be had, or it is new */
+        return 0;
+    if (!p->tried) /* left alone */
+        return zone->rest_until > now ? zone->rest_until - now : 0;
+    pause = back_off(zone);
+    zone->rest_until = now + pause;
+    return pause;
+}
+
+/* The bits that are done with go down; what became wanted since stays, or comes again:
+ * who saw the bit up did not kick.  Returns what is wanted. */
+static uint32_t take_down(struct pass *p)
+{
+    struct kl_zone *zone = p->zone;
+    uint32_t left = still_wanted(zone, p->wanted & MARKS), now;
+
+    atomic_fetch_and(&zone->wanted, ~(p->wanted & ~left));
+    now = kli_wanted(zone) | (kli_work_in(zone) == 0 ? KLI_WANTED_WORK : 0);
+    return left | atomic_fetch_or(&zone->wanted, now) | now;
+}
+
+/* What is done with begins mildly the next time. */
+static int conclude(struct pass *p)
+{
+    struct kl_zone *zone = p->zone;
+    uint32_t left = p->wanted ? take_down(p) : 0;
+    uint64_t again = (left & KLI_WANTED_WORK) ? 0 : kli_work_in(zone);
+
+    if (p->done || !(left & MARKS))
         zone->back_off = 0;
-    if (wanted == 0)
-        return err;
-    atomic_fetch_and(&zone->wanted, ~(wanted & ~left));
-    now = kli_wanted(zone);
-    left |= atomic_fetch_or(&zone->wanted, now) | now;
     if (!(left & (KLI_WANTED_FRAMES | KLI_WANTED_BYTES)))
         zone->urgency = 0;
-    if (left == 0) {
-        zone->back_off = 0;
-        return 0;
-    }
-    if (!done)
-        step->again_ns = back_off(zone);
-    return -KL_EAGAIN;
+    if (left & MARKS)
+        again = kli_min(again, marks_in(p, left & MARKS));
+    else
+        zone->resting = 0;
+    if (p->wanted == 0 && p->err == -KL_EAGAIN)
+        again = 0;
+    if (again == KLI_WORK_NEVER)
+        return p->wanted ? 0 : p->err;
+    p->step->again_ns = again;
+    return p->wanted || !p->err ? -KL_EAGAIN : p->err;
 }
 
 int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *report)
 {
-    struct kl_report ours = {.size = sizeof(ours)};
+    struct pass p = {.zone = zone, .step = step, .report = {.size = sizeof(p.report)}};
     uint32_t wanted;
-    bool done;
     int err;
 
-    if (!step || step->size != sizeof(*step))
+    if (!step || step->size != sizeof(*step) || (step->flags & ~(unsigned)KL_STEP_WANTED))
         return -KL_EINVAL;
     step->again_ns = 0;
     if (atomic_exchange(&zone->stepping, true))
         return -KL_EBUSY;
-    wanted = atomic_fetch_or(&zone->wanted, kli_wanted(zone)) | kli_wanted(zone);
-    done = work(zone, step, wanted, &ours, &err);
-    err = conclude(zone, step, wanted, done, err);
+    wanted = kli_wanted(zone) | (kli_work_in(zone) == 0 ? KLI_WANTED_WORK : 0);
+    p.wanted = atomic_fetch_or(&zone->wanted, wanted) | wanted;
+    work(&p);
+    err = conclude(&p);
     atomic_store(&zone->stepping, false);
     if (report)
-        *report = ours;
+        *report = p.report;
     return err;
 }
 
@@ -125,6 +197,8 @@ int kl_zone_set_kick(struct kl_zone *zone, void (*kick)(void *ctx), void *ctx)
     zone->kick.ctx = ctx;
     kli_apply(&gate->word, kli_g_open, 0, NULL);
     atomic_fetch_or(&zone->wanted, kli_wanted(zone));
+    if (kli_work_in(zone) < KLI_WORK_NEVER) /* the step says when */
+        atomic_fetch_or(&zone->wanted, KLI_WANTED_WORK);
     if (atomic_load(&zone->wanted)) /* since before there was anybody to kick */
         kli_kick(zone);
     return 0;

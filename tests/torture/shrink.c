@@ -8,6 +8,8 @@
  *   hoards    two threads keep frames that their shrinkers free
  *   pool      a thread makes a zsmalloc pool sparse, checks it and destroys it
  *   looker    reads figures of shrinkers that may be gone
+ *   wanter    wants work of shrinkers that may be gone, of which a worker's thread and
+ *             another one do steps
  *
  * No callback may run for a shrinker that has been unregistered, whose memory is free
  * by then; what is freed is what the shrinkers say; at the end the zone is whole.
@@ -24,7 +26,7 @@ enum { ZONE_BLOCKS = 64, ORDER = 6, LIARS = 12, HOARD = 400 };
 
 static struct fixture f;
 static atomic_bool stop;
-static _Atomic uint64_t ops, scans, registered, wrong;
+static _Atomic uint64_t ops, scans, registered, works, wrong;
 /* Ids of shrinkers that are, or were. */
 static _Atomic uint64_t known[LIARS * 3];
 
@@ -104,6 +106,22 @@ static uint64_t liar_scan(void *ctx, struct kl_shrink *shrink)
     return lie(l);
 }
 
+static _Atomic unsigned working;
+
+static uint64_t liar_work(void *ctx, uint32_t budget)
+{
+    struct liar *l = ctx;
+
+    (void)budget;
+    atomic_fetch_add_explicit(&works, 1, memory_order_relaxed);
+    expect(atomic_fetch_add(&working, 1) == 0, "two work at a time");
+    expect(atomic_load(&l->alive), "work of one that is gone");
+    if (draw(l, 20) == 0)
+        meddle(l);
+    expect(atomic_fetch_sub(&working, 1) == 1, "two work at a time");
+    return draw(l, 2) ? draw(l, 2000000) : lie(l);
+}
+
 static uint64_t meddler_scan(void *ctx, struct kl_shrink *shrink)
 {
     struct liar *l = ctx;
@@ -130,6 +148,7 @@ static struct liar *liar_open(unsigned place, struct rng *rng)
     atomic_store(&l->alive, true);
     o.seeks = rng_below(rng, 4);
     o.batch = rng_below(rng, 300);
+    o.work = rng_below(rng, 4) ? liar_work : NULL;
     if (kl_shrinker_register(f.zone, &o, l, &l->id) != 0) {
         free(l);
         return NULL;
@@ -332,20 +351,42 @@ static void *looker(void *arg)
     return NULL;
 }
 
+static void *wanter(void *arg)
+{
+    struct rng rng = rng_new(500);
+
+    (void)arg;
+    while (running()) {
+        struct kl_step step = {.size = sizeof(step), .budget = 8, .flags = KL_STEP_WANTED};
+        kl_shrinker_id id = {atomic_load(&known[rng_below(&rng, LIARS * 3)])};
+        int err = kl_shrinker_want(f.zone, id);
+
+        expect(err == 0 || err == -KL_ENOENT || err == -KL_EINVAL, "an odd answer to a want");
+        if (rng_below(&rng, 16) == 0)
+            kl_zone_step(f.zone, &step, NULL);
+        sched_yield();
+    }
+    return NULL;
+}
+
 static void shrinkers_come_and_go(void **state)
 {
     static const struct {
         void *(*body)(void *);
         uintptr_t arg;
-    } threads[] = {{keeper, 0},   {keeper, 1},  {keeper, 2},  {shrinker, 0}, {shrinker, 1},
-                   {shrinker, 2}, {hoarder, 0}, {hoarder, 1}, {pools, 0},    {looker, 0}};
+    } threads[] = {{keeper, 0},   {keeper, 1},   {keeper, 2},  {shrinker, 0},
+                   {shrinker, 1}, {shrinker, 2}, {hoarder, 0}, {hoarder, 1},
+                   {pools, 0},    {looker, 0},   {wanter, 0}};
     enum { THREADS = sizeof(threads) / sizeof(threads[0]) };
     const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
     struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
+    struct kl_linux_worker *worker;
     pthread_t thread[THREADS];
 
     (void)state;
     fixture_open(&f, ZONE_BLOCKS, ORDER, 0);
+    assert_int_equal(kl_linux_worker_create(f.zone, NULL, &worker), 0);
+    assert_int_equal(kl_linux_worker_start(worker), 0);
     for (unsigned i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, threads[i].body, (void *)threads[i].arg),
                          0);
@@ -353,14 +394,17 @@ static void shrinkers_come_and_go(void **state)
     atomic_store(&stop, true);
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(thread[i], NULL);
+    kl_linux_worker_destroy(worker);
     assert_null(kli_shrinkers(f.zone)->rounds);
     assert_int_equal(atomic_load(&kli_shrinkers(f.zone)->annex.users), 0);
     fixture_close(&f);
-    print_message(
-        "# %llu operations, %llu shrinkers, %llu scans\n", (unsigned long long)atomic_load(&ops),
-        (unsigned long long)atomic_load(&registered), (unsigned long long)atomic_load(&scans));
+    print_message("# %llu operations, %llu shrinkers, %llu scans, %llu works\n",
+                  (unsigned long long)atomic_load(&ops),
+                  (unsigned long long)atomic_load(&registered),
+                  (unsigned long long)atomic_load(&scans), (unsigned long long)atomic_load(&works));
     assert_int_equal(atomic_load(&wrong), 0);
     assert_true(atomic_load(&scans) > 0);
+    assert_true(atomic_load(&works) > 0);
     assert_true(atomic_load(&registered) > 0);
 }
 

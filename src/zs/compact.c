@@ -4,10 +4,11 @@
  * first frames of its zspage, and the others are freed.
  *
  * One zspage at a time, with the class lock held and dropped in between, so that
- * others get their turn.  The source is COMPACTING and WRITER; each object is
- * claimed by its entry; the destination has us as a user, which keeps migration
- * off.  What is pinned stays, and so does what no entry names: it is on its way in or
- * out.
+ * others get their turn.  The source is COMPACTING, which keeps migration off; the
+ * destination has us as a user, which does so, too; each object is claimed by its entry.
+ * Only where objects move within their zspage we have WRITER, so that looks fail, for
+ * their places may be overwritten.  What is pinned stays, and so does what no entry names:
+ * it is on its way in or out.
  */
 #include "zs/direct.h"
 #include "zs/entry.h"
@@ -33,8 +34,10 @@ static struct zspage *sparsest(struct kl_zs *pool, struct zs_class *class)
 
     for (unsigned group = 0; group < ZS_FULL; group++) {
         for (uint32_t id = class->list[group]; id; id = zs_page(pool, id)->next) {
-            if (zs_writer_try(zs_page(pool, id)))
-                return zs_page(pool, id);
+            struct zspage *page = zs_page(pool, id);
+
+            if ((atomic_load_explicit(&page->users, memory_order_relaxed) & ZS_USERS) == 0)
+                return page;
             if (++passed == PASSED_MAX)
                 return NULL;
         }
@@ -218,13 +221,14 @@ static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, bool may
     src->flags |= ZS_COMPACTING;
     if (src->live > 0)
         moved = drain_page(pool, class, src);
-    if (src->live > 0)
+    if (src->live > 0 && zs_writer_try(src)) {
         moved += squeeze(pool, class, src, freed);
+        zs_writer_drop(src);
+    }
     empty = src->live == 0;
     src->flags = empty ? ZS_EMPTY : 0;
     if (!empty)
         zs_page_list(pool, class, src);
-    zs_writer_drop(src);
     zs_class_unlock(pool, class);
     if (empty)
         *freed += zs_page_bury(pool, src);

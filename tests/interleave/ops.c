@@ -236,6 +236,38 @@ static void op_zs_read_one(struct scene *s, unsigned who)
     read_object(s, who, 9);
 }
 
+/* In place, with the object pinned. */
+static void open_object(struct scene *s, unsigned who, unsigned i)
+{
+    const struct object *o = &s->object[i];
+    struct kl_zs_pin pin;
+    char buf[4096];
+    size_t n;
+
+    s->ret[who] = kl_zs_begin(s->pool, o->handle, &pin);
+    if (s->ret[who])
+        return;
+    for (size_t at = 0; at < o->size; at += n) {
+        const void *run = kl_zs_run(&pin, at, &n);
+
+        n = n < o->size - at ? n : o->size - at;
+        memcpy(buf + at, run, n);
+    }
+    kl_zs_end(&pin);
+    if (!bytes_are(buf, o->size, o->seed))
+        s->broken = "a pinned object is something else";
+}
+
+static void op_zs_open(struct scene *s, unsigned who)
+{
+    open_object(s, who, 0);
+}
+
+static void op_zs_open_one(struct scene *s, unsigned who)
+{
+    open_object(s, who, 9);
+}
+
 static void op_zs_write(struct scene *s, unsigned who)
 {
     struct object *o = &s->object[2];
@@ -319,6 +351,8 @@ const struct op ops[] = {
     {"zs free big", ZS, op_zs_free_big, {ZFAIL}, false},
     {"zs read", ZS, op_zs_read, {ZFAIL}, false},
     {"zs read one", ZS, op_zs_read_one, {ZFAIL}, false},
+    {"zs open", ZS, op_zs_open, {ZFAIL}, false},
+    {"zs open one", ZS, op_zs_open_one, {ZFAIL}, false},
     {"zs write", ZS, op_zs_write, {ZFAIL}, false},
     {"zs malloc", ZS, op_zs_malloc, {-KL_ENOMEM}, false},
     {"zs compact", ZS, op_zs_compact, {-KL_EAGAIN}, false},

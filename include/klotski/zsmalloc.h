@@ -67,7 +67,8 @@ int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *han
 int kl_zs_free(struct kl_zs *pool, kl_handle handle);
 
 /* Copies len bytes at offset out of or into the object.  -KL_ERANGE: beyond its
- * class's size (kl_zs_object_size).  -KL_EAGAIN: 61 pins stay on it.
+ * class's size (kl_zs_object_size).  -KL_EAGAIN, of a write: 61 pins stay on it; of a
+ * read only if it is being moved again and again, too.
  * Never touches buf with a lock held. */
 int kl_zs_read(struct kl_zs *pool, kl_handle handle, size_t offset, void *buf, size_t len);
 int kl_zs_write(struct kl_zs *pool, kl_handle handle, size_t offset, const void *buf, size_t len);

@@ -74,6 +74,8 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
 
     if ((config && config->size != sizeof(*config)) || kl_zone_frame_bytes(zone) > KL_ZS_MAX_SIZE)
         return -KL_EINVAL;
+    if (config && config->typical_bytes > KL_ZS_MAX_SIZE)
+        return -KL_EINVAL;
     if (!kl_frame_addr(zone, kl_zone_pfn(zone, 0)))
         return -KL_ENOTSUP; /* offsets only */
     if (config && config->name)
@@ -83,6 +85,7 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
         return -KL_ENOMEM;
     init_pool(pool, zone, host);
     pool->limit_frames = config && config->limit_frames ? config->limit_frames : UINT64_MAX;
+    pool->typical_bytes = config ? config->typical_bytes : 0;
     err = zs_classes_create(pool);
     if (!err)
         err = kl_owner_register(zone, &ops, pool, &pool->owner);

@@ -52,8 +52,9 @@
 #include "klotski/zsmalloc.h"
 
 enum {
-    ZS_ALIGN = 16,
+    ZS_ALIGN = 8,
     ZS_MAX_CHAIN = 32,
+    ZS_MAX_CLASSES = 512,
     ZS_GROUPS = 12, /* 0 empty, 1-10 deciles, 11 full */
     ZS_FULL = 11,
     ZS_CHUNKS = 20,
@@ -110,6 +111,7 @@ struct kl_zs {
     kl_shrinker_id shrinker;
     uint64_t tag; /* in place, in the handle's low 16 bits */
     unsigned frame_shift;
+    uint32_t typical_bytes; /* what the classes are planned for; 0: nobody knows */
     atomic_bool dying;
     atomic_bool compacting;
 

@@ -45,13 +45,18 @@ struct kl_zs_config {
     size_t size;           /* sizeof(struct kl_zs_config) */
     const char *name;      /* of the owner in statistics; must outlive the pool */
     uint64_t limit_frames; /* the pool never has more frames; 0: no limit */
+    /* Objects are mostly of this size or less, as the blocks of a store; 0: nobody
+     * knows.  Size classes are planned for that, for the limit, or else the zone's
+     * size: a pool that is small has fewer classes. */
+    uint32_t typical_bytes;
 };
 
 /* The pool is an owner in the zone, and a shrinker (klotski/shrinker.h) as long as
  * the zone has a place for one: it counts the freeable frames, and compacts when it is
  * asked.  config may be NULL.
  * -KL_ENOMEM: no metadata.  -KL_ENOSPC: too many owners.
- * -KL_EINVAL: frames larger than 64 KiB.  -KL_ENOTSUP: the zone has offsets only. */
+ * -KL_EINVAL: frames larger than 64 KiB, or typical_bytes over KL_ZS_MAX_SIZE.
+ * -KL_ENOTSUP: the zone has offsets only. */
 int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **pool);
 
 /* Frees the pool with all its objects.  Waits for migrations under way.

@@ -41,6 +41,7 @@ static int create_parts(struct kl_store *store)
     if (!store->table)
         return -KL_ENOMEM;
     store->metadata_bytes += sizeof(*store) + store->blocks * sizeof(kli_word);
+    zs.typical_bytes = store->block_bytes;
     if (store->limit_bytes)
         zs.limit_frames = kli_max(1, store->limit_bytes / frame_bytes);
     return zs_create_direct(store->zone, &zs, store->table, (uint32_t)store->blocks, &store->zs);

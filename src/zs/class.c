@@ -1,142 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The table of size classes.
+/* The table of size classes: planned (plan.c) when the pool is created.
  *
- * Up to 4096 bytes there is a size every 16 bytes.  Each gets the shortest chain
- * that wastes less than 1/64 of itself, or else the one that wastes least, and
- * sizes with the same (frames, objects) share a class, which has the largest.
- *
- * Above, sizes are chosen so that they fill a chain exactly: from one to the next
- * smaller by 1/40 to 1/24, whatever has the shortest chain.  More classes would
- * waste less within objects, but each class has a zspage that is half full.
- */
+ * The plan is for a pool that is half full, of sizes as prior.c expects them.  A pool
+ * that has half or twice as much then wastes little more than with a plan of its own;
+ * a small pool has fewer classes, for each has a zspage that is not full. */
+#include "zs/plan.h"
 #include "zs/zs.h"
 
-enum { SMALL_MAX = 4096 };
+enum { SIZES = KL_ZS_MAX_SIZE / ZS_ALIGN };
 
-struct shape {
-    uint32_t size;
-    uint32_t chain;
-    uint32_t objects;
+_Static_assert((int)ZS_ALIGN == (int)ZS_PLAN_STEP, "counts are by ZS_ALIGN");
+_Static_assert((int)ZS_MAX_CHAIN <= (int)ZS_PLAN_CHAIN, "chains that a plan can have");
+
+/* While a pool is created; the plan's own scratch follows. */
+struct planning {
+    uint32_t counts[SIZES];
+    struct zs_shape shapes[ZS_MAX_CLASSES];
 };
 
-static uint32_t max_chain(size_t frame_bytes)
+static size_t planning_bytes(void)
 {
-    uint32_t frames = (uint32_t)((size_t)KL_ZS_MAX_SIZE / frame_bytes);
-
-    return (uint32_t)kli_min(ZS_MAX_CHAIN, kli_max(2, frames));
+    return sizeof(struct planning) + zs_plan_scratch_bytes();
 }
 
-static struct shape small_shape(uint32_t size, size_t frame_bytes)
+static uint32_t plan(const struct kl_zs *pool, struct planning *planning)
 {
-    struct shape best = {0};
-    uint64_t best_waste = 0;
+    uint64_t frames = kli_min(pool->limit_frames, kl_zone_frames(pool->zone));
+    struct zs_plan_in in = zs_plan_for(UINT32_C(1) << pool->frame_shift, KL_ZS_MAX_SIZE, frames);
 
-    for (uint32_t n = 1; n <= max_chain(frame_bytes); n++) {
-        uint64_t bytes = n * frame_bytes, objects = bytes / size, waste = bytes - objects * size;
-
-        if (best.chain == 0 || waste * best.chain < best_waste * n) {
-            best = (struct shape){size, n, (uint32_t)objects};
-            best_waste = waste;
-        }
-        if (waste * 64 < bytes)
-            break;
-    }
-    return best;
+    zs_plan_prior(planning->counts, KL_ZS_MAX_SIZE, pool->typical_bytes);
+    in.counts = planning->counts;
+    return zs_plan(&in, planning->shapes, ZS_MAX_CLASSES, (void *)(planning + 1));
 }
 
-/* The largest size of at most `most` bytes that fills a chain of n frames. */
-static struct shape filling(uint32_t n, size_t frame_bytes, uint32_t most)
-{
-    uint64_t bytes = n * frame_bytes, objects = kli_div_up(bytes, most);
-
-    return (struct shape){(uint32_t)(bytes / objects) & ~(ZS_ALIGN - 1u), n, (uint32_t)objects};
-}
-
-/* The next class below `above`: a size within reach that has the shortest chain,
- * or else the largest one. */
-static struct shape large_shape(uint32_t above, size_t frame_bytes)
-{
-    uint32_t most = above - above / 40, least = above - above / 24;
-    struct shape largest = {0};
-
-    for (uint32_t n = 1; n <= max_chain(frame_bytes); n++) {
-        struct shape shape = filling(n, frame_bytes, most);
-
-        if (shape.size >= least)
-            return shape;
-        if (shape.size > largest.size)
-            largest = shape;
-    }
-    return largest;
-}
-
-static struct shape largest_shape(size_t frame_bytes)
-{
-    uint32_t chain = (uint32_t)kli_div_up(KL_ZS_MAX_SIZE, frame_bytes);
-
-    return filling(chain, frame_bytes, KL_ZS_MAX_SIZE);
-}
-
-static struct shape next_shape(uint32_t above, size_t frame_bytes)
-{
-    struct shape shape = {0};
-
-    if (above > SMALL_MAX)
-        shape = large_shape(above, frame_bytes);
-    if (shape.size > SMALL_MAX)
-        return shape;
-    return small_shape((uint32_t)kli_min(SMALL_MAX, above - ZS_ALIGN), frame_bytes);
-}
-
-/* Goes down all sizes; with classes NULL only counts.  classes[n - 1] is the
- * largest class. */
-static uint32_t fill(const struct kl_zs *pool, struct zs_class *classes, uint32_t n)
-{
-    size_t frame_bytes = (size_t)1 << pool->frame_shift;
-    struct shape shape = largest_shape(frame_bytes), last = {0};
-    uint32_t found = 0;
-
-    for (;; shape = next_shape(last.size, frame_bytes)) {
-        if (shape.chain != last.chain || shape.objects != last.objects) {
-            found++;
-            if (classes)
-                classes[n - found] = (struct zs_class){
-                    .size = shape.size, .chain = shape.chain, .objects = shape.objects};
-        }
-        if (shape.size == ZS_ALIGN)
-            return found;
-        last = shape;
-    }
-}
-
-static void number(struct kl_zs *pool)
+static void fill(struct kl_zs *pool, const struct zs_shape *shapes)
 {
     uint32_t low = 0;
 
     for (uint32_t i = 0; i < pool->nclasses; i++) {
-        pool->classes[i].index = i;
-        kli_lock_init(&pool->classes[i].lock, KLI_RANK_ZS_CLASS);
-        for (; low < pool->classes[i].size / ZS_ALIGN; low++)
+        struct zs_class *class = &pool->classes[i];
+
+        *class = (struct zs_class){.index = i,
+                                   .size = shapes[i].size,
+                                   .chain = shapes[i].chain,
+                                   .objects = shapes[i].objects};
+        kli_lock_init(&class->lock, KLI_RANK_ZS_CLASS);
+        for (; low < class->size / ZS_ALIGN; low++)
             pool->class_of[low] = (uint16_t)i;
     }
 }
 
 static size_t lookup_bytes(void)
 {
-    return KL_ZS_MAX_SIZE / ZS_ALIGN * sizeof(uint16_t);
+    return SIZES * sizeof(uint16_t);
 }
 
 int zs_classes_create(struct kl_zs *pool)
 {
-    pool->nclasses = fill(pool, NULL, 0);
+    struct planning *planning = kl_zone_meta_alloc(pool->zone, planning_bytes());
+    int err = 0;
+
+    if (!planning)
+        return -KL_ENOMEM;
+    pool->nclasses = plan(pool, planning);
     pool->class_of = kl_zone_meta_alloc(pool->zone, lookup_bytes());
     pool->classes = kl_zone_meta_alloc(pool->zone, pool->nclasses * sizeof(struct zs_class));
-    if (!pool->class_of || !pool->classes)
-        return -KL_ENOMEM;
-    fill(pool, pool->classes, pool->nclasses);
-    number(pool);
-    pool->metadata_bytes += lookup_bytes() + pool->nclasses * sizeof(struct zs_class);
-    return 0;
+    if (pool->class_of && pool->classes) {
+        fill(pool, planning->shapes);
+        pool->metadata_bytes += lookup_bytes() + pool->nclasses * sizeof(struct zs_class);
+    } else {
+        err = -KL_ENOMEM;
+    }
+    kl_zone_meta_free(pool->zone, planning, planning_bytes());
+    return err;
 }
 
 void zs_classes_free(struct kl_zs *pool)

@@ -86,6 +86,8 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
 
     if ((config && config->size != sizeof(*config)) || kl_zone_frame_bytes(zone) > KL_ZS_MAX_SIZE)
         return -KL_EINVAL;
+    if (config && config->typical_bytes > KL_ZS_MAX_SIZE)
+        return -KL_EINVAL;
     if (!kl_frame_addr(zone, kl_zone_pfn(zone, 0)))
         return -KL_ENOTSUP; /* offsets only */
     if (config && config->name)
@@ -96,6 +98,7 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
     init_pool(pool, zone, host);
     set_direct(pool, direct, direct_n);
     pool->limit_frames = config && config->limit_frames ? config->limit_frames : UINT64_MAX;
+    pool->typical_bytes = config ? config->typical_bytes : 0;
     err = zs_classes_create(pool);
     if (!err)
         err = kl_owner_register(zone, &ops, pool, &pool->owner);

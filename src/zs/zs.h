@@ -70,6 +70,7 @@ enum {
     ZS_ALIGN = 8,
     ZS_MAX_CHAIN = 32,
     ZS_MAX_OBJECTS = 512, /* a zspage */
+    ZS_MAX_CLASSES = 512,
     ZS_GROUPS = 13,
     ZS_FULL = 11,     /* 0 empty, 1-10 deciles, 11 full */
     ZS_GROWABLE = 12, /* full, but not all of its frames are there yet */
@@ -152,6 +153,7 @@ struct kl_zs {
     kl_shrinker_id shrinker;
     uint64_t tag; /* in place, in the handle's low 16 bits */
     unsigned frame_shift;
+    uint32_t typical_bytes; /* what the classes are planned for; 0: nobody knows */
     atomic_bool dying;
     atomic_bool compacting;
 

@@ -69,13 +69,26 @@ int kl_store_write(struct kl_store *store, uint64_t block, uint32_t offset, cons
 int kl_store_discard(struct kl_store *store, uint64_t block, uint32_t offset, uint32_t len);
 
 enum kl_store_kind {
-    KL_STORE_HOLE = 0,
-    KL_STORE_SAME = 1,
-    KL_STORE_COMPRESSED = 2,
-    KL_STORE_RAW = 3,
+    KL_STORE_HOLE = 0,       /* zeroes: costs nothing */
+    KL_STORE_SAME = 1,       /* four bytes, repeated: costs nothing */
+    KL_STORE_COMPRESSED = 2, /* in memory */
+    KL_STORE_RAW = 3,        /* in memory, and did not compress */
+    KL_STORE_SHARED = 4,     /* equals other blocks: one object in memory is for all of them */
+    KL_STORE_WRITTEN = 5,    /* on the write-back target, not in memory */
 };
 /* What a block is now.  -KL_ERANGE: outside. */
 int kl_store_kind(struct kl_store *store, uint64_t block);
+
+/* Idle tracking.  A block in memory has an age: the ticks since it was last read or
+ * written, 3 at most.  A block written just now has age 0; so has each without an object.
+ *
+ * A tick makes every block older by one.  kl_store_age does a piece of it: it goes on
+ * where the last call of any thread ended, looks at up to `blocks` blocks (0: all that
+ * are left), and returns how many are left of this tick; 0: it is over, and the next call
+ * begins another. */
+uint64_t kl_store_age(struct kl_store *store, uint64_t blocks);
+/* -KL_ERANGE: outside. */
+int kl_store_block_age(struct kl_store *store, uint64_t block);
 
 /* Object compaction, as kl_zs_compact. */
 int64_t kl_store_compact(struct kl_store *store, uint32_t budget);
@@ -98,6 +111,9 @@ struct kl_store_stats {
     uint64_t writes;
     uint64_t discards;
     uint64_t refused; /* writes that ended with -KL_ENOSPC */
+    uint64_t shared;  /* blocks of these kinds now */
+    uint64_t written;
+    uint64_t ticks; /* of idle tracking that are over */
 };
 void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *stats);
 

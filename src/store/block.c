@@ -35,6 +35,8 @@ int store_load(struct kl_store *store, uint64_t block, uint64_t word, struct sto
         return zs_direct_get(store->zs, index, word, plain, store->block_bytes);
     case KL_STORE_COMPRESSED:
         break;
+    default:
+        return -KL_EILSEQ; /* no such word is made yet */
     }
     err = zs_direct_get(store->zs, index, word, context->packed, store_bytes(word));
     if (err)
@@ -81,9 +83,9 @@ int store_make(struct kl_store *store, uint64_t block, struct store_context *con
 void store_count(struct kl_store *store, uint64_t word, int sign)
 {
     static const enum store_counter kinds[] = {
-        [KL_STORE_SAME] = STORE_SAME,
-        [KL_STORE_COMPRESSED] = STORE_COMPRESSED,
-        [KL_STORE_RAW] = STORE_RAW,
+        [KL_STORE_SAME] = STORE_SAME,       [KL_STORE_COMPRESSED] = STORE_COMPRESSED,
+        [KL_STORE_RAW] = STORE_RAW,         [KL_STORE_SHARED] = STORE_SHARED,
+        [KL_STORE_WRITTEN] = STORE_WRITTEN,
     };
     enum kl_store_kind kind = store_kind(word);
     uint64_t bytes = kind == KL_STORE_RAW ? store->block_bytes : store_bytes(word);

@@ -11,10 +11,10 @@ static uint64_t counter(const struct kl_store *store, enum store_counter which)
 void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *s)
 {
     struct kl_zs_stats zs = {.size = sizeof(zs)};
+    struct kl_store_stats now;
 
     kl_zs_get_stats(store->zs, &zs);
-    *s = (struct kl_store_stats){
-        .size = sizeof(*s),
+    now = (struct kl_store_stats){
         .blocks = store->blocks,
         .block_bytes = store->block_bytes,
         .limit_bytes = store->limit_bytes,
@@ -28,7 +28,11 @@ void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *s)
         .writes = counter(store, STORE_WRITES),
         .discards = counter(store, STORE_DISCARDS),
         .refused = counter(store, STORE_REFUSED),
+        .shared = counter(store, STORE_SHARED),
+        .written = counter(store, STORE_WRITTEN),
+        .ticks = atomic_load_explicit(&store->ticks, memory_order_relaxed),
     };
+    kli_stats_out(s, &now, sizeof(now));
 }
 
 int kl_store_check(struct kl_store *store, const char **what)
@@ -48,6 +52,12 @@ int kl_store_check(struct kl_store *store, const char **what)
         n[STORE_SAME] += kind == KL_STORE_SAME;
         n[STORE_COMPRESSED] += kind == KL_STORE_COMPRESSED;
         n[STORE_RAW] += kind == KL_STORE_RAW;
+        n[STORE_SHARED] += kind == KL_STORE_SHARED;
+        n[STORE_WRITTEN] += kind == KL_STORE_WRITTEN;
+        if ((word & STORE_W_NOTES) && !store_has_object(word))
+            broken = "a block without an object has an age"; /* W2 */
+        if (word & ZS_W_CLAIMED)
+            broken = "an object is claimed still";
         if (!store_has_object(word))
             continue;
         objects++;

@@ -25,7 +25,7 @@ static void free_store(struct kl_store *store)
 
     store_contexts_free(store);
     if (store->table)
-        kl_zone_meta_free(zone, store->table, store->blocks * sizeof(kli_word));
+        kl_zone_meta_free(zone, store->table, store->entries * sizeof(kli_word));
     kl_zone_meta_free(zone, store, sizeof(*store));
 }
 
@@ -37,13 +37,13 @@ static int create_parts(struct kl_store *store)
 
     if (err)
         return err;
-    store->table = kl_zone_meta_alloc(store->zone, store->blocks * sizeof(kli_word));
+    store->table = kl_zone_meta_alloc(store->zone, store->entries * sizeof(kli_word));
     if (!store->table)
         return -KL_ENOMEM;
-    store->metadata_bytes += sizeof(*store) + store->blocks * sizeof(kli_word);
+    store->metadata_bytes += sizeof(*store) + store->entries * sizeof(kli_word);
     if (store->limit_bytes)
         zs.limit_frames = kli_max(1, store->limit_bytes / frame_bytes);
-    return zs_create_direct(store->zone, &zs, store->table, (uint32_t)store->blocks, &store->zs);
+    return zs_create_direct(store->zone, &zs, store->table, (uint32_t)store->entries, &store->zs);
 }
 
 int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
@@ -62,6 +62,7 @@ int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
     store->host = *host;
     store->codec = *config->codec;
     store->blocks = config->blocks;
+    store->entries = config->blocks;
     store->block_bytes = config->block_bytes;
     store->limit_bytes = config->limit_bytes;
     err = create_parts(store);
@@ -96,6 +97,13 @@ static void tick(struct kl_store *store, enum store_counter which)
     atomic_fetch_add_explicit(&store->counter[which], 1, memory_order_relaxed);
 }
 
+/* An access: the block is young again. */
+static void touch(struct kl_store *store, uint64_t block, uint64_t seen)
+{
+    if (store_age(seen) > 0)
+        kli_apply(&store->table[block], store_w_touch, 0, NULL);
+}
+
 /* The block as it is at one moment; *seen is its word then. */
 static int load_now(struct kl_store *store, uint64_t block, struct store_context *context,
                     void *plain, uint64_t *seen)
@@ -106,6 +114,7 @@ static int load_now(struct kl_store *store, uint64_t block, struct store_context
         *seen = atomic_load_explicit(&store->table[block], memory_order_acquire);
         err = store_load(store, block, *seen, context, plain);
     } while (err == -KL_ESTALE);
+    touch(store, block, *seen);
     return err;
 }
 

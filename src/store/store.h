@@ -35,6 +35,8 @@ enum store_counter {
     STORE_COMPRESSED,
     STORE_RAW,
     STORE_SAME,
+    STORE_SHARED,
+    STORE_WRITTEN,
     STORE_PAYLOAD,
     STORE_READS,
     STORE_WRITES,
@@ -42,6 +44,8 @@ enum store_counter {
     STORE_REFUSED,
     STORE_COUNTERS
 };
+
+enum { STORE_PIECE = 1024 }; /* words that a sweep takes at a time */
 
 struct kl_store {
     struct kl_zone *zone;
@@ -52,10 +56,13 @@ struct kl_store {
     uint32_t block_bytes;
     uint64_t limit_bytes;
     kli_word *table; /* one word a block */
+    uint64_t entries;
     struct store_context *contexts;
     unsigned ncontexts;
     _Atomic uint64_t metadata_bytes;
     _Atomic uint64_t counter[STORE_COUNTERS];
+    _Atomic uint64_t age_cursor;
+    _Atomic uint64_t ticks;
 };
 
 /* context.c */
@@ -71,5 +78,9 @@ int store_make(struct kl_store *store, uint64_t block, struct store_context *con
                const void *plain, uint64_t *word);
 void store_count(struct kl_store *store, uint64_t word, int sign);
 int store_find_free(struct kl_store *store);
+
+/* age.c */
+uint64_t store_sweep(struct kl_store *store, _Atomic uint64_t *cursor, uint64_t budget,
+                     bool (*each)(struct kl_store *store, uint64_t index, void *arg), void *arg);
 
 #endif

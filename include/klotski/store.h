@@ -47,6 +47,11 @@ struct kl_store_config {
     uint32_t block_bytes;         /* power of two, 4 KiB to 64 KiB */
     const struct kl_codec *codec; /* copied */
     uint64_t limit_bytes;         /* of frames; 0: the zone's size is the limit */
+
+    /* A second compressor, for blocks that were not read or written for that many ticks
+     * (1 to 3; 0: 2), see kl_store_age; copied.  NULL: none. */
+    const struct kl_codec *recompress;
+    unsigned recompress_age;
 };
 
 /* -KL_EINVAL: a figure is out of range.  -KL_ENOMEM: no metadata.
@@ -90,6 +95,24 @@ uint64_t kl_store_age(struct kl_store *store, uint64_t blocks);
 /* -KL_ERANGE: outside. */
 int kl_store_block_age(struct kl_store *store, uint64_t block);
 
+/* Recompression: blocks that are old enough are packed by the second compressor, where
+ * that saves at least 64 bytes; those that it can't do better on are left alone until they
+ * are written.  It goes on where the last call of any thread ended, looks at up to
+ * `blocks` blocks (0: all that are left), and returns the bytes that it saved.
+ * Reads and writes of the same blocks go on meanwhile; a write of a part of a block waits
+ * for it.  -KL_ENOTSUP: there is no second compressor.  -KL_ENOSPC, -KL_ENOMEM: the
+ * new object comes before the old one goes, and there is no room for it; what was
+ * recompressed before stays so. */
+int64_t kl_store_recompress(struct kl_store *store, uint64_t blocks);
+
+/* Discards every block, in pieces: it goes on where the last call of any thread ended,
+ * looks at up to `blocks` blocks (0: all that are left), and returns how many are left;
+ * 0: all have been discarded once.  As discards of whole blocks otherwise. */
+uint64_t kl_store_reset(struct kl_store *store, uint64_t blocks);
+
+/* The high-water mark of frame_bytes begins again with what there is now. */
+void kl_store_reset_peak(struct kl_store *store);
+
 /* Object compaction, as kl_zs_compact. */
 int64_t kl_store_compact(struct kl_store *store, uint32_t budget);
 
@@ -113,7 +136,13 @@ struct kl_store_stats {
     uint64_t refused; /* writes that ended with -KL_ENOSPC */
     uint64_t shared;  /* blocks of these kinds now */
     uint64_t written;
-    uint64_t ticks; /* of idle tracking that are over */
+    uint64_t ticks;               /* of idle tracking that are over */
+    uint64_t peak_frame_bytes;    /* the most that frame_bytes was after a write */
+    uint64_t partial_writes;      /* that had to read the block first; discards, too */
+    uint64_t recompressed_blocks; /* kept by the second compressor now */
+    uint64_t recompressions;
+    uint64_t recompressions_in_vain; /* that saved nothing */
+    uint64_t recompression_saved_bytes;
 };
 void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *stats);
 

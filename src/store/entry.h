@@ -57,6 +57,12 @@ static inline bool store_has_object(uint64_t word)
     return word & ZS_W_OBJECT;
 }
 
+/* HOLE or SAME. */
+static inline bool store_is_pattern(uint64_t word)
+{
+    return store_kind(word) <= KL_STORE_SAME;
+}
+
 static inline unsigned store_codec(uint64_t word)
 {
     return (unsigned)kli_field(word, STORE_W_CODEC_SHIFT, 1);

@@ -92,3 +92,8 @@ size_t zs_direct_size(struct kl_zs *pool, uint64_t word)
 {
     return kl_zs_object_size(pool, handle_of(pool, word));
 }
+
+uint64_t zs_direct_frames(const struct kl_zs *pool)
+{
+    return atomic_load_explicit(&pool->frames, memory_order_relaxed);
+}

@@ -41,6 +41,10 @@ struct kl_codec {
                        const void *src, size_t src_bytes);
 };
 
+enum kl_store_flags {
+    KL_STORE_DEDUP = 1u << 0, /* equal blocks share one object */
+};
+
 struct kl_store_config {
     size_t size;                  /* sizeof(struct kl_store_config) */
     uint64_t blocks;              /* 1 to 2^28 */
@@ -52,6 +56,16 @@ struct kl_store_config {
      * (1 to 3; 0: 2), see kl_store_age; copied.  NULL: none. */
     const struct kl_codec *recompress;
     unsigned recompress_age;
+
+    unsigned flags; /* enum kl_store_flags */
+
+    /* KL_STORE_DEDUP: a hash of a block, of 64 bits that are all as good; it may be called
+     * by many threads at once.  kl_linux_hash() is one.  A bad one finds less, and that
+     * is all: whatever it says, every byte is compared.
+     * About 18 bytes a block are for finding and sharing (in metadata_bytes).  Some
+     * duplicates are missed: of blocks that are being written or moved just then, and when
+     * many blocks have hashes of the same 8. */
+    uint64_t (*hash)(const void *bytes, size_t n);
 };
 
 /* -KL_EINVAL: a figure is out of range.  -KL_ENOMEM: no metadata.
@@ -95,8 +109,8 @@ uint64_t kl_store_age(struct kl_store *store, uint64_t blocks);
 /* -KL_ERANGE: outside. */
 int kl_store_block_age(struct kl_store *store, uint64_t block);
 
-/* Recompression: blocks that are old enough are packed by the second compressor, where
- * that saves at least 64 bytes; those that it can't do better on are left alone until they
+/* Recompression: blocks, shared ones too, that are old enough are packed by the second compressor,
+ * where that saves at least 64 bytes; those that it can't do better on are left alone until they
  * are written.  It goes on where the last call of any thread ended, looks at up to
  * `blocks` blocks (0: all that are left), and returns the bytes that it saved.
  * Reads and writes of the same blocks go on meanwhile; a write of a part of a block waits
@@ -140,6 +154,8 @@ struct kl_store_stats {
     uint64_t peak_frame_bytes;    /* the most that frame_bytes was after a write */
     uint64_t partial_writes;      /* that had to read the block first; discards, too */
     uint64_t recompressed_blocks; /* kept by the second compressor now */
+    uint64_t shared_objects;      /* that the shared blocks have; payload_bytes has each once */
+    uint64_t duplicates;          /* writes that found an equal block */
     uint64_t recompressions;
     uint64_t recompressions_in_vain; /* that saved nothing */
     uint64_t recompression_saved_bytes;

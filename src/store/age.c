@@ -63,7 +63,12 @@ uint64_t kl_store_age(struct kl_store *store, uint64_t budget)
 
 int kl_store_block_age(struct kl_store *store, uint64_t block)
 {
+    uint64_t word;
+
     if (block >= store->blocks)
         return -KL_ERANGE;
-    return (int)store_age(atomic_load_explicit(&store->table[block], memory_order_relaxed));
+    word = atomic_load_explicit(&store->table[block], memory_order_relaxed);
+    if (store_kind(word) == KL_STORE_SHARED)
+        word = atomic_load_explicit(&store->table[store_shared_index(word)], memory_order_relaxed);
+    return store_has_object(word) ? (int)store_age(word) : 0;
 }

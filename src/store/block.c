@@ -82,6 +82,8 @@ int store_load(struct kl_store *store, uint64_t index, uint64_t word, struct sto
     case KL_STORE_RAW:
     case KL_STORE_COMPRESSED:
         return load_object(store, index, word, context, plain);
+    case KL_STORE_SHARED:
+        return store_shared_load(store, index, word, context, plain);
     default:
         return -KL_EILSEQ; /* no such word is made yet */
     }
@@ -143,6 +145,8 @@ int store_make(struct kl_store *store, uint64_t index, struct store_context *con
     }
     if (!context)
         return STORE_NEEDS_CONTEXT;
+    if (store->hash && store_find_equal(store, index, context, plain, word))
+        return 0;
     n = store_pack(store, context, 0, plain, store->block_bytes);
     if (n < 0)
         return n;

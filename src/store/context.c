@@ -15,7 +15,7 @@ int store_contexts_create(struct kl_store *store)
 
 static size_t buffer_bytes(const struct kl_store *store)
 {
-    return 2 * (size_t)store->block_bytes;
+    return (store->hash ? 3 : 2) * (size_t)store->block_bytes;
 }
 
 void store_contexts_free(struct kl_store *store)
@@ -55,7 +55,10 @@ struct store_context *store_context_get(struct kl_store *store)
         store->host.relax(store->host.ctx, round);
     if (!context->plain) {
         context->plain = store_meta_get(store, buffer_bytes(store));
-        context->packed = context->plain ? context->plain + store->block_bytes : NULL;
+        if (context->plain)
+            context->packed = context->plain + store->block_bytes;
+        if (context->plain && store->hash)
+            context->other = context->packed + store->block_bytes;
     }
     if (context->plain)
         return context;

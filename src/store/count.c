@@ -50,8 +50,10 @@ static void count_kind(uint64_t *n, uint64_t word)
 void store_weigh(const struct kl_store *store, uint64_t index, uint64_t word,
                  uint64_t n[STORE_COUNTERS])
 {
-    (void)index;
-    count_kind(n, word);
+    if (index < store->blocks)
+        count_kind(n, word);
+    else
+        n[STORE_SHARED_OBJECTS] += store_has_object(word);
     n[STORE_SECOND] += store_has_object(word) && store_codec(word) == 1;
     n[STORE_PAYLOAD] += store_payload(store, word);
 }

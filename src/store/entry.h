@@ -3,7 +3,8 @@
  *
  *   bits  0-37  the pool's, where there is an object.  Without one (bits 36 and 37 are 0):
  *               SAME     bits 0-31 are the pattern of four bytes that is repeated
- *               SHARED   bits 0-31 are the index of the shared entry
+ *               SHARED   bits 0-31 are the index of the shared entry (shared.c), bits 32-35
+ *                        and 48-63 its generation
  *               WRITTEN  bits 0-35 are the slot of the write-back target
  *   bits 38-40  kind (enum kl_store_kind)
  *   bit  41     COMPRESSED, WRITTEN: codec; 0 the first, 1 the second
@@ -18,6 +19,8 @@
  * (W2) A word without an object says its contents by itself: the same 64 bits again are
  *      the same contents again, even if there were others in between.  SHARED and
  *      WRITTEN need a generation for that, or their number must not be used again so soon.
+ * (W3) Behind the blocks' words come those of shared entries: with an object, COMPRESSED
+ *      or RAW; without one, a link of their list of free ones.
  */
 #ifndef KLI_STORE_ENTRY_H
 #define KLI_STORE_ENTRY_H
@@ -87,6 +90,17 @@ static inline uint64_t store_with_codec(uint64_t word, unsigned codec)
 static inline uint64_t store_same(uint32_t pattern)
 {
     return pattern ? store_word(KL_STORE_SAME, pattern, 0) : 0;
+}
+
+static inline uint64_t store_shared_word(uint32_t index, uint32_t generation)
+{
+    return store_word(KL_STORE_SHARED, index | (uint64_t)(generation & 15) << 32,
+                      generation >> 4 & 0xffff);
+}
+
+static inline uint64_t store_shared_index(uint64_t word)
+{
+    return (uint32_t)word;
 }
 
 /* An access: refused when the word is young already, so that most write nothing. */

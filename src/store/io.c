@@ -75,12 +75,15 @@ int kl_store_read(struct kl_store *store, uint64_t block, uint32_t offset, void 
     return err;
 }
 
-/* What is to be stored is in; the word that it replaced is out. (S2: what comes in was
+/* This word is out, or never came in: whatever it stood for goes.  (S2: what comes in was
  * counted before) */
 void store_drop(struct kl_store *store, uint64_t index, uint64_t old)
 {
     store_count(store, index, old, -1);
-    zs_direct_free(store->zs, (uint32_t)index, old);
+    if (store_kind(old) == KL_STORE_SHARED)
+        store_shared_put(store, old);
+    else
+        zs_direct_free(store->zs, (uint32_t)index, old);
 }
 
 static void swap(struct kl_store *store, uint64_t block, uint64_t word)
@@ -114,10 +117,10 @@ bool store_replace(struct kl_store *store, uint64_t index, uint64_t seen, uint64
         in = zs_direct_commit(store->zs, (uint32_t)index, seen, next);
     else
         in = atomic_compare_exchange_strong(&store->table[index], &(uint64_t){seen}, next);
-    if (in)
-        store_count(store, index, seen, -1);
+    if (in && store_has_object(seen))
+        store_count(store, index, seen, -1); /* the commit has freed it */
     else
-        store_drop(store, index, next);
+        store_drop(store, index, in ? seen : next);
     return in;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Figures of a store, and its recount. */
+/* Figures of a store. */
 #include "store/entry.h"
 #include "store/store.h"
 
@@ -17,6 +17,8 @@ static void counters(const struct kl_store *store, struct kl_store_stats *s)
     s->partial_writes = store_sum(store, STORE_PARTS);
     s->discards = store_sum(store, STORE_DISCARDS);
     s->refused = store_sum(store, STORE_REFUSED);
+    s->shared_objects = store_sum(store, STORE_SHARED_OBJECTS);
+    s->duplicates = store_sum(store, STORE_DUPLICATES);
     s->recompressions = store_sum(store, STORE_RECOMPRESSED);
     s->recompressions_in_vain = store_sum(store, STORE_IN_VAIN);
     s->recompression_saved_bytes = store_sum(store, STORE_SAVED);
@@ -46,54 +48,4 @@ void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *s)
 void kl_store_reset_peak(struct kl_store *store)
 {
     atomic_store_explicit(&store->peak_frames, zs_direct_frames(store->zs), memory_order_relaxed);
-}
-
-/* S1 and W2; n adds up what is there. */
-static const char *check_word(struct kl_store *store, uint64_t index, uint64_t n[STORE_COUNTERS])
-{
-    uint64_t word = atomic_load(&store->table[index]);
-
-    store_weigh(store, index, word, n);
-    if (word & ZS_W_CLAIMED)
-        return "an object is claimed still";
-    if (!store_has_object(word))
-        return word & STORE_W_NOTES ? "a block without an object has an age" : NULL; /* W2 */
-    if (zs_direct_size(store->zs, word) < store_payload(store, word))
-        return "a block's object is gone or too small"; /* S1 */
-    return NULL;
-}
-
-static const char *check_words(struct kl_store *store)
-{
-    uint64_t n[STORE_COUNTERS] = {0}, objects = 0;
-    struct kl_zs_stats zs = {.size = sizeof(zs)};
-
-    for (uint64_t i = 0; i < store->entries; i++) {
-        const char *broken = check_word(store, i, n);
-
-        if (broken)
-            return broken;
-        objects += store_has_object(atomic_load(&store->table[i]));
-    }
-    for (unsigned i = 0; i < STORE_NOW; i++) {
-        if (n[i] != store_sum(store, i))
-            return "blocks are miscounted"; /* S2 */
-    }
-    kl_zs_get_stats(store->zs, &zs);
-    if (zs.objects != objects)
-        return "an object is lost";
-    return NULL;
-}
-
-int kl_store_check(struct kl_store *store, const char **what)
-{
-    const char *broken;
-    int err = kl_zs_check(store->zs, what);
-
-    if (err)
-        return err;
-    broken = check_words(store);
-    if (what)
-        *what = broken;
-    return broken ? -KL_EIO : 0;
 }

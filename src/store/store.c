@@ -17,7 +17,8 @@ static bool config_ok(const struct kl_store_config *c)
     return c && c->size == sizeof(*c) && c->blocks > 0 && c->blocks <= (UINT64_C(1) << 28) &&
            kli_is_pow2(c->block_bytes) && c->block_bytes >= MIN_BLOCK &&
            c->block_bytes <= MAX_BLOCK && c->codec && codec_ok(c->codec) &&
-           (!c->recompress || codec_ok(c->recompress)) && c->recompress_age <= STORE_W_AGE_MAX;
+           (!c->recompress || codec_ok(c->recompress)) && c->recompress_age <= STORE_W_AGE_MAX &&
+           !(c->flags & ~(unsigned)KL_STORE_DEDUP) && (!(c->flags & KL_STORE_DEDUP) || c->hash);
 }
 
 void *store_meta_get(struct kl_store *store, size_t bytes)
@@ -40,6 +41,8 @@ void store_meta_put(struct kl_store *store, void *mem, size_t bytes)
 static void free_store(struct kl_store *store)
 {
     store_contexts_free(store);
+    store_meta_put(store, store->hint, store_hints(store) * sizeof(kli_word));
+    store_meta_put(store, store->refs, (store->entries - store->blocks) * sizeof(kli_word));
     store_meta_put(store, store->table, store->entries * sizeof(kli_word));
     store_meta_put(store, store->counts, store->host.ncpus * sizeof(struct store_counts));
     kl_zone_meta_free(store->zone, store, sizeof(*store));
@@ -57,6 +60,12 @@ static int create_parts(struct kl_store *store)
     store->table = store_meta_get(store, store->entries * sizeof(kli_word));
     if (!store->counts || !store->table)
         return -KL_ENOMEM;
+    if (store->hash) {
+        store->hint = store_meta_get(store, store_hints(store) * sizeof(kli_word));
+        store->refs = store_meta_get(store, (store->entries - store->blocks) * sizeof(kli_word));
+        if (!store->hint || !store->refs)
+            return -KL_ENOMEM;
+    }
     if (store->limit_bytes)
         zs.limit_frames = kli_max(1, store->limit_bytes / frame_bytes);
     return zs_create_direct(store->zone, &zs, store->table, (uint32_t)store->entries, &store->zs);
@@ -71,6 +80,11 @@ static void configure(struct kl_store *store, const struct kl_store_config *conf
     store->recompress_age = config->recompress_age ? config->recompress_age : DEFAULT_AGE;
     store->blocks = config->blocks;
     store->entries = config->blocks;
+    if (config->flags & KL_STORE_DEDUP) {
+        store->hash = config->hash;
+        store->entries += (config->blocks + 1) / 2; /* each is for two blocks, or more */
+        store->shared_fresh = config->blocks;
+    }
     store->block_bytes = config->block_bytes;
     store->limit_bytes = config->limit_bytes;
 }

@@ -33,6 +33,7 @@ struct store_context {
     void *codec[STORE_CODECS];
     char *plain;  /* one block */
     char *packed; /* one compressed block */
+    char *other;  /* one block, for comparisons; NULL without duplicate detection */
 };
 
 enum store_counter {
@@ -41,7 +42,8 @@ enum store_counter {
     STORE_SAME,
     STORE_SHARED,
     STORE_WRITTEN,
-    STORE_SECOND, /* by the second compressor */
+    STORE_SECOND,         /* by the second compressor */
+    STORE_SHARED_OBJECTS, /* shared entries in use */
     STORE_PAYLOAD,
     STORE_NOW, /* those above say what is there; the others what has happened */
     STORE_READS = STORE_NOW,
@@ -52,6 +54,7 @@ enum store_counter {
     STORE_RECOMPRESSED,
     STORE_IN_VAIN,
     STORE_SAVED,
+    STORE_DUPLICATES,
     STORE_COUNTERS
 };
 
@@ -70,8 +73,13 @@ struct kl_store {
     uint64_t blocks;
     uint32_t block_bytes;
     uint64_t limit_bytes;
-    kli_word *table; /* one word a block */
-    uint64_t entries;
+    kli_word *table;                               /* one word a block, then one a shared entry */
+    uint64_t entries;                              /* words */
+    uint64_t (*hash)(const void *bytes, size_t n); /* NULL: no duplicate detection */
+    kli_word *hint;                                /* dedup.c */
+    kli_word *refs;                                /* one a shared entry: references, generation */
+    _Atomic uint64_t shared_free;                  /* head of the list */
+    _Atomic uint64_t shared_fresh;                 /* the first that never was used */
     struct store_context *contexts;
     unsigned ncontexts;
     _Atomic uint64_t metadata_bytes;
@@ -105,6 +113,22 @@ int store_pack(struct kl_store *store, struct store_context *context, unsigned w
 int store_put(struct kl_store *store, uint64_t index, enum kl_store_kind kind, const void *bytes,
               uint32_t n, uint64_t *word);
 int store_find_free(struct kl_store *store);
+
+/* shared.c */
+static inline kli_word *store_refs(const struct kl_store *store, uint64_t index)
+{
+    return &store->refs[index - store->blocks];
+}
+int store_shared_new(struct kl_store *store, uint64_t like, const void *bytes, uint64_t *word);
+bool store_shared_get(struct kl_store *store, uint64_t index, uint64_t *word);
+void store_shared_put(struct kl_store *store, uint64_t word);
+int store_shared_load(struct kl_store *store, uint64_t block, uint64_t word,
+                      struct store_context *context, void *plain);
+
+/* dedup.c */
+size_t store_hints(const struct kl_store *store);
+bool store_find_equal(struct kl_store *store, uint64_t block, struct store_context *context,
+                      const void *plain, uint64_t *word);
 
 /* io.c: words that are swapped. */
 bool store_replace(struct kl_store *store, uint64_t index, uint64_t seen, uint64_t next);

@@ -47,6 +47,12 @@ static bool decompress(const struct kl_codec *codec, void *context, void *dst, s
 {
     struct codec_watch *w = watch_of(codec);
 
+    void (*call)(void *arg) = w->while_unpacking;
+
+    if (call) {
+        w->while_unpacking = NULL;
+        call(w->arg);
+    }
     atomic_fetch_add(&w->unpacks, 1);
     return w->inner.decompress(&w->inner, context, dst, dst_bytes, src, src_bytes);
 }

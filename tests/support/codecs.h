@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Compressors that count their calls, fail when they are told to, and call back in the
- * middle of a compression. */
+ * middle. */
 #ifndef TESTS_CODECS_H
 #define TESTS_CODECS_H
 
@@ -13,6 +13,7 @@ struct codec_watch {
     atomic_uint unpacks;
     atomic_bool no_context;           /* none is made */
     void (*while_packing)(void *arg); /* once, before the next compression */
+    void (*while_unpacking)(void *arg);
     void *arg;
 };
 

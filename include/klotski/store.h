@@ -57,6 +57,10 @@ struct kl_store_config {
     const struct kl_codec *recompress;
     unsigned recompress_age;
 
+    /* How long a tick of idle tracking is; 0: ticks come by kl_store_age alone.  Ticks, and
+     * recompression after each, are done by the zone's steps then (klotski/step.h). */
+    uint64_t idle_ns;
+
     unsigned flags; /* enum kl_store_flags */
 
     /* KL_STORE_DEDUP: a hash of a block, of 64 bits that are all as good; it may be called
@@ -69,11 +73,13 @@ struct kl_store_config {
 };
 
 /* -KL_EINVAL: a figure is out of range.  -KL_ENOMEM: no metadata.
+ * -KL_ENOSPC: too many owners, or idle_ns and no place for a shrinker.
  * -KL_ENOTSUP: the zone has offsets only. */
 int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
                     struct kl_store **store);
 
-/* Discards everything. -KL_EBUSY as kl_zs_destroy. */
+/* Discards everything.  Waits for background work under way.  -KL_EBUSY as kl_zs_destroy,
+ * and from the store's own background work. */
 int kl_store_destroy(struct kl_store *store);
 
 /* Reads or writes len bytes at offset of one block (offset + len <= block_bytes).

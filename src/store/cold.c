@@ -13,8 +13,8 @@
 
 struct cold {
     struct store_context *context;
-    uint64_t saved; /* bytes */
-    int err;        /* why the sweep ended early */
+    struct store_cold *done;
+    int err; /* why the sweep ended early */
 };
 
 static bool due(const struct kl_store *store, uint64_t word)
@@ -55,13 +55,14 @@ static bool recompress(struct kl_store *store, uint64_t index, void *arg)
 
     if (!due(store, word) || !zs_direct_claim(store->zs, (uint32_t)index, word))
         return true;
+    cold->done->tried++;
     err = make_denser(store, index, cold->context, word, &next);
     if (err == 0) {
         saved = store_payload(store, word) - store_payload(store, next);
         if (store_replace(store, index, word, next)) {
             store_tick(store, STORE_RECOMPRESSED);
             store_add(store, STORE_SAVED, saved);
-            cold->saved += saved;
+            cold->done->saved += saved;
         }
         return true;
     }
@@ -73,23 +74,24 @@ static bool recompress(struct kl_store *store, uint64_t index, void *arg)
     return cold->err == 0;
 }
 
-/* *left: of this sweep. */
-int64_t store_recompress(struct kl_store *store, uint64_t budget, uint64_t *left)
+int store_recompress(struct kl_store *store, uint64_t budget, struct store_cold *done)
 {
-    struct cold cold = {.context = store_context_get(store)};
+    struct cold cold = {.context = store_context_get(store), .done = done};
 
     if (!cold.context)
         return -KL_ENOMEM;
-    *left = store_sweep(store, &store->cold_cursor, budget, recompress, &cold);
+    done->left = store_sweep(store, &store->cold_cursor, budget, recompress, &cold);
     store_context_put(cold.context);
-    return cold.err ? cold.err : (int64_t)cold.saved;
+    return cold.err;
 }
 
 int64_t kl_store_recompress(struct kl_store *store, uint64_t blocks)
 {
-    uint64_t left;
+    struct store_cold done = {0};
+    int err;
 
     if (!store->has_second)
         return -KL_ENOTSUP;
-    return store_recompress(store, blocks, &left);
+    err = store_recompress(store, blocks, &done);
+    return err ? err : (int64_t)done.saved;
 }

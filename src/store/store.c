@@ -78,6 +78,7 @@ static void configure(struct kl_store *store, const struct kl_store_config *conf
     if (store->has_second)
         store->codec[1] = *config->recompress;
     store->recompress_age = config->recompress_age ? config->recompress_age : DEFAULT_AGE;
+    store->idle_ns = config->idle_ns;
     store->blocks = config->blocks;
     store->entries = config->blocks;
     if (config->flags & KL_STORE_DEDUP) {
@@ -87,6 +88,15 @@ static void configure(struct kl_store *store, const struct kl_store_config *conf
     }
     store->block_bytes = config->block_bytes;
     store->limit_bytes = config->limit_bytes;
+}
+
+/* Nobody has used it yet. */
+static void abandon(struct kl_store *store)
+{
+    store_work_end(store);
+    if (store->zs)
+        kl_zs_destroy(store->zs);
+    free_store(store);
 }
 
 int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
@@ -105,12 +115,13 @@ int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
     store->metadata_bytes = sizeof(*store);
     configure(store, config);
     err = create_parts(store);
-    if (err) {
-        free_store(store);
-        return err;
-    }
-    *out = store;
-    return 0;
+    if (!err)
+        err = store_work_begin(store);
+    if (err)
+        abandon(store);
+    else
+        *out = store;
+    return err;
 }
 
 int kl_store_destroy(struct kl_store *store)
@@ -119,9 +130,14 @@ int kl_store_destroy(struct kl_store *store)
 
     if (!store)
         return 0;
+    err = store_work_end(store);
+    if (err)
+        return err;
     err = kl_zs_destroy(store->zs);
     if (err == 0)
         free_store(store);
+    else
+        (void)store_work_begin(store); /* as it was, but for that there is no promise */
     return err;
 }
 

@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "base/word.h"
+#include "klotski/shrinker.h"
 #include "klotski/store.h"
 #include "klotski/zsmalloc.h"
 
@@ -85,6 +86,10 @@ struct kl_store {
     _Atomic uint64_t metadata_bytes;
     struct store_counts *counts; /* one set a CPU */
     _Atomic uint64_t peak_frames;
+    uint64_t idle_ns; /* a tick; 0: no background work */
+    kl_shrinker_id shrinker;
+    uint64_t tick_due; /* work.c's own */
+    int stage;
     _Atomic uint64_t age_cursor; /* of the sweeps under way */
     _Atomic uint64_t cold_cursor;
     _Atomic uint64_t reset_cursor;
@@ -147,7 +152,16 @@ void store_count(struct kl_store *store, uint64_t index, uint64_t word, int sign
 uint64_t store_sweep(struct kl_store *store, _Atomic uint64_t *cursor, uint64_t budget,
                      bool (*each)(struct kl_store *store, uint64_t index, void *arg), void *arg);
 
-/* cold.c */
-int64_t store_recompress(struct kl_store *store, uint64_t budget, uint64_t *left);
+/* cold.c.  What was done is added up; left is of the sweep. */
+struct store_cold {
+    uint64_t tried;
+    uint64_t saved; /* bytes */
+    uint64_t left;  /* words */
+};
+int store_recompress(struct kl_store *store, uint64_t budget, struct store_cold *done);
+
+/* work.c */
+int store_work_begin(struct kl_store *store);
+int store_work_end(struct kl_store *store);
 
 #endif

@@ -14,7 +14,7 @@ static const char *check_word(struct kl_store *store, uint64_t index, uint64_t n
     if (!store_has_object(word) && index >= store->blocks)
         return NULL; /* W3 */
     if (!store_has_object(word))
-        return word & STORE_W_NOTES ? "a block without an object has an age" : NULL; /* W2 */
+        return (word & STORE_W_NOTES) ? "a block without an object has an age" : NULL; /* W2 */
     if (zs_direct_size(store->zs, word) < store_payload(store, word))
         return "a block's object is gone or too small"; /* S1 */
     return NULL;

@@ -7,6 +7,8 @@
 
 enum { BLOCK = 4096, BLOCKS = 1000 };
 
+static const char part[] = {'p', 'a', 'r', 't', 's'};
+
 static uint64_t always_one(const void *bytes, size_t n)
 {
     (void)bytes;
@@ -130,11 +132,11 @@ static void parts_of_shared_blocks(void **state)
     for (uint64_t version = 0; version < 3; version++) {
         for (uint64_t b = 0; b < 3; b++)
             write_block(store, b, version);
-        assert_int_equal(kl_store_write(store, 1, 100, "parts", 5), 0);
+        assert_int_equal(kl_store_write(store, 1, 100, part, sizeof(part)), 0);
         assert_int_equal(kl_store_discard(store, 2, 7, 9), 0);
         assert_block(store, 0, version);
         make_block(want, version);
-        memcpy(want + 100, "parts", 5);
+        memcpy(want + 100, part, sizeof(part));
         assert_int_equal(kl_store_read(store, 1, 0, back, BLOCK), 0);
         assert_memory_equal(want, back, BLOCK);
         make_block(want, version);
@@ -309,15 +311,15 @@ static void a_reader_sees_a_reused_entry(void **state)
     char want[BLOCK], back[BLOCK];
 
     (void)state;
-    for (int part = 0; part < 2; part++) {
+    for (int patched = 0; patched < 2; patched++) {
         met = open_store(&f);
         write_block(met, 0, 0);
         write_block(met, 1, 0);
         codec_watch[0].while_unpacking = reuse_the_entry;
         make_block(want, 3);
-        if (part) {
-            assert_int_equal(kl_store_write(met, 0, 5, "new", 3), 0);
-            memcpy(want + 5, "new", 3);
+        if (patched) {
+            assert_int_equal(kl_store_write(met, 0, 5, part, sizeof(part)), 0);
+            memcpy(want + 5, part, sizeof(part));
             assert_int_equal(kl_store_read(met, 0, 0, back, BLOCK), 0);
             assert_memory_equal(want, back, BLOCK);
         } else {

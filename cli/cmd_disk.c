@@ -96,6 +96,31 @@ static int set_compress(void *ctx, const char *value)
     return CLI_GO;
 }
 
+static int set_recompress(void *ctx, const char *value)
+{
+    if (strlen(value) > 32)
+        return cli_usage(&cli_cmd_disk, "--recompress is lz4 or zstd, with or without :LEVEL");
+    setting(ctx, "recompress=%s", value);
+    return CLI_GO;
+}
+
+static int set_idle(void *ctx, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+
+    if (digits == 0 || value[digits] || digits > 7)
+        return cli_usage(&cli_cmd_disk, "--idle is a number of seconds, not %s", value);
+    setting(ctx, "idle=%s", value);
+    return CLI_GO;
+}
+
+static int set_dedup(void *ctx, const char *value)
+{
+    (void)value;
+    setting(ctx, "dedup=true");
+    return CLI_GO;
+}
+
 static int set_populate(void *ctx, const char *value)
 {
     (void)value;
@@ -125,6 +150,9 @@ static const struct cli_option options[] = {
     {"backing", true, set_backing},
     {"numa", true, set_numa},
     {"compress", true, set_compress},
+    {"recompress", true, set_recompress},
+    {"idle", true, set_idle},
+    {"dedup", false, set_dedup},
     {"populate", false, set_populate},
     {"no-auto-compact", false, set_no_compact},
     {"foreground", false, set_foreground},
@@ -240,6 +268,9 @@ const struct cli_command cli_cmd_disk = {
         "  --numa N           memory of NUMA node N only\n"
         "  --block S          what is compressed at a time, 4K (the default) to 64K\n"
         "  --compress C       lz4 or zstd (the default), or with a level: zstd:9\n"
+        "  --recompress C     the same, for blocks that are idle: a second, denser compressor\n"
+        "  --idle SECONDS     after how long a block is idle (300 with --recompress)\n"
+        "  --dedup            equal blocks share their memory\n"
         "  --limit S          of memory for data; a write beyond it fails with ENOSPC\n"
         "  --populate         get all the memory now\n"
         "  --no-auto-compact  compact when `klotski compact` says so, not by itself\n"

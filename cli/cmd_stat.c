@@ -31,11 +31,32 @@ static int print_field(struct json_object *reply, const char *path)
     return CLI_OK;
 }
 
+/* What is there only where it was asked for. */
+static void print_savings(struct json_object *store, struct json_object *disk)
+{
+    uint64_t shared = cli_get_u64(store, "shared"), objects = cli_get_u64(store, "shared_objects");
+    uint64_t block = cli_get_u64(disk, "block");
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT];
+
+    printf("  most      %s of frames\n", cli_bytes(cli_get_u64(store, "peak_frame_bytes"), a));
+    if (cli_get(disk, "recompress"))
+        printf("  cold      %s blocks by %s level %" PRId64 ", after %" PRIu64
+               " s idle; %s saved so far\n",
+               cli_count(cli_get_u64(store, "recompressed_blocks"), a),
+               cli_get_str(disk, "recompress"), cli_get_i64(disk, "recompress_level"),
+               cli_get_u64(disk, "idle_seconds"),
+               cli_bytes(cli_get_u64(store, "recompression_saved_bytes"), b));
+    if (shared > 0)
+        printf("  shared    %s blocks share %s objects: %s less to hold\n", cli_count(shared, a),
+               cli_count(objects, b), cli_bytes((shared - objects) * block, c));
+}
+
 static void print_disk(struct json_object *reply, const struct cli_disk *where)
 {
     struct json_object *disk = cli_get(reply, "disk"), *store = cli_get(reply, "store");
     char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT], uri[CLI_URI_MAX];
     uint64_t packed = cli_get_u64(store, "compressed"), raw = cli_get_u64(store, "raw");
+    uint64_t shared = cli_get_u64(store, "shared"), written = cli_get_u64(store, "written");
     uint64_t same = cli_get_u64(store, "same"), block = cli_get_u64(disk, "block");
     uint64_t payload = cli_get_u64(store, "payload_bytes"),
              frames = cli_get_u64(store, "frame_bytes");
@@ -47,13 +68,14 @@ static void print_disk(struct json_object *reply, const struct cli_disk *where)
            cli_bytes(cli_get_u64(disk, "size"), a), cli_bytes(block, b),
            cli_get_str(disk, "compress"), cli_get_i64(disk, "level"));
     printf("  holds     %s: %s blocks compressed, %s raw, %s same-filled\n",
-           cli_bytes((packed + raw + same) * block, a), cli_count(packed, b), cli_count(raw, c),
-           cli_count(same, d));
+           cli_bytes((packed + raw + same + shared + written) * block, a), cli_count(packed, b),
+           cli_count(raw, c), cli_count(same, d));
     printf("  payload   %s in %s of frames (%u %% dense), metadata %s\n", cli_bytes(payload, a),
            cli_bytes(frames, b), cli_percent(payload, frames),
            cli_bytes(cli_get_u64(store, "metadata_bytes"), c));
     if (cli_get_u64(store, "limit_bytes") > 0)
         printf("  limit     %s\n", cli_bytes(cli_get_u64(store, "limit_bytes"), a));
+    print_savings(store, disk);
     printf("  done      %s writes, %s reads, %s discards; %s writes refused\n",
            cli_count(cli_get_u64(store, "writes"), a), cli_count(cli_get_u64(store, "reads"), b),
            cli_count(cli_get_u64(store, "discards"), c),

@@ -11,7 +11,7 @@
 set -uo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 packages=(libc6 libc6-dev linux-libc-dev libgcc-s1 liblz4-1 liblz4-dev libzstd1 libzstd-dev
-    libcmocka0 libcmocka-dev)
+    libxxhash0 libxxhash-dev libcmocka0 libcmocka-dev)
 
 skip() {
     echo "cross.sh: skipped: $1" >&2

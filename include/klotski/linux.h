@@ -91,6 +91,9 @@ int kl_linux_lease_revoke(int fd);
  * -KL_EINVAL: no such compressor or level. */
 int kl_linux_codec(const char *name, int level, struct kl_codec *codec);
 
+/* XXH3 of 64 bits, for kl_store_config.hash. */
+uint64_t kl_linux_hash(const void *bytes, size_t n);
+
 /* A worker: a zone's background work (klotski/step.h) behind a descriptor, and on
  * request in a thread.  Without a thread the program polls the descriptor and, when
  * it is readable, calls step:

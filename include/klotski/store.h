@@ -41,20 +41,45 @@ struct kl_codec {
                        const void *src, size_t src_bytes);
 };
 
+enum kl_store_flags {
+    KL_STORE_DEDUP = 1u << 0, /* equal blocks share one object */
+};
+
 struct kl_store_config {
     size_t size;                  /* sizeof(struct kl_store_config) */
     uint64_t blocks;              /* 1 to 2^28 */
     uint32_t block_bytes;         /* power of two, 4 KiB to 64 KiB */
     const struct kl_codec *codec; /* copied */
     uint64_t limit_bytes;         /* of frames; 0: the zone's size is the limit */
+
+    /* A second compressor, for blocks that were not read or written for that many ticks
+     * (1 to 3; 0: 2), see kl_store_age; copied.  NULL: none. */
+    const struct kl_codec *recompress;
+    unsigned recompress_age;
+
+    /* How long a tick of idle tracking is; 0: ticks come by kl_store_age alone.  Ticks, and
+     * recompression after each, are done by the zone's steps then (klotski/step.h). */
+    uint64_t idle_ns;
+
+    unsigned flags; /* enum kl_store_flags */
+
+    /* KL_STORE_DEDUP: a hash of a block, of 64 bits that are all as good; it may be called
+     * by many threads at once.  kl_linux_hash() is one.  A bad one finds less, and that
+     * is all: whatever it says, every byte is compared.
+     * About 18 bytes a block are for finding and sharing (in metadata_bytes).  Some
+     * duplicates are missed: of blocks that are being written or moved just then, and when
+     * many blocks have hashes of the same 8. */
+    uint64_t (*hash)(const void *bytes, size_t n);
 };
 
 /* -KL_EINVAL: a figure is out of range.  -KL_ENOMEM: no metadata.
+ * -KL_ENOSPC: too many owners, or idle_ns and no place for a shrinker.
  * -KL_ENOTSUP: the zone has offsets only. */
 int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
                     struct kl_store **store);
 
-/* Discards everything. -KL_EBUSY as kl_zs_destroy. */
+/* Discards everything.  Waits for background work under way.  -KL_EBUSY as kl_zs_destroy,
+ * and from the store's own background work. */
 int kl_store_destroy(struct kl_store *store);
 
 /* Reads or writes len bytes at offset of one block (offset + len <= block_bytes).
@@ -69,13 +94,44 @@ int kl_store_write(struct kl_store *store, uint64_t block, uint32_t offset, cons
 int kl_store_discard(struct kl_store *store, uint64_t block, uint32_t offset, uint32_t len);
 
 enum kl_store_kind {
-    KL_STORE_HOLE = 0,
-    KL_STORE_SAME = 1,
-    KL_STORE_COMPRESSED = 2,
-    KL_STORE_RAW = 3,
+    KL_STORE_HOLE = 0,       /* zeroes: costs nothing */
+    KL_STORE_SAME = 1,       /* four bytes, repeated: costs nothing */
+    KL_STORE_COMPRESSED = 2, /* in memory */
+    KL_STORE_RAW = 3,        /* in memory, and did not compress */
+    KL_STORE_SHARED = 4,     /* equals other blocks: one object in memory is for all of them */
+    KL_STORE_WRITTEN = 5,    /* on the write-back target, not in memory */
 };
 /* What a block is now.  -KL_ERANGE: outside. */
 int kl_store_kind(struct kl_store *store, uint64_t block);
+
+/* Idle tracking.  A block in memory has an age: the ticks since it was last read or
+ * written, 3 at most.  A block written just now has age 0; so has each without an object.
+ *
+ * A tick makes every block older by one.  kl_store_age does a piece of it: it goes on
+ * where the last call of any thread ended, looks at up to `blocks` blocks (0: all that
+ * are left), and returns how many are left of this tick; 0: it is over, and the next call
+ * begins another. */
+uint64_t kl_store_age(struct kl_store *store, uint64_t blocks);
+/* -KL_ERANGE: outside. */
+int kl_store_block_age(struct kl_store *store, uint64_t block);
+
+/* Recompression: blocks, shared ones too, that are old enough are packed by the second compressor,
+ * where that saves at least 64 bytes; those that it can't do better on are left alone until they
+ * are written.  It goes on where the last call of any thread ended, looks at up to
+ * `blocks` blocks (0: all that are left), and returns the bytes that it saved.
+ * Reads and writes of the same blocks go on meanwhile; a write of a part of a block waits
+ * for it.  -KL_ENOTSUP: there is no second compressor.  -KL_ENOSPC, -KL_ENOMEM: the
+ * new object comes before the old one goes, and there is no room for it; what was
+ * recompressed before stays so. */
+int64_t kl_store_recompress(struct kl_store *store, uint64_t blocks);
+
+/* Discards every block, in pieces: it goes on where the last call of any thread ended,
+ * looks at up to `blocks` blocks (0: all that are left), and returns how many are left;
+ * 0: all have been discarded once.  As discards of whole blocks otherwise. */
+uint64_t kl_store_reset(struct kl_store *store, uint64_t blocks);
+
+/* The high-water mark of frame_bytes begins again with what there is now. */
+void kl_store_reset_peak(struct kl_store *store);
 
 /* Object compaction, as kl_zs_compact. */
 int64_t kl_store_compact(struct kl_store *store, uint32_t budget);
@@ -98,6 +154,17 @@ struct kl_store_stats {
     uint64_t writes;
     uint64_t discards;
     uint64_t refused; /* writes that ended with -KL_ENOSPC */
+    uint64_t shared;  /* blocks of these kinds now */
+    uint64_t written;
+    uint64_t ticks;               /* of idle tracking that are over */
+    uint64_t peak_frame_bytes;    /* the most that frame_bytes was after a write */
+    uint64_t partial_writes;      /* that had to read the block first; discards, too */
+    uint64_t recompressed_blocks; /* kept by the second compressor now */
+    uint64_t shared_objects;      /* that the shared blocks have; payload_bytes has each once */
+    uint64_t duplicates;          /* writes that found an equal block */
+    uint64_t recompressions;
+    uint64_t recompressions_in_vain; /* that saved nothing */
+    uint64_t recompression_saved_bytes;
 };
 void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *stats);
 

@@ -87,6 +87,17 @@ static struct json_object *store_stats(struct kl_store *store)
     ADD(writes);
     ADD(discards);
     ADD(refused);
+    ADD(shared);
+    ADD(written);
+    ADD(ticks);
+    ADD(peak_frame_bytes);
+    ADD(partial_writes);
+    ADD(recompressed_blocks);
+    ADD(shared_objects);
+    ADD(duplicates);
+    ADD(recompressions);
+    ADD(recompressions_in_vain);
+    ADD(recompression_saved_bytes);
     return object;
 }
 
@@ -130,6 +141,13 @@ static struct json_object *disk(const struct kli_control_config *config)
     kli_reply_add(object, "block", config->block_bytes);
     json_object_object_add(object, "compress", json_object_new_string(config->compress));
     json_object_object_add(object, "level", json_object_new_int(config->level));
+    if (config->recompress) {
+        json_object_object_add(object, "recompress", json_object_new_string(config->recompress));
+        json_object_object_add(object, "recompress_level",
+                               json_object_new_int(config->recompress_level));
+    }
+    kli_reply_add(object, "idle_seconds", config->idle);
+    json_object_object_add(object, "dedup", json_object_new_boolean(config->dedup));
     json_object_object_add(object, "backing", json_object_new_string(kind));
     kli_reply_add(object, "pid", (uint64_t)getpid());
     return object;

@@ -20,6 +20,11 @@ struct kli_control_config {
     uint32_t block_bytes; /* of the store */
     const char *compress; /* the codec's name */
     int level;            /* the codec's level */
+
+    const char *recompress; /* the second codec's name; NULL: none */
+    int recompress_level;
+    unsigned idle; /* seconds after which a block is idle; 0: not watched */
+    bool dedup;
 };
 
 /* Binds the socket (mode 0600) and starts the thread.  A socket file that nobody

@@ -152,6 +152,10 @@ static int store_open(struct kli_disk *disk, const struct kli_params *params)
         .block_bytes = params->block,
         .codec = &params->codec,
         .limit_bytes = params->limit,
+        .recompress = params->recompress.name ? &params->recompress : NULL,
+        .idle_ns = params->idle * UINT64_C(1000000000),
+        .flags = params->dedup ? KL_STORE_DEDUP : 0,
+        .hash = kl_linux_hash,
     };
     int err = kl_store_create(disk->zone, &config, &disk->store);
 
@@ -164,9 +168,11 @@ static int store_open(struct kli_disk *disk, const struct kli_params *params)
 
 static int worker_open(struct kli_disk *disk, const struct kli_params *params)
 {
-    if (!params->auto_compact || kli_worker_start(disk->zone, disk->store, &disk->worker) == 0)
+    if (!params->auto_compact && params->idle == 0)
         return 0;
-    nbdkit_error("cannot start the thread for auto-compact");
+    if (kli_worker_start(disk->zone, disk->store, params->auto_compact, &disk->worker) == 0)
+        return 0;
+    nbdkit_error("cannot start the thread for work in the background");
     return -1;
 }
 
@@ -181,6 +187,10 @@ static int control_open(struct kli_disk *disk, const struct kli_params *params)
         .block_bytes = params->block,
         .compress = params->codec.name,
         .level = params->codec.level,
+        .recompress = params->recompress.name,
+        .recompress_level = params->recompress.level,
+        .idle = params->idle,
+        .dedup = params->dedup,
     };
     char why[256];
 

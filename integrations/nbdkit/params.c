@@ -18,6 +18,8 @@
 #define MEMORY_MIN    ((uint64_t)2 << 20)
 #define MEMORY_MAX    ((uint64_t)1 << 44)
 #define NODE_MAX      4096u
+#define IDLE_MAX      1000000u
+#define IDLE_DEFAULT  300u
 
 static int set_size(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out)
 {
@@ -86,21 +88,35 @@ static int set_numa(const char *value, unsigned *out)
     return 0;
 }
 
+static int set_idle(const char *value, unsigned *out)
+{
+    unsigned idle;
+
+    if (nbdkit_parse_unsigned("idle", value, &idle) == -1)
+        return -1;
+    if (idle == 0 || idle > IDLE_MAX) {
+        nbdkit_error("idle=%s is out of range: 1 to %u seconds", value, IDLE_MAX);
+        return -1;
+    }
+    *out = idle;
+    return 0;
+}
+
 /* NAME or NAME:LEVEL; 0, the default to the library, is no level that is given. */
-static int set_compress(const char *value, struct kl_codec *out)
+static int set_codec(const char *key, const char *value, struct kl_codec *out)
 {
     const char *colon = strchr(value, ':');
     char name[8] = "";
     size_t len = colon ? (size_t)(colon - value) : strlen(value);
     int level = 0;
 
-    if (colon && nbdkit_parse_int("compress level", colon + 1, &level) == -1)
+    if (colon && nbdkit_parse_int(key, colon + 1, &level) == -1)
         return -1;
     if (len < sizeof(name))
         memcpy(name, value, len);
     if ((!colon || level != 0) && kl_linux_codec(name, level, out) == 0)
         return 0;
-    nbdkit_error("compress=%s: it is lz4 or lz4:ACCEL (from 1 on), zstd or zstd:LEVEL (not 0)",
+    nbdkit_error("%s=%s: it is lz4 or lz4:ACCEL (from 1 on), zstd or zstd:LEVEL (not 0)", key,
                  value);
     return -1;
 }
@@ -131,7 +147,13 @@ int kli_params_set(struct kli_params *params, const char *key, const char *value
     if (strcmp(key, "numa") == 0)
         return set_numa(value, &params->numa);
     if (strcmp(key, "compress") == 0)
-        return set_compress(value, &params->codec);
+        return set_codec(key, value, &params->codec);
+    if (strcmp(key, "recompress") == 0)
+        return set_codec(key, value, &params->recompress);
+    if (strcmp(key, "idle") == 0)
+        return set_idle(value, &params->idle);
+    if (strcmp(key, "dedup") == 0)
+        return set_bool(value, &params->dedup);
     if (strcmp(key, "control") == 0)
         return set_control(value, &params->control);
     if (strcmp(key, "auto-compact") == 0)
@@ -171,8 +193,10 @@ int kli_params_complete(struct kli_params *params)
     }
     if (params->block == 0)
         params->block = BLOCK_DEFAULT;
-    if (!params->codec.name && set_compress("zstd", &params->codec) == -1)
+    if (!params->codec.name && set_codec("compress", "zstd", &params->codec) == -1)
         return -1;
+    if (params->recompress.name && params->idle == 0)
+        params->idle = IDLE_DEFAULT;
     return check(params);
 }
 

@@ -13,6 +13,9 @@ struct kli_params {
     enum kl_linux_kind backing;
     unsigned numa; /* KL_LINUX_NODE(n), or 0 */
     struct kl_codec codec;
+    struct kl_codec recompress; /* no name: none */
+    unsigned idle;              /* seconds; 0: none */
+    bool dedup;
     char *control; /* absolute path, or NULL */
     bool auto_compact;
     bool populate;
@@ -37,6 +40,11 @@ void kli_params_free(struct kli_params *params);
     "block=<SIZE>             Unit of compression, 4K to 64K (default: 4K).\n"                     \
     "compress=lz4[:ACCEL]|zstd[:LEVEL]\n"                                                          \
     "                         Compressor (default: zstd).\n"                                       \
+    "recompress=lz4[:ACCEL]|zstd[:LEVEL]\n"                                                        \
+    "                         Second compressor, for idle blocks (default: none).\n"               \
+    "idle=<SECONDS>           After how long a block is idle (default: 300 with\n"                 \
+    "                         recompress, else not watched).\n"                                    \
+    "dedup=<BOOL>             Equal blocks share their memory (default: false).\n"                 \
     "limit=<SIZE>             Most memory for data; a write beyond it is ENOSPC\n"                 \
     "                         (default: memory).\n"                                                \
     "control=<PATH>           Socket for the klotski command (default: none).\n"                   \

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* worker.c - compaction in the background.
+/* worker.c - compaction in the background, and the clients' own work.
  *
- * A step has three parts, each only when it can gain something:
+ * A step has four parts, the first three, if asked for, only when they can gain something:
  *   1. objects: more than HIGH per cent of the pool's frames could be freed;
  *      until LOW per cent, BUDGET objects at a time;
  *   2. frames: sparse blocks hold at least two blocks' worth of free frames, and
  *      more than SPARSE per cent of the frames in use; never waits (KL_ASYNC);
- *   3. blocks that are free as a whole go back to the system, but for one.
+ *   3. blocks that are free as a whole go back to the system, but for one;
+ *   4. what the zone's clients want (idle tracking, recompression), in WORK_STEPS at most.
  *
  * Steps are NAP_MIN apart while they gain something; each one that does not
  * doubles that, up to NAP_MAX.
@@ -30,6 +31,8 @@ enum {
     SPARSE = 3,
     OBJECT_BUDGET = 4096,
     FRAME_BUDGET = 8192,
+    WORK_BUDGET = 1024,
+    WORK_STEPS = 64,
     KEEP_BLOCKS = 1,
     NAP_MIN_MS = 200,
     NAP_MAX_MS = 2000,
@@ -38,6 +41,7 @@ enum {
 struct kli_worker {
     struct kl_zone *zone;
     struct kl_store *store;
+    bool compact;
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -91,13 +95,31 @@ static bool compact_frames(struct kli_worker *worker)
     return report.blocks > 0;
 }
 
-static bool step(struct kli_worker *worker)
+static bool compact(struct kli_worker *worker)
 {
     bool gained = compact_objects(worker);
 
     if (!atomic_load(&worker->stop))
         gained |= compact_frames(worker);
     return (kl_zone_trim(worker->zone, KEEP_BLOCKS) > 0) | gained;
+}
+
+/* True when there is more to do. */
+static bool do_work(struct kli_worker *worker)
+{
+    struct kl_step work = {.size = sizeof(work), .budget = WORK_BUDGET, .flags = KL_STEP_WANTED};
+    bool more = true;
+
+    for (int i = 0; i < WORK_STEPS && more && !atomic_load(&worker->stop); i++)
+        more = kl_zone_step(worker->zone, &work, NULL) == -KL_EAGAIN && work.again_ns == 0;
+    return more;
+}
+
+static bool step(struct kli_worker *worker)
+{
+    bool gained = worker->compact && compact(worker);
+
+    return do_work(worker) | gained;
 }
 
 /* Sleeps, unless it is the end. */
@@ -157,7 +179,8 @@ static void worker_free(struct kli_worker *worker)
     free(worker);
 }
 
-int kli_worker_start(struct kl_zone *zone, struct kl_store *store, struct kli_worker **out)
+int kli_worker_start(struct kl_zone *zone, struct kl_store *store, bool compact,
+                     struct kli_worker **out)
 {
     struct kli_worker *worker = calloc(1, sizeof(*worker));
     pthread_condattr_t attr;
@@ -166,6 +189,7 @@ int kli_worker_start(struct kl_zone *zone, struct kl_store *store, struct kli_wo
         return -KL_ENOMEM;
     worker->zone = zone;
     worker->store = store;
+    worker->compact = compact;
     pthread_mutex_init(&worker->mutex, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -3,12 +3,31 @@
 #include "store/entry.h"
 #include "store/store.h"
 
-enum { LEAST_GAIN = 64 }; /* bytes; less than that, and it is kept raw */
+enum { LEAST_GAIN = 64 }; /* bytes; less than that, and it is kept as it is */
 
-static void fill(void *plain, uint32_t pattern, uint32_t bytes)
+#define CONTENTS_BITS                                                                              \
+    ~(ZS_W_PLACE | STORE_W_NOTES) /* of an object's word, wherever the object is */
+
+/* The pattern as it is from this offset on. */
+void store_fill(void *plain, uint32_t pattern, uint32_t offset, uint32_t bytes)
 {
-    for (uint32_t i = 0; i < bytes; i += sizeof(pattern))
-        memcpy((char *)plain + i, &pattern, sizeof(pattern));
+    char turned[sizeof(pattern)];
+
+    if (pattern == 0) {
+        memset(plain, 0, bytes);
+        return;
+    }
+    for (uint32_t i = 0; i < sizeof(turned); i++)
+        turned[i] = ((const char *)&pattern)[(offset + i) % sizeof(pattern)];
+    if (bytes <= sizeof(turned)) {
+        memcpy(plain, turned, bytes);
+        return;
+    }
+    memcpy(plain, turned, sizeof(turned));
+    for (uint32_t done = sizeof(turned), n; done < bytes; done += n) {
+        n = done < bytes - done ? done : bytes - done;
+        memcpy((char *)plain + done, plain, n);
+    }
 }
 
 /* One pattern of four bytes, all over: the block equals itself shifted by four. */
@@ -18,83 +37,122 @@ static bool is_same(const void *plain, uint32_t bytes, uint32_t *pattern)
     return memcmp(plain, (const char *)plain + sizeof(*pattern), bytes - sizeof(*pattern)) == 0;
 }
 
-/* Of the word that block had; -KL_ESTALE: it was swapped out meanwhile, or the object
- * moved. */
-int store_load(struct kl_store *store, uint64_t block, uint64_t word, struct store_context *context,
-               void *plain)
+static int unpack(struct kl_store *store, uint64_t word, struct store_context *context, void *plain)
 {
-    uint32_t index = (uint32_t)block;
-    int err;
+    const struct kl_codec *codec = &store->codec[store_codec(word)];
+    void *own = store_codec_context(store, context, store_codec(word));
 
-    switch (store_kind(word)) {
-    case KL_STORE_HOLE:
-    case KL_STORE_SAME:
-        fill(plain, store_pattern(word), store->block_bytes);
-        return 0;
-    case KL_STORE_RAW:
-        return zs_direct_get(store->zs, index, word, plain, store->block_bytes);
-    case KL_STORE_COMPRESSED:
-        break;
-    }
-    err = zs_direct_get(store->zs, index, word, context->packed, store_bytes(word));
-    if (err)
-        return err;
-    if (!store->codec.decompress(&store->codec, context->codec, plain, store->block_bytes,
-                                 context->packed, store_bytes(word)))
+    if (!own)
+        return -KL_ENOMEM;
+    if (!codec->decompress(codec, own, plain, store->block_bytes, context->packed,
+                           store_bytes(word)))
         return -KL_EILSEQ;
     return 0;
 }
 
-static int put_object(struct kl_store *store, uint64_t block, enum kl_store_kind kind,
-                      const void *bytes, uint32_t n, uint64_t *word)
+static int load_object(struct kl_store *store, uint64_t index, uint64_t word,
+                       struct store_context *context, void *plain)
+{
+    bool raw = store_kind(word) == KL_STORE_RAW;
+    uint64_t now;
+    int err;
+
+    if (!raw && !context)
+        return STORE_NEEDS_CONTEXT;
+    err = zs_direct_get(store->zs, (uint32_t)index, word, raw ? plain : context->packed,
+                        raw ? store->block_bytes : store_bytes(word));
+    if (err)
+        return err;
+    now = atomic_load_explicit(&store->table[index], memory_order_acquire);
+    if ((now ^ word) & CONTENTS_BITS)
+        return -KL_ESTALE;
+    return raw ? 0 : unpack(store, word, context, plain);
+}
+
+/* Of the word that block had.  -KL_ESTALE: it was swapped out meanwhile, or the object
+ * moved.  context may be NULL: STORE_NEEDS_CONTEXT, then, if one is needed. */
+int store_load(struct kl_store *store, uint64_t index, uint64_t word, struct store_context *context,
+               void *plain)
+{
+    switch (store_kind(word)) {
+    case KL_STORE_HOLE:
+    case KL_STORE_SAME:
+        store_fill(plain, store_pattern(word), 0, store->block_bytes);
+        return 0;
+    case KL_STORE_RAW:
+    case KL_STORE_COMPRESSED:
+        return load_object(store, index, word, context, plain);
+    case KL_STORE_SHARED:
+        return store_shared_load(store, index, word, context, plain);
+    default:
+        return -KL_EILSEQ; /* no such word is made yet */
+    }
+}
+
+/* The high-water mark of frames. */
+static void note_frames(struct kl_store *store)
+{
+    uint64_t frames = zs_direct_frames(store->zs);
+    uint64_t peak = atomic_load_explicit(&store->peak_frames, memory_order_relaxed);
+
+    while (frames > peak &&
+           !atomic_compare_exchange_weak_explicit(&store->peak_frames, &peak, frames,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+/* An object with these contents; *word is of this kind. */
+int store_put(struct kl_store *store, uint64_t index, enum kl_store_kind kind, const void *bytes,
+              uint32_t n, uint64_t *word)
 {
     uint64_t name;
-    int err = zs_direct_put(store->zs, (uint32_t)block, bytes, n, 0, &name);
+    int err = zs_direct_put(store->zs, (uint32_t)index, bytes, n, 0, &name);
 
     if ((err == -KL_ENOSPC || err == -KL_ENOMEM) && store_find_free(store) > 0)
-        err = zs_direct_put(store->zs, (uint32_t)block, bytes, n, 0, &name);
+        err = zs_direct_put(store->zs, (uint32_t)index, bytes, n, 0, &name);
     if (err)
         return -KL_ENOSPC;
+    note_frames(store);
     *word = store_word(kind, name, kind == KL_STORE_RAW ? 0 : n);
     return 0;
 }
 
-/* Makes a word for these contents; nobody knows it yet. */
-int store_make(struct kl_store *store, uint64_t block, struct store_context *context,
+/* Compressed in context->packed; 0: to no less than `most` bytes.  -KL_ENOMEM. */
+int store_pack(struct kl_store *store, struct store_context *context, unsigned which,
+               const void *plain, uint32_t most)
+{
+    const struct kl_codec *codec = &store->codec[which];
+    void *own = store_codec_context(store, context, which);
+
+    if (!own)
+        return -KL_ENOMEM;
+    if (most <= LEAST_GAIN)
+        return 0;
+    return (int)codec->compress(codec, own, context->packed, most - LEAST_GAIN, plain,
+                                store->block_bytes);
+}
+
+/* Makes a word for these contents; nobody knows it yet.  context may be NULL, as above. */
+int store_make(struct kl_store *store, uint64_t index, struct store_context *context,
                const void *plain, uint64_t *word)
 {
     uint32_t pattern;
-    size_t n;
+    int n;
 
     if (is_same(plain, store->block_bytes, &pattern)) {
         *word = store_same(pattern);
         return 0;
     }
-    n = store->codec.compress(&store->codec, context->codec, context->packed,
-                              store->block_bytes - LEAST_GAIN, plain, store->block_bytes);
+    if (!context)
+        return STORE_NEEDS_CONTEXT;
+    if (store->hash && store_find_equal(store, index, context, plain, word))
+        return 0;
+    n = store_pack(store, context, 0, plain, store->block_bytes);
+    if (n < 0)
+        return n;
     if (n == 0)
-        return put_object(store, block, KL_STORE_RAW, plain, store->block_bytes, word);
-    return put_object(store, block, KL_STORE_COMPRESSED, context->packed, (uint32_t)n, word);
-}
-
-/* (S2) sign: 1 for a word that came in, -1 for one that went out. */
-void store_count(struct kl_store *store, uint64_t word, int sign)
-{
-    static const enum store_counter kinds[] = {
-        [KL_STORE_SAME] = STORE_SAME,
-        [KL_STORE_COMPRESSED] = STORE_COMPRESSED,
-        [KL_STORE_RAW] = STORE_RAW,
-    };
-    enum kl_store_kind kind = store_kind(word);
-    uint64_t bytes = kind == KL_STORE_RAW ? store->block_bytes : store_bytes(word);
-
-    if (kind == KL_STORE_HOLE)
-        return;
-    atomic_fetch_add_explicit(&store->counter[kinds[kind]], (uint64_t)(int64_t)sign,
-                              memory_order_relaxed);
-    if (store_has_object(word))
-        atomic_fetch_add_explicit(&store->counter[STORE_PAYLOAD], (uint64_t)(int64_t)sign * bytes,
-                                  memory_order_relaxed);
+        return store_put(store, index, KL_STORE_RAW, plain, store->block_bytes, word);
+    return store_put(store, index, KL_STORE_COMPRESSED, context->packed, (uint32_t)n, word);
 }
 
 /* Out of room: object compaction may find some.  Frames that it freed. */

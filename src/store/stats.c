@@ -1,68 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Figures of a store, and its recount. */
+/* Figures of a store. */
 #include "store/entry.h"
 #include "store/store.h"
 
-static uint64_t counter(const struct kl_store *store, enum store_counter which)
+static void counters(const struct kl_store *store, struct kl_store_stats *s)
 {
-    return atomic_load_explicit(&store->counter[which], memory_order_relaxed);
+    s->compressed = store_sum(store, STORE_COMPRESSED);
+    s->raw = store_sum(store, STORE_RAW);
+    s->same = store_sum(store, STORE_SAME);
+    s->shared = store_sum(store, STORE_SHARED);
+    s->written = store_sum(store, STORE_WRITTEN);
+    s->recompressed_blocks = store_sum(store, STORE_SECOND);
+    s->payload_bytes = store_sum(store, STORE_PAYLOAD);
+    s->reads = store_sum(store, STORE_READS);
+    s->writes = store_sum(store, STORE_WRITES);
+    s->partial_writes = store_sum(store, STORE_PARTS);
+    s->discards = store_sum(store, STORE_DISCARDS);
+    s->refused = store_sum(store, STORE_REFUSED);
+    s->shared_objects = store_sum(store, STORE_SHARED_OBJECTS);
+    s->duplicates = store_sum(store, STORE_DUPLICATES);
+    s->recompressions = store_sum(store, STORE_RECOMPRESSED);
+    s->recompressions_in_vain = store_sum(store, STORE_IN_VAIN);
+    s->recompression_saved_bytes = store_sum(store, STORE_SAVED);
 }
 
 void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *s)
 {
+    uint64_t frame_bytes = kl_zone_frame_bytes(store->zone);
     struct kl_zs_stats zs = {.size = sizeof(zs)};
-
-    kl_zs_get_stats(store->zs, &zs);
-    *s = (struct kl_store_stats){
-        .size = sizeof(*s),
+    struct kl_store_stats now = {
         .blocks = store->blocks,
         .block_bytes = store->block_bytes,
         .limit_bytes = store->limit_bytes,
-        .compressed = counter(store, STORE_COMPRESSED),
-        .raw = counter(store, STORE_RAW),
-        .same = counter(store, STORE_SAME),
-        .payload_bytes = counter(store, STORE_PAYLOAD),
-        .frame_bytes = zs.frames * kl_zone_frame_bytes(store->zone),
-        .metadata_bytes = atomic_load(&store->metadata_bytes) + zs.metadata_bytes,
-        .reads = counter(store, STORE_READS),
-        .writes = counter(store, STORE_WRITES),
-        .discards = counter(store, STORE_DISCARDS),
-        .refused = counter(store, STORE_REFUSED),
+        .ticks = atomic_load_explicit(&store->ticks, memory_order_relaxed),
+        .peak_frame_bytes =
+            atomic_load_explicit(&store->peak_frames, memory_order_relaxed) * frame_bytes,
     };
+
+    kl_zs_get_stats(store->zs, &zs);
+    now.frame_bytes = zs.frames * frame_bytes;
+    now.peak_frame_bytes = kli_max(now.peak_frame_bytes, now.frame_bytes);
+    now.metadata_bytes = atomic_load(&store->metadata_bytes) + zs.metadata_bytes;
+    counters(store, &now);
+    kli_stats_out(s, &now, sizeof(now));
 }
 
-int kl_store_check(struct kl_store *store, const char **what)
+void kl_store_reset_peak(struct kl_store *store)
 {
-    uint64_t n[STORE_COUNTERS] = {0}, objects = 0;
-    struct kl_zs_stats zs = {.size = sizeof(zs)};
-    const char *broken = NULL;
-    int err = kl_zs_check(store->zs, what);
-
-    if (err)
-        return err;
-    for (uint64_t block = 0; block < store->blocks; block++) {
-        uint64_t word = atomic_load(&store->table[block]);
-        enum kl_store_kind kind = store_kind(word);
-        uint64_t bytes = kind == KL_STORE_RAW ? store->block_bytes : store_bytes(word);
-
-        n[STORE_SAME] += kind == KL_STORE_SAME;
-        n[STORE_COMPRESSED] += kind == KL_STORE_COMPRESSED;
-        n[STORE_RAW] += kind == KL_STORE_RAW;
-        if (!store_has_object(word))
-            continue;
-        objects++;
-        n[STORE_PAYLOAD] += bytes;
-        if (zs_direct_size(store->zs, word) < bytes)
-            broken = "a block's object is gone or too small"; /* S1 */
-    }
-    for (unsigned i = STORE_COMPRESSED; i <= STORE_PAYLOAD; i++) {
-        if (n[i] != counter(store, i))
-            broken = "blocks are miscounted"; /* S2 */
-    }
-    kl_zs_get_stats(store->zs, &zs);
-    if (zs.objects != objects)
-        broken = "an object is lost";
-    if (what)
-        *what = broken;
-    return broken ? -KL_EIO : 0;
+    atomic_store_explicit(&store->peak_frames, zs_direct_frames(store->zs), memory_order_relaxed);
 }

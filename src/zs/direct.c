@@ -85,3 +85,8 @@ size_t zs_direct_size(struct kl_zs *pool, uint64_t word)
 
     return page ? zs_class_of(pool, page)->size : 0;
 }
+
+uint64_t zs_direct_frames(const struct kl_zs *pool)
+{
+    return atomic_load_explicit(&pool->frames, memory_order_relaxed);
+}

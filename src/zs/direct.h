@@ -78,6 +78,9 @@ bool zs_direct_claim(struct kl_zs *pool, uint32_t index, uint64_t word);
 void zs_direct_unclaim(struct kl_zs *pool, uint32_t index, uint64_t word);
 bool zs_direct_commit(struct kl_zs *pool, uint32_t index, uint64_t word, uint64_t next);
 
+/* Frames that the pool has now: a load, no more. */
+uint64_t zs_direct_frames(const struct kl_zs *pool);
+
 /* What the object of this word can hold; 0: none.  Only while nothing else runs. */
 size_t zs_direct_size(struct kl_zs *pool, uint64_t word);
 

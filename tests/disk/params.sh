@@ -58,6 +58,13 @@ refused 'compress=lz4:-1' size=64M compress=lz4:-1
 refused 'compress=lz4:0' size=64M compress=lz4:0
 refused 'compress=zstd:0' size=64M compress=zstd:0
 refused 'compress=a-very-long-name' size=64M compress=a-very-long-name
+refused 'recompress=gzip' size=64M recompress=gzip
+refused 'recompress=zstd:99' size=64M recompress=zstd:99
+refused 'recompress' size=64M recompress=zstd:x
+refused 'idle=0' size=64M idle=0
+refused 'idle=1000001' size=64M idle=1000001
+refused 'idle' size=64M idle=soon
+refused 'bool|dedup|decipher' size=64M dedup=perhaps
 refused 'limit=1K' size=64M limit=1K
 refused 'limit is larger' size=64M limit=65M
 refused 'limit is larger' size=64M memory=32M limit=33M
@@ -105,6 +112,7 @@ done
 accepted size=1T memory=2M block=64K compress=zstd:19 limit=4K auto-compact=off
 accepted size=10M compress=zstd:-7 backing=memfd populate=true control="$control"
 accepted size=10M compress=lz4:1 backing=memfd
+accepted size=10M compress=lz4 recompress=zstd:9 idle=5 dedup=true auto-compact=false backing=memfd
 unlinked() { [ ! -e "$control" ]; }
 wait_for 20 unlinked || fail "the control socket is left behind"
 

@@ -10,7 +10,7 @@
  *   shaker    moves single blocks' frames; faults are injected as it goes
  *   takers    two threads take blocks from the system's side, lend them, compact,
  *             take contiguous ranges, and resize the zone
- *   compactor moves objects
+ *   compactor moves objects, makes blocks older and recompresses those that are old
  *
  * Every content is checked whenever it is looked at; at the end every module's
  * recount runs, and every isolation has had exactly one outcome.
@@ -22,6 +22,7 @@
 #include <string.h>
 #include <time.h>
 
+enum { DUPLICATES = 30 };
 enum { OBJECTS = 1500, BLOCKS = 400, BLOCK = 4096, ITEMS = 300, ZONE_BLOCKS = 96 };
 
 static struct fixture f;
@@ -126,11 +127,16 @@ static void *objects(void *arg)
     return NULL;
 }
 
-/* A block says itself what it should be: its number, and a seed. */
+/* A block says itself what it should be: its number, and a seed.  Those of the few small
+ * seeds are the same in every block, and share an object. */
 static void block_make(char *buf, uint64_t block, uint64_t seed)
 {
+    if (seed < DUPLICATES)
+        block = 0;
     memset(buf, (int)seed & 0x3f, BLOCK);
     fill_bytes(buf, 16 + seed % 3000 / 8 * 8, seed);
+    for (int i = 0; i < BLOCK && seed % 2; i++)
+        buf[i] &= 0x3f; /* the second compressor can do better */
     memcpy(buf + BLOCK - 16, &block, 8);
     memcpy(buf + BLOCK - 8, &seed, 8);
 }
@@ -161,7 +167,7 @@ static void *blocks(void *arg)
         if (what == 0) {
             err = kl_store_discard(store, block, 0, BLOCK);
         } else if (what < 5) {
-            block_make(buf, block, rng.state);
+            block_make(buf, block, what < 3 ? rng_below(&rng, DUPLICATES) : rng.state);
             err = kl_store_write(store, block, 0, buf, BLOCK);
         } else {
             expect(kl_store_read(store, block, 0, buf, BLOCK) == 0, "a block can't be read");
@@ -382,6 +388,9 @@ static void *compactor(void *arg)
 
         expect(freed >= 0 || freed == -KL_EAGAIN, "compaction fails"); /* the pool's shrinker */
         (void)kl_store_compact(store, 0);
+        kl_store_age(store, 200);
+        freed = kl_store_recompress(store, 100);
+        expect(freed >= 0 || freed == -KL_ENOSPC || freed == -KL_ENOMEM, "recompression fails");
         nanosleep(&nap, NULL);
     }
     return NULL;
@@ -389,13 +398,20 @@ static void *compactor(void *arg)
 
 static void open_all(void)
 {
-    struct kl_codec codec;
-    struct kl_store_config config = {
-        .size = sizeof(config), .blocks = BLOCKS, .block_bytes = BLOCK, .codec = &codec};
+    struct kl_codec codec, dense;
+    struct kl_store_config config = {.size = sizeof(config),
+                                     .blocks = BLOCKS,
+                                     .block_bytes = BLOCK,
+                                     .codec = &codec,
+                                     .recompress = &dense,
+                                     .recompress_age = 1,
+                                     .flags = KL_STORE_DEDUP,
+                                     .hash = kl_linux_hash};
 
     fixture_open(&f, ZONE_BLOCKS, 6, 0);
     assert_int_equal(kl_zs_create(f.zone, NULL, &pool), 0);
     assert_int_equal(kl_linux_codec("lz4", 0, &codec), 0);
+    assert_int_equal(kl_linux_codec("zstd", 1, &dense), 0);
     assert_int_equal(kl_store_create(f.zone, &config, &store), 0);
     for (unsigned i = 0; i < 3; i++) {
         mover_open(&movers[i], f.zone, (enum mover_kind)i);
@@ -408,11 +424,15 @@ static void open_all(void)
 
 static void close_all(void)
 {
+    struct kl_store_stats stored = {.size = sizeof(stored)};
+
     for (int i = 0; i < FAULTS; i++)
         fault_set((enum fault)i, 0);
     assert_zs_ok(pool);
     assert_store_ok(store);
     assert_zone_ok(f.zone);
+    kl_store_get_stats(store, &stored);
+    assert_true(stored.recompressions > 0 && stored.duplicates > 0);
     for (unsigned i = 0; i < 3; i++)
         mover_close(&movers[i]);
     assert_int_equal(kl_zs_destroy(pool), 0);

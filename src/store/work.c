@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The store's background work, done by the steps of the zone (klotski/step.h).
+ *
+ *            a tick is due              all are older             all were looked at
+ *   WAITING --------------> AGEING --------------------> COLD ------------------------> WAITING
+ *                                   (no second compressor: WAITING)
+ *
+ * (K1) One thread at a time works, so its state needs no care.
+ * (K2) A call looks at WORDS words for each unit of its budget, and packs no more blocks
+ *      than a PACK_SHARE of it.
+ */
+#include "store/store.h"
+
+enum { WORDS = 16, PACK_SHARE = 32, COLD_PIECE = 64 };
+
+enum stage { WAITING, AGEING, COLD };
+
+static uint64_t now_ns(const struct kl_store *store)
+{
+    return store->host.now_ns(store->host.ctx);
+}
+
+/* True when this round is over; also when there is no room: the next tick tries again. */
+static bool recompress_some(struct kl_store *store, uint64_t words, uint64_t packs)
+{
+    struct store_cold done = {.left = 1};
+
+    for (uint64_t looked = 0; looked < words && done.tried < packs; looked += COLD_PIECE) {
+        int err = store_recompress(store, COLD_PIECE, &done);
+
+        if (err || done.left == 0)
+            return true;
+    }
+    return false;
+}
+
+static void begin_tick(struct kl_store *store)
+{
+    uint64_t now = now_ns(store);
+
+    if (now < store->tick_due)
+        return;
+    store->tick_due = now + store->idle_ns;
+    store->stage = AGEING;
+}
+
+static uint64_t work(void *ctx, uint32_t budget)
+{
+    uint64_t words = (uint64_t)budget * WORDS, now;
+    struct kl_store *store = ctx;
+
+    if (store->stage == WAITING)
+        begin_tick(store);
+    else if (store->stage == COLD && recompress_some(store, words, budget / PACK_SHARE + 1))
+        store->stage = WAITING;
+    if (store->stage == AGEING && kl_store_age(store, words) == 0)
+        store->stage = store->has_second ? COLD : WAITING;
+    if (store->stage != WAITING)
+        return 0;
+    now = now_ns(store);
+    return now < store->tick_due ? store->tick_due - now : 0;
+}
+
+/* Nothing is freed when frames are short: that is the pool's shrinker's. */
+static uint64_t count(void *ctx, const struct kl_shrink *shrink)
+{
+    (void)ctx;
+    (void)shrink;
+    return KL_SHRINK_EMPTY;
+}
+
+static uint64_t scan(void *ctx, struct kl_shrink *shrink)
+{
+    (void)ctx;
+    (void)shrink;
+    return KL_SHRINK_STOP;
+}
+
+int store_work_begin(struct kl_store *store)
+{
+    const struct kl_shrinker_ops ops = {
+        .size = sizeof(ops), .name = "store", .count = count, .scan = scan, .work = work};
+    int err;
+
+    if (store->idle_ns == 0)
+        return 0;
+    store->tick_due = now_ns(store) + store->idle_ns;
+    err = kl_shrinker_register(store->zone, &ops, store, &store->shrinker);
+    return err ? err : kl_shrinker_want(store->zone, store->shrinker);
+}
+
+int store_work_end(struct kl_store *store)
+{
+    int err = store->shrinker.v ? kl_shrinker_unregister(store->zone, store->shrinker) : 0;
+
+    if (!err)
+        store->shrinker = (kl_shrinker_id){0};
+    return err;
+}

@@ -1,0 +1,515 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Duplicate detection: equal blocks share one object, others never do. */
+#include "support/codecs.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { BLOCK = 4096, BLOCKS = 1000 };
+
+static const char part[] = {'p', 'a', 'r', 't', 's'};
+
+static uint64_t always_one(const void *bytes, size_t n)
+{
+    (void)bytes;
+    (void)n;
+    return 1;
+}
+
+static struct kl_store *open_like(struct fixture *f, const struct kl_store_config *like)
+{
+    struct kl_codec lz4 = codec_watched(0, "lz4", 0), zstd = codec_watched(1, "zstd", 3);
+    struct kl_store_config config = *like;
+    struct kl_store *store;
+
+    config.size = sizeof(config);
+    config.blocks = config.blocks ? config.blocks : BLOCKS;
+    config.block_bytes = BLOCK;
+    config.codec = &lz4;
+    config.recompress = &zstd;
+    config.flags = KL_STORE_DEDUP;
+    config.hash = config.hash ? config.hash : kl_linux_hash;
+    fixture_open(f, 64, 6, 0);
+    assert_int_equal(kl_store_create(f->zone, &config, &store), 0);
+    return store;
+}
+
+static struct kl_store *open_store(struct fixture *f)
+{
+    return open_like(f, &(struct kl_store_config){0});
+}
+
+static void close_store(struct fixture *f, struct kl_store *store)
+{
+    assert_store_ok(store);
+    assert_int_equal(kl_store_destroy(store), 0);
+    fixture_close(f);
+}
+
+static struct kl_store_stats stats_of(struct kl_store *store)
+{
+    struct kl_store_stats s = {.size = sizeof(s)};
+
+    kl_store_get_stats(store, &s);
+    return s;
+}
+
+/* By its remainder: half noise; noise that only the second compressor makes shorter; noise. */
+static void make_block(char *buf, uint64_t version)
+{
+    fill_bytes(buf, BLOCK, version + 1);
+    if (version % 3 == 0)
+        memset(buf + BLOCK / 2, 'x', BLOCK / 2);
+    for (int i = 0; i < BLOCK && version % 3 == 1; i++)
+        buf[i] = (char)(' ' + (buf[i] & 63));
+}
+
+static void write_block(struct kl_store *store, uint64_t block, uint64_t version)
+{
+    char buf[BLOCK];
+
+    make_block(buf, version);
+    assert_int_equal(kl_store_write(store, block, 0, buf, BLOCK), 0);
+}
+
+static void assert_block(struct kl_store *store, uint64_t block, uint64_t version)
+{
+    char want[BLOCK], back[BLOCK];
+
+    make_block(want, version);
+    assert_int_equal(kl_store_read(store, block, 0, back, BLOCK), 0);
+    assert_memory_equal(want, back, BLOCK);
+}
+
+static void equal_blocks_share(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_store(&f);
+    uint64_t payload;
+
+    (void)state;
+    for (uint64_t b = 0; b < 10; b++)
+        write_block(store, b, b);
+    payload = stats_of(store).payload_bytes;
+    assert_int_equal(stats_of(store).shared, 0);
+    for (uint64_t b = 10; b < 100; b++)
+        write_block(store, b, b % 10);
+    assert_store_ok(store);
+    assert_int_equal(stats_of(store).shared, 100);
+    assert_int_equal(stats_of(store).shared_objects, 10);
+    assert_int_equal(stats_of(store).duplicates, 90);
+    assert_int_equal(stats_of(store).payload_bytes, payload);
+    assert_int_equal(atomic_load(&codec_watch[0].packs), 10);
+    for (uint64_t b = 0; b < 100; b++) {
+        assert_int_equal(kl_store_kind(store, b), KL_STORE_SHARED);
+        assert_block(store, b, b % 10);
+    }
+    for (uint64_t b = 0; b < 100; b++) { /* the last one out takes the object along */
+        if (b % 2)
+            write_block(store, b, 1000 + b);
+        else
+            assert_int_equal(kl_store_discard(store, b, 0, BLOCK), 0);
+        assert_store_ok(store);
+        for (uint64_t other = b + 1; other < 100; other += 13)
+            assert_block(store, other, other % 10);
+    }
+    assert_int_equal(stats_of(store).shared, 0);
+    assert_int_equal(stats_of(store).shared_objects, 0);
+    assert_int_equal(kl_store_reset(store, 0), 0);
+    assert_int_equal(stats_of(store).payload_bytes, 0);
+    assert_int_equal(stats_of(store).frame_bytes, 0);
+    close_store(&f, store);
+}
+
+/* A part that is written or discarded changes one block, and the others don't see it. */
+static void parts_of_shared_blocks(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_store(&f);
+    char want[BLOCK], back[BLOCK];
+
+    (void)state;
+    for (uint64_t version = 0; version < 3; version++) {
+        for (uint64_t b = 0; b < 3; b++)
+            write_block(store, b, version);
+        assert_int_equal(kl_store_write(store, 1, 100, part, sizeof(part)), 0);
+        assert_int_equal(kl_store_discard(store, 2, 7, 9), 0);
+        assert_block(store, 0, version);
+        make_block(want, version);
+        memcpy(want + 100, part, sizeof(part));
+        assert_int_equal(kl_store_read(store, 1, 0, back, BLOCK), 0);
+        assert_memory_equal(want, back, BLOCK);
+        make_block(want, version);
+        memset(want + 7, 0, 9);
+        assert_int_equal(kl_store_read(store, 2, 0, back, BLOCK), 0);
+        assert_memory_equal(want, back, BLOCK);
+        make_block(want, version);
+        assert_int_equal(kl_store_write(store, 2, 7, want + 7, 9), 0); /* equal again */
+        assert_int_equal(kl_store_kind(store, 2), KL_STORE_SHARED);
+        assert_store_ok(store);
+    }
+    close_store(&f, store);
+}
+
+/* With a hash that says nothing, every hint leads to another block. */
+static void collisions_are_seen(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_like(&f, &(struct kl_store_config){.hash = always_one});
+    struct rng rng = rng_new(3);
+    uint64_t version[40] = {0};
+
+    (void)state;
+    for (uint64_t b = 0; b < 40; b++)
+        write_block(store, b, 0);
+    for (int i = 0; i < 1500; i++) {
+        uint64_t b = rng_below(&rng, 40);
+
+        version[b] = rng_below(&rng, 12);
+        write_block(store, b, version[b]);
+        if (i % 50 == 0)
+            assert_store_ok(store);
+    }
+    for (uint64_t b = 0; b < 40; b++)
+        assert_block(store, b, version[b]);
+    assert_true(stats_of(store).duplicates > 100);
+    assert_true(stats_of(store).shared > 0);
+    close_store(&f, store);
+}
+
+static void shared_objects_are_recompressed(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_store(&f);
+    uint64_t before;
+
+    (void)state;
+    for (uint64_t b = 0; b < 30; b++)
+        write_block(store, b, b % 3);
+    before = stats_of(store).payload_bytes;
+    kl_store_age(store, 0);
+    kl_store_age(store, 0);
+    assert_int_equal(kl_store_block_age(store, 4), 2);
+    assert_block(store, 3, 0);
+    assert_int_equal(kl_store_block_age(store, 0), 0); /* what one reads is young for all */
+    assert_int_equal(kl_store_block_age(store, 4), 2);
+    assert_true(kl_store_recompress(store, 0) > 0);
+    assert_int_equal(stats_of(store).recompressions, 1);
+    assert_true(stats_of(store).payload_bytes < before);
+    assert_store_ok(store);
+    for (uint64_t b = 0; b < 30; b++)
+        assert_block(store, b, b % 3);
+    write_block(store, 99, 1); /* equals what the second compressor has */
+    assert_int_equal(kl_store_kind(store, 99), KL_STORE_SHARED);
+    assert_block(store, 99, 1);
+    close_store(&f, store);
+}
+
+static void no_more_entries(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_like(&f, &(struct kl_store_config){.blocks = 6});
+
+    (void)state;
+    for (uint64_t b = 0; b < 6; b++) /* three pairs, which is all */
+        write_block(store, b, b / 2);
+    assert_int_equal(stats_of(store).shared_objects, 3);
+    write_block(store, 1, 7);
+    write_block(store, 3, 7); /* would need a fourth */
+    assert_int_equal(kl_store_kind(store, 3), KL_STORE_COMPRESSED + 1 - (7 % 3 == 0));
+    assert_int_equal(stats_of(store).shared_objects, 3);
+    assert_store_ok(store);
+    write_block(store, 0, 8); /* one is free again */
+    write_block(store, 5, 7);
+    assert_int_equal(kl_store_kind(store, 5), KL_STORE_SHARED);
+    assert_block(store, 1, 7);
+    assert_block(store, 3, 7);
+    assert_block(store, 5, 7);
+    close_store(&f, store);
+}
+
+static struct kl_store *met;
+
+static void overwrite_first(void *arg)
+{
+    (void)arg;
+    write_block(met, 0, 40);
+}
+
+static void discard_first(void *arg)
+{
+    (void)arg;
+    assert_int_equal(kl_store_discard(met, 0, 0, BLOCK), 0);
+}
+
+static void compact_all(void *arg)
+{
+    (void)arg;
+    assert_true(kl_store_compact(met, 0) >= 0);
+}
+
+static void write_another(void *arg)
+{
+    (void)arg;
+    write_block(met, 2, 0);
+}
+
+static void nobody(void *arg)
+{
+    (void)arg;
+}
+
+/* Somebody comes while a block is compared with another one that has its object to itself,
+ * or with a shared one. */
+static void in_the_middle_of_a_comparison(void **state)
+{
+    static void (*const what[])(void *arg) = {nobody, overwrite_first, discard_first, compact_all,
+                                              write_another};
+
+    (void)state;
+    for (unsigned shared = 0; shared < 2; shared++) {
+        for (unsigned i = 0; i < 5; i++) {
+            struct fixture f;
+
+            met = open_store(&f);
+            write_block(met, 0, 0);
+            if (shared) { /* with one reference */
+                write_block(met, 1, 0);
+                assert_int_equal(kl_store_discard(met, 1, 0, BLOCK), 0);
+            }
+            codec_watch[0].while_unpacking = what[i];
+            write_block(met, 1, 0);
+            assert_null(codec_watch[0].while_unpacking);
+            assert_store_ok(met);
+            assert_int_equal(kl_store_kind(met, 1), KL_STORE_SHARED);
+            assert_block(met, 1, 0);
+            if (i == 1)
+                assert_block(met, 0, 40);
+            else
+                assert_int_equal(kl_store_kind(met, 0), i == 2 ? KL_STORE_HOLE : KL_STORE_SHARED);
+            assert_int_equal(stats_of(met).shared_objects, 1);
+            if (i == 4)
+                assert_block(met, 2, 0);
+            close_store(&f, met);
+        }
+    }
+}
+
+/* Blocks 0 and 1 share the same entry again, in another life of it. */
+static void reuse_the_entry(void *arg)
+{
+    (void)arg;
+    for (uint64_t b = 0; b < 2; b++)
+        assert_int_equal(kl_store_discard(met, b, 0, BLOCK), 0);
+    for (uint64_t b = 0; b < 2; b++)
+        write_block(met, b, 3);
+}
+
+static void a_reader_sees_a_reused_entry(void **state)
+{
+    struct fixture f;
+    char want[BLOCK], back[BLOCK];
+
+    (void)state;
+    for (int patched = 0; patched < 2; patched++) {
+        met = open_store(&f);
+        write_block(met, 0, 0);
+        write_block(met, 1, 0);
+        codec_watch[0].while_unpacking = reuse_the_entry;
+        make_block(want, 3);
+        if (patched) {
+            assert_int_equal(kl_store_write(met, 0, 5, part, sizeof(part)), 0);
+            memcpy(want + 5, part, sizeof(part));
+            assert_int_equal(kl_store_read(met, 0, 0, back, BLOCK), 0);
+            assert_memory_equal(want, back, BLOCK);
+        } else {
+            assert_block(met, 0, 3);
+        }
+        assert_null(codec_watch[0].while_unpacking);
+        assert_block(met, 1, 3);
+        close_store(&f, met);
+    }
+}
+
+/* Metadata runs out somewhere in the making of a store, and of a shared entry. */
+static void no_metadata(void **state)
+{
+    struct kl_codec lz4;
+    struct kl_store_config config = {.size = sizeof(config),
+                                     .blocks = 10,
+                                     .block_bytes = BLOCK,
+                                     .codec = &lz4,
+                                     .flags = KL_STORE_DEDUP,
+                                     .hash = kl_linux_hash};
+    struct kl_store *store;
+    struct fixture f;
+    int err = -KL_ENOMEM, nth = 0;
+
+    (void)state;
+    fixture_open(&f, 64, 6, 0);
+    assert_int_equal(kl_linux_codec("lz4", 0, &lz4), 0);
+    while (err == -KL_ENOMEM) {
+        fault_set(FAULT_META, ++nth);
+        err = kl_store_create(f.zone, &config, &store);
+        fault_set(FAULT_META, 0);
+    }
+    assert_true(nth > 7);
+    for (nth = 1; nth < 10; nth++) {
+        char buf[BLOCK];
+
+        make_block(buf, (uint64_t)nth);
+        assert_int_equal(kl_store_write(store, 0, 0, buf, BLOCK), 0);
+        fault_set(FAULT_META, nth);
+        err = kl_store_write(store, 1, 0, buf, BLOCK);
+        fault_set(FAULT_META, 0);
+        assert_true(err == 0 || err == -KL_ENOSPC || err == -KL_ENOMEM);
+        assert_store_ok(store);
+        assert_block(store, 0, (uint64_t)nth);
+        if (err == 0)
+            assert_block(store, 1, (uint64_t)nth);
+    }
+    assert_int_equal(kl_store_destroy(store), 0);
+    config.hash = NULL;
+    assert_int_equal(kl_store_create(f.zone, &config, &store), -KL_EINVAL);
+    config.flags = 1u << 7;
+    assert_int_equal(kl_store_create(f.zone, &config, &store), -KL_EINVAL);
+    fixture_close(&f);
+}
+
+/* At the limit a duplicate of a shared block needs no room; one of a block that has its
+ * object to itself does, and everything is as it was when there is none. */
+static void no_room(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_like(&f, &(struct kl_store_config){.limit_bytes = 32 << 12});
+
+    (void)state;
+    write_block(store, 500, 2);
+    write_block(store, 501, 2);
+    for (uint64_t b = 0; b < 31; b++) /* noise: a frame each */
+        write_block(store, b, 3 * b + 5);
+    assert_int_equal(stats_of(store).frame_bytes, 32 << 12);
+    for (int i = 0; i < 2; i++) {
+        char buf[BLOCK];
+
+        make_block(buf, 3 * 7 + 5);
+        assert_int_equal(kl_store_write(store, 600, 0, buf, BLOCK), -KL_ENOSPC);
+        assert_store_ok(store);
+        assert_int_equal(kl_store_kind(store, 7), KL_STORE_RAW);
+        assert_block(store, 7, 3 * 7 + 5);
+        write_block(store, 601 + (uint64_t)i, 2);
+        assert_block(store, 601 + (uint64_t)i, 2);
+    }
+    assert_int_equal(stats_of(store).refused, 2);
+    assert_int_equal(kl_store_discard(store, 3, 0, BLOCK), 0);
+    write_block(store, 600, 3 * 7 + 5);
+    assert_int_equal(kl_store_kind(store, 7), KL_STORE_SHARED);
+    close_store(&f, store);
+}
+
+struct crowd {
+    struct kl_store *store;
+    unsigned number;
+    atomic_bool *stop;
+};
+
+enum { FEW = 24, VERSIONS = 6 };
+
+static void check_any(struct kl_store *store, uint64_t block)
+{
+    char want[BLOCK], back[BLOCK];
+
+    if (kl_store_read(store, block, 0, back, BLOCK) != 0)
+        abort();
+    memset(want, 0, BLOCK);
+    for (uint64_t version = 0; memcmp(want, back, BLOCK) != 0; version++) {
+        if (version == VERSIONS)
+            abort(); /* a mixture */
+        make_block(want, version);
+    }
+}
+
+static void *use_blocks(void *arg)
+{
+    struct crowd *c = arg;
+    struct rng rng = rng_new(c->number);
+    char buf[BLOCK];
+
+    for (int i = 0; i < 3000; i++) {
+        uint64_t block = rng_below(&rng, FEW);
+
+        switch (rng_below(&rng, 6)) {
+        case 0:
+        case 1:
+            make_block(buf, rng_below(&rng, VERSIONS));
+            if (kl_store_write(c->store, block, 0, buf, BLOCK) != 0)
+                abort();
+            break;
+        case 2:
+            if (kl_store_discard(c->store, block, 0, BLOCK) != 0)
+                abort();
+            break;
+        default:
+            check_any(c->store, block);
+        }
+    }
+    return NULL;
+}
+
+static void *look_after(void *arg)
+{
+    struct crowd *c = arg;
+
+    while (!atomic_load(c->stop)) {
+        kl_store_age(c->store, 200);
+        if (kl_store_recompress(c->store, 300) < 0)
+            abort();
+        kl_store_compact(c->store, 20);
+    }
+    return NULL;
+}
+
+static void all_at_once(void **state)
+{
+    static uint64_t (*const hash[])(const void *bytes, size_t n) = {kl_linux_hash, always_one};
+
+    (void)state;
+    for (int h = 0; h < 2; h++) {
+        struct fixture f;
+        struct kl_store *store = open_like(&f, &(struct kl_store_config){.hash = hash[h]});
+        atomic_bool stop = false;
+        struct crowd c[4] = {
+            {store, 1, &stop}, {store, 2, &stop}, {store, 3, &stop}, {store, 4, &stop}};
+        pthread_t thread[4];
+
+        for (int i = 0; i < 4; i++)
+            pthread_create(&thread[i], NULL, i < 3 ? use_blocks : look_after, &c[i]);
+        for (int i = 0; i < 4; i++) {
+            pthread_join(thread[i], NULL);
+            if (i == 2)
+                atomic_store(&stop, true);
+        }
+        assert_true(stats_of(store).duplicates > 100);
+        for (uint64_t b = 0; b < FEW; b++)
+            check_any(store, b);
+        close_store(&f, store);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(equal_blocks_share),
+        cmocka_unit_test(parts_of_shared_blocks),
+        cmocka_unit_test(collisions_are_seen),
+        cmocka_unit_test(shared_objects_are_recompressed),
+        cmocka_unit_test(no_more_entries),
+        cmocka_unit_test(in_the_middle_of_a_comparison),
+        cmocka_unit_test(a_reader_sees_a_reused_entry),
+        cmocka_unit_test(no_metadata),
+        cmocka_unit_test(no_room),
+        cmocka_unit_test(all_at_once),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

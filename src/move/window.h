@@ -37,6 +37,10 @@ struct kli_search {
  * -KL_EBUSY: there is none (somebody is blamed).  -KL_ENOMEM: no metadata. */
 int kli_window_find(struct kli_search *search, struct kli_window *window);
 
+/* pass.c: the first of the windows of m whole blocks, from multiples of `stride` blocks (a
+ * power of two), that have the most idle frames.  false: something is in the way of all. */
+bool kli_pass(const struct kli_search *search, uint32_t m, uint32_t stride, uint32_t *first);
+
 /* classify.c: is nothing in the block in the way, and if not so, one byte a frame. */
 enum kli_place { KLI_PLACE_OPEN, KLI_PLACE_NEVER };
 bool kli_is_clear(const struct kli_search *search, uint32_t block);

@@ -11,14 +11,14 @@
 #include "move/window.h"
 
 /* Within one block, frame by frame. */
-static bool find_in(const struct kli_search *search, uint32_t block, uint8_t *place,
+static bool find_in(const struct kli_search *search, uint32_t block, uint64_t *never,
                     uint32_t *first)
 {
-    return block < search->end && kli_slide(search, block, block + 1, place, first) != UINT32_MAX;
+    return block < search->end && kli_slide(search, block, block + 1, never, first) != UINT32_MAX;
 }
 
 /* A window that fits into a block. */
-static bool find_small(const struct kli_search *search, uint8_t *place, uint32_t *first)
+static bool find_small(const struct kli_search *search, uint64_t *never, uint32_t *first)
 {
     enum { FEW = 16 };
     const struct kl_zone *zone = search->run->zone;
@@ -28,40 +28,40 @@ static bool find_small(const struct kli_search *search, uint8_t *place, uint32_t
         block = kli_index_next(zone, KLI_CLASS_UNMOVABLE, block);
         if (block == UINT32_MAX)
             break;
-        if (find_in(search, block, place, first))
+        if (find_in(search, block, never, first))
             return true;
     }
     return kli_pass(search, 1, stride, first) &&
-           find_in(search, kli_block_of(zone, *first), place, first);
+           find_in(search, kli_block_of(zone, *first), never, first);
 }
 
-static bool find(const struct kli_search *search, uint8_t *place, uint32_t *first)
+static bool find(const struct kli_search *search, uint64_t *never, uint32_t *first)
 {
     const struct kl_zone *zone = search->run->zone;
     uint32_t m = (uint32_t)kli_div_up(search->n, zone->block_frames);
     uint32_t stride = (uint32_t)kli_max(1, search->align >> zone->block_order);
 
-    if (search->n < zone->block_frames ? find_small(search, place, first)
+    if (search->n < zone->block_frames ? find_small(search, never, first)
                                        : kli_pass(search, m, stride, first))
         return true;
     if ((search->n | search->align) % zone->block_frames == 0)
         return false; /* whole blocks, of which all were looked at */
-    return kli_slide(search, 0, search->end, place, first) != UINT32_MAX;
+    return kli_slide(search, 0, search->end, never, first) != UINT32_MAX;
 }
 
 int kli_window_find(struct kli_search *search, struct kli_window *window)
 {
     const struct kl_zone *zone = search->run->zone;
     const struct kl_host *host = &zone->host;
-    size_t bytes = zone->block_frames;
-    uint8_t *place = host->meta_alloc(host->ctx, bytes);
+    size_t bytes = kli_never_bytes(zone);
+    uint64_t *never = host->meta_alloc(host->ctx, bytes);
     bool found;
 
-    if (!place)
+    if (!never)
         return -KL_ENOMEM;
     window->n = search->n;
-    found = find(search, place, &window->first);
-    host->meta_free(host->ctx, place, bytes);
+    found = find(search, never, &window->first);
+    host->meta_free(host->ctx, never, bytes);
     if (found)
         return 0;
     kli_blame_any(search->run);

@@ -116,6 +116,7 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats);
 
 /* One row of the table of classes, in ascending sizes. */
 struct kl_zs_class_stats {
+    size_t size; /* sizeof(struct kl_zs_class_stats), set by the caller */
     uint32_t object_size;
     uint32_t frames_per_zspage;
     uint32_t objects_per_zspage;

@@ -8,13 +8,14 @@ static uint64_t counter(const struct kl_store *store, enum store_counter which)
     return atomic_load_explicit(&store->counter[which], memory_order_relaxed);
 }
 
-void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *s)
+void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *stats)
 {
+    struct kl_store_stats s;
     struct kl_zs_stats zs = {.size = sizeof(zs)};
 
     kl_zs_get_stats(store->zs, &zs);
-    *s = (struct kl_store_stats){
-        .size = sizeof(*s),
+    s = (struct kl_store_stats){
+        .size = sizeof(s),
         .blocks = store->blocks,
         .block_bytes = store->block_bytes,
         .limit_bytes = store->limit_bytes,
@@ -29,6 +30,7 @@ void kl_store_get_stats(struct kl_store *store, struct kl_store_stats *s)
         .discards = counter(store, STORE_DISCARDS),
         .refused = counter(store, STORE_REFUSED),
     };
+    kli_stats_out(stats, &s, sizeof(s));
 }
 
 int kl_store_check(struct kl_store *store, const char **what)

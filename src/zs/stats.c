@@ -3,10 +3,10 @@
 #include "zs/entry.h"
 #include "zs/zs.h"
 
-void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *s)
+void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats)
 {
-    *s = (struct kl_zs_stats){
-        .size = sizeof(*s),
+    struct kl_zs_stats s = {
+        .size = sizeof(s),
         .metadata_bytes = atomic_load(&pool->metadata_bytes),
         .objects_moved = atomic_load(&pool->objects_moved),
         .frames_freed_by_compaction = atomic_load(&pool->frames_freed),
@@ -19,35 +19,36 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *s)
         struct zs_class *class = &pool->classes[i];
 
         kli_lock_take(&pool->host, &class->lock);
-        s->objects += class->live;
-        s->object_bytes += class->live * class->size;
-        s->zspages += class->zspages;
-        s->frames += (uint64_t) class->zspages * class->chain;
-        s->freeable_frames += zs_class_freeable(class);
+        s.objects += class->live;
+        s.object_bytes += class->live * class->size;
+        s.zspages += class->zspages;
+        s.frames += (uint64_t) class->zspages * class->chain;
+        s.freeable_frames += zs_class_freeable(class);
         kli_lock_drop(&pool->host, &class->lock);
         if (class->objects == 1 && i > 0)
-            s->huge_class_size = pool->classes[i - 1].size;
+            s.huge_class_size = pool->classes[i - 1].size;
     }
+    kli_stats_out(stats, &s, sizeof(s));
 }
 
-int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class_stats *s)
+int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class_stats *stats)
 {
+    struct kl_zs_class_stats s = {.size = sizeof(s)};
     struct zs_class *class;
 
     if (index >= pool->nclasses)
         return -KL_ERANGE;
     class = &pool->classes[index];
     kli_lock_take(&pool->host, &class->lock);
-    *s = (struct kl_zs_class_stats){
-        .object_size = class->size,
-        .frames_per_zspage = class->chain,
-        .objects_per_zspage = class->objects,
-        .zspages = class->zspages,
-        .objects = class->live,
-        .freeable_frames = zs_class_freeable(class),
-    };
-    memcpy(s->fullness, class->count, sizeof(s->fullness));
+    s.object_size = class->size;
+    s.frames_per_zspage = class->chain;
+    s.objects_per_zspage = class->objects;
+    s.zspages = class->zspages;
+    s.objects = class->live;
+    s.freeable_frames = zs_class_freeable(class);
+    memcpy(s.fullness, class->count, sizeof(s.fullness));
     kli_lock_drop(&pool->host, &class->lock);
+    kli_stats_out(stats, &s, sizeof(s));
     return 0;
 }
 

@@ -168,7 +168,7 @@ static uint64_t slide_singly(struct pass *p, uint64_t at, uint64_t to)
  * only after as many blocks singly: many stretches are short. */
 static uint64_t slide_along(struct pass *p, uint64_t start)
 {
-    uint64_t at = start, limit = next_avoided(p, start), to;
+    uint64_t at = start, limit = next_avoided(p, start);
     bool singly = true;
 
     p->sum = 0;
@@ -178,7 +178,8 @@ static uint64_t slide_along(struct pass *p, uint64_t start)
     if (p->best > p->most)
         return p->end;
     while (at < limit) {
-        to = kli_min(at + GROUP, limit);
+        uint64_t to = kli_min(at + GROUP, limit);
+
         if (!singly && to - at == GROUP && slide_group(p, at)) {
             at = to;
             continue;

@@ -313,11 +313,15 @@ int kl_linux_worker_stop(struct kl_linux_worker *worker)
 void kl_linux_worker_get_stats(const struct kl_linux_worker *worker,
                                struct kl_linux_worker_stats *stats)
 {
-    *stats = (struct kl_linux_worker_stats){
-        .size = sizeof(*stats),
+    struct kl_linux_worker_stats ours = {
+        .size = sizeof(ours),
         .kicks = atomic_load(&worker->kicks),
         .steps = atomic_load(&worker->steps),
         .cpu_ns = atomic_load(&worker->cpu_ns),
         .paused_ns = atomic_load(&worker->paused_ns),
     };
+    if (stats->size < ours.size)
+        ours.size = stats->size;
+    if (ours.size >= sizeof(ours.size)) /* else it was forgotten */
+        memcpy(stats, &ours, ours.size);
 }

@@ -16,10 +16,10 @@
 extern "C" {
 #endif
 
-/* Configs, tables of callbacks and statistics begin with `size`, which the caller
- * sets to the sizeof of the struct that it was compiled with.  A config or table of
- * another size is -KL_EINVAL.  Statistics of a zone and its owners are filled in as far
- * as the caller's size goes; size says afterwards how far that was. */
+/* Configs, tables of callbacks, statistics and reports begin with `size`, which the
+ * caller sets to the sizeof of the struct that it was compiled with.  A config or table
+ * of another size is -KL_EINVAL.  Statistics and reports are filled in as far as the
+ * caller's size goes; size says afterwards how far that was. */
 
 #define KL_VERSION_MAJOR 0
 #define KL_VERSION_MINOR 1

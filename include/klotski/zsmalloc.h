@@ -122,13 +122,15 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats);
 
 /* One row of the table of classes, in ascending sizes. */
 struct kl_zs_class_stats {
+    size_t size; /* sizeof(struct kl_zs_class_stats), set by the caller */
     uint32_t object_size;
-    uint32_t frames_per_zspage;
+    uint32_t frames_per_zspage; /* of a whole one; the last ones have fewer */
     uint32_t objects_per_zspage;
     uint32_t zspages;
     uint64_t objects;
     uint64_t freeable_frames;
     uint32_t fullness[12]; /* zspages: empty, ten deciles to 99 %, full */
+    uint64_t frames;       /* of its zspages */
 };
 /* -KL_ERANGE: index >= classes. */
 int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class_stats *stats);

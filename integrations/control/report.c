@@ -222,7 +222,7 @@ struct json_object *kli_report_classes(struct kli_control *control)
     struct kl_zs *pool = kl_store_zs(control->config.store);
     struct json_object *list = json_object_new_array();
     struct json_object *reply = kli_reply_ok();
-    struct kl_zs_class_stats row;
+    struct kl_zs_class_stats row = {.size = sizeof(row)};
 
     for (uint32_t i = 0; kl_zs_get_class_stats(pool, i, &row) == 0; i++)
         json_object_array_add(list, one_class(&row));

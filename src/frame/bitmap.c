@@ -124,19 +124,34 @@ bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_
     return false;
 }
 
-/* The same, but outside of [not_nr, not_nr + not_n). */
+/* The bits of word `index` that lie in a block and not in [not_nr, not_nr + not_n). */
+static uint64_t mask_outside(uint32_t index, uint64_t block_mask, uint32_t not_nr, uint32_t not_n)
+{
+    uint64_t from = kli_max(not_nr, (uint64_t)index * 64);
+    uint64_t to = kli_min((uint64_t)not_nr + not_n, (uint64_t)index * 64 + 64);
+
+    return from < to ? block_mask & ~word_mask(index, not_nr, not_n) : block_mask;
+}
+
+/* The same as kli_bits_take, but outside of [not_nr, not_nr + not_n). */
 bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t not_nr,
                            uint32_t not_n, uint32_t *nr)
 {
-    uint32_t first = block << zone->block_order, end = first + zone->block_frames;
+    uint32_t first = block << zone->block_order, n = zone->block_frames;
 
-    for (uint32_t at = first; at < end; at += 1u << order) {
+    for (uint32_t at = first; order >= 6 && at < first + n; at += 1u << order) {
         bool apart = at + (1u << order) <= not_nr || at >= not_nr + not_n;
 
         if (apart && kli_bits_take_at(zone, at, 1u << order)) {
             *nr = at;
             return true;
         }
+    }
+    for (uint32_t i = first / 64; order < 6 && i <= (first + n - 1) / 64; i++) {
+        uint64_t within = mask_outside(i, word_mask(i, first, n), not_nr, not_n);
+
+        if (take_in_word(zone, i, within, order, nr))
+            return true;
     }
     return false;
 }

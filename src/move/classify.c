@@ -28,43 +28,83 @@ bool kli_is_clear(const struct kli_search *search, uint32_t block)
            (moves(search->run) || kli_b_free(word) == zone->block_frames);
 }
 
-/* Not to be moved, ever; or by a run within a run, whose outer one has reserved it as
- * a destination and holds its lock. */
-static bool is_in_way(const struct kli_run *run, uint64_t state)
+/* A frame is in the way if it is a unit's first one and not `(state & mask) == good`:
+ * not to be moved, ever; or by a run within a run, whose outer one has reserved it as a
+ * destination and holds its lock; or by nobody now. */
+struct sight {
+    uint64_t mask, good;
+};
+
+static struct sight sight_of(const struct kli_run *run)
 {
-    return kli_f_stuck(state) || (run->outer && (state & KLI_F_LOCKED));
+    const uint64_t pins = UINT64_C(0xfff) * KLI_F_PIN | UINT64_C(0xffff) * KLI_F_OBJECT_PIN;
+
+    if (!moves(run))
+        return (struct sight){0, 1};
+    return (struct sight){KLI_F_KIND | pins | (run->outer ? KLI_F_LOCKED : 0), KLI_F_KIND};
 }
 
-static void mark_units(const struct kli_run *run, uint32_t first, uint8_t *place)
+/* Of n <= 64 frames, a bit each.  Nothing to predict: a look at a stuck block is mostly
+ * this loop. */
+static uint64_t heads_in_way(const struct kli_frame *frame, unsigned n, const struct sight *sight)
 {
-    const struct kl_zone *zone = run->zone;
-    uint32_t all = zone->block_frames;
-    bool any = moves(run);
+    uint64_t mask = sight->mask, good = sight->good, bits = 0;
 
-    for (uint32_t i = 0; i < all;) {
-        uint64_t state = kli_state(zone, first + i);
-        uint32_t n = (state & KLI_F_HEAD) ? 1u << kli_f_order(state) : 1;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t state = atomic_load_explicit(&frame[i].state, memory_order_relaxed);
+        uint64_t in_way = (state / KLI_F_HEAD & 1) & ((state & mask) != good);
 
-        if ((state & KLI_F_HEAD) && n <= all - i && (!any || is_in_way(run, state)))
-            memset(place + i, KLI_PLACE_NEVER, n);
-        i += n;
+        bits |= in_way << i;
+    }
+    return bits;
+}
+
+static void mark(uint64_t *never, uint32_t from, uint32_t n)
+{
+    while (n > 0) {
+        uint32_t here = (uint32_t)kli_min(n, 64 - from % 64);
+
+        never[from / 64] |= kli_mask(here, from % 64);
+        from += here;
+        n -= here;
     }
 }
 
-void kli_classify_block(const struct kli_search *search, uint32_t block, uint8_t *place)
+/* Units whose heads are in the way; their tails have no state of their own. */
+static void mark_units(const struct kli_run *run, uint32_t first, uint64_t *never)
+{
+    const struct kl_zone *zone = run->zone;
+    struct sight sight = sight_of(run);
+    uint32_t all = zone->block_frames;
+
+    for (uint32_t at = 0; at < all; at += 64) {
+        unsigned here = (unsigned)kli_min(64, all - at);
+        uint64_t heads = heads_in_way(&zone->frame[first + at], here, &sight);
+
+        for (; heads; heads &= heads - 1) {
+            uint32_t head = at + kli_lowest(heads);
+            uint32_t n = 1u << kli_f_order(kli_state(zone, first + head));
+
+            if (n <= all - head)
+                mark(never, head, n);
+        }
+    }
+}
+
+void kli_classify_block(const struct kli_search *search, uint32_t block, uint64_t *never)
 {
     const struct kl_zone *zone = search->run->zone;
     uint64_t word = kli_block_word(zone, block);
     uint32_t first = block << zone->block_order, all = zone->block_frames;
 
+    memset(never, 0, kli_never_bytes(zone));
     if (!kli_b_open(word) || kli_b_stuck(word) == all) { /* perhaps of a unit of many blocks */
-        memset(place, KLI_PLACE_NEVER, all);
+        mark(never, 0, all);
         return;
     }
-    memset(place, KLI_PLACE_OPEN, all);
-    mark_units(search->run, first, place);
+    mark_units(search->run, first, never);
     for (unsigned i = 0; i < search->avoid.n; i++) {
         if (kli_block_of(zone, search->avoid.nr[i]) == block)
-            place[search->avoid.nr[i] - first] = KLI_PLACE_NEVER;
+            mark(never, search->avoid.nr[i] - first, 1);
     }
 }

@@ -83,8 +83,7 @@ int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
     uint32_t blocks;
     int err;
 
-    if (report)
-        *report = (struct kl_report){.size = sizeof(*report)};
+    kli_report_clear(report);
     if ((unsigned)mode > KL_SYNC)
         return -KL_EINVAL;
     kli_run_asked(zone, KLI_RUN_COMPACT);

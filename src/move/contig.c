@@ -42,19 +42,19 @@ int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, ui
                     enum kl_mode mode, kl_pfn *first, struct kl_report *report)
 {
     struct kli_search search = {.n = frames, .align = align, .tries = KLI_TRIES};
+    const struct kl_report no_room = {.size = sizeof(no_room), .culprit_kind = KL_IN_WAY_NO_ROOM};
     struct kli_taker taker = {.owner = owner.v};
     uint32_t nr;
     int err;
 
-    if (report)
-        *report = (struct kl_report){.size = sizeof(*report)};
+    kli_report_clear(report);
     if (frames == 0 || frames > zone->frames || !kli_is_pow2(align) || (unsigned)mode > KL_SYNC ||
         !kli_owner_is(zone, owner.v))
         return -KL_EINVAL;
     search.end = kli_owner(zone, owner.v)->end;
     if (frames > (uint64_t)search.end << zone->block_order) {
         if (report)
-            report->culprit_kind = KL_IN_WAY_NO_ROOM;
+            kli_stats_out(report, &no_room, sizeof(no_room));
         return -KL_ENOMEM;
     }
     kli_run_asked(zone, KLI_RUN_CONTIG);
@@ -72,8 +72,7 @@ int kl_contig_alloc_at(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, ui
     struct kli_taker taker = {.owner = owner.v};
     int err;
 
-    if (report)
-        *report = (struct kl_report){.size = sizeof(*report)};
+    kli_report_clear(report);
     if (frames == 0 || !kli_pfn_ok(zone, first) || frames > zone->frames - window.first ||
         (unsigned)mode > KL_SYNC || !kli_owner_is(zone, owner.v) ||
         kli_block_of(zone, window.first + frames - 1) >= kli_owner(zone, owner.v)->end)

@@ -163,8 +163,7 @@ int kl_zone_give_back(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struc
 {
     int err;
 
-    if (report)
-        *report = (struct kl_report){.size = sizeof(*report)};
+    kli_report_clear(report);
     if (n == 0 || n > zone->blocks || (unsigned)mode > KL_SYNC)
         return -KL_EINVAL;
     err = kli_give(zone, n, mode, report);

@@ -39,8 +39,7 @@ int kl_zone_resize(struct kl_zone *zone, uint32_t blocks, enum kl_mode mode,
     uint32_t spare;
     int err;
 
-    if (report)
-        *report = (struct kl_report){.size = sizeof(*report)};
+    kli_report_clear(report);
     if (blocks == 0 || blocks > zone->blocks || (unsigned)mode > KL_SYNC)
         return -KL_EINVAL;
     kli_hold(zone); /* Y2 */

@@ -111,7 +111,7 @@ void kli_run_end(struct kli_run *run, struct kl_report *report)
     kli_let_go(zone, run->fenced); /* else nobody missed anything */
     if (report) {
         kli_ask_why(run);
-        *report = run->report;
+        kli_stats_out(report, &run->report, sizeof(run->report));
     }
 }
 

@@ -62,6 +62,14 @@ struct kli_run {
 /* run.c */
 void kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode);
 void kli_run_end(struct kli_run *run, struct kl_report *report);
+/* To a caller's report, which may be shorter than ours, or NULL: what it is before a run. */
+static inline void kli_report_clear(struct kl_report *report)
+{
+    const struct kl_report nothing = {.size = sizeof(nothing)};
+
+    if (report)
+        kli_stats_out(report, &nothing, sizeof(nothing));
+}
 /* What a run within a run has done becomes the outer one's. */
 void kli_run_absorb(struct kli_run *outer, struct kli_run *inner);
 /* One more of the owner's (0: nobody's), in the report too. */

@@ -174,8 +174,7 @@ int kl_pin_settle(struct kl_zone *zone, kl_owner_id owner, const kl_pfn *frames,
     struct kli_run run;
     int err;
 
-    if (report)
-        *report = (struct kl_report){.size = sizeof(*report)};
+    kli_report_clear(report);
     if ((unsigned)mode > KL_SYNC || !list_ok(zone, &list))
         return -KL_EINVAL;
     kli_run_begin(&run, zone, mode);

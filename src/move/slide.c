@@ -56,21 +56,23 @@ static void end_run(struct slide *s, uint64_t end)
         weigh(s, (uint32_t)last);
 }
 
-static void look_into(struct slide *s, uint32_t block, uint8_t *place)
+static void look_into(struct slide *s, uint32_t block, uint64_t *never)
 {
     const struct kl_zone *zone = s->search->run->zone;
     uint64_t first = (uint64_t)block << zone->block_order;
 
-    kli_classify_block(s->search, block, place);
-    for (uint32_t i = 0; i < zone->block_frames; i++) {
-        if (place[i] != KLI_PLACE_NEVER)
-            continue;
-        end_run(s, first + i);
-        s->clear = first + i + 1;
+    kli_classify_block(s->search, block, never);
+    for (uint32_t at = 0; at < zone->block_frames; at += 64) {
+        for (uint64_t bits = never[at / 64]; bits; bits &= bits - 1) {
+            uint64_t stuck = first + at + kli_lowest(bits);
+
+            end_run(s, stuck);
+            s->clear = stuck + 1;
+        }
     }
 }
 
-uint32_t kli_slide(const struct kli_search *search, uint32_t from, uint32_t to, uint8_t *place,
+uint32_t kli_slide(const struct kli_search *search, uint32_t from, uint32_t to, uint64_t *never,
                    uint32_t *first)
 {
     struct slide s = {.search = search,
@@ -79,7 +81,7 @@ uint32_t kli_slide(const struct kli_search *search, uint32_t from, uint32_t to, 
 
     for (uint32_t b = from; b < to && s.best > 0; b++) {
         if (!kli_is_clear(search, b))
-            look_into(&s, b, place);
+            look_into(&s, b, never);
     }
     end_run(&s, (uint64_t)to << search->run->zone->block_order);
     *first = s.first;

@@ -37,14 +37,23 @@ struct kli_search {
  * -KL_EBUSY: there is none (somebody is blamed).  -KL_ENOMEM: no metadata. */
 int kli_window_find(struct kli_search *search, struct kli_window *window);
 
-/* classify.c: is nothing in the block in the way, and if not so, one byte a frame. */
-enum kli_place { KLI_PLACE_OPEN, KLI_PLACE_NEVER };
-bool kli_is_clear(const struct kli_search *search, uint32_t block);
-void kli_classify_block(const struct kli_search *search, uint32_t block, uint8_t *place);
+/* pass.c: the first of the windows of m whole blocks, from multiples of `stride` blocks (a
+ * power of two), that have the most idle frames.  false: something is in the way of all. */
+bool kli_pass(const struct kli_search *search, uint32_t m, uint32_t stride, uint32_t *first);
 
-/* slide.c: the cheapest of all windows in the blocks [from, to).  place: room for a
- * block.  Returns its cost, UINT32_MAX when there is none. */
-uint32_t kli_slide(const struct kli_search *search, uint32_t from, uint32_t to, uint8_t *place,
+/* classify.c: is nothing in the block in the way, and if not so, what; a bit a frame of
+ * the block, set: no window may have it. */
+bool kli_is_clear(const struct kli_search *search, uint32_t block);
+void kli_classify_block(const struct kli_search *search, uint32_t block, uint64_t *never);
+
+static inline size_t kli_never_bytes(const struct kl_zone *zone)
+{
+    return (size_t)kli_div_up(zone->block_frames, 64) * sizeof(uint64_t);
+}
+
+/* slide.c: the cheapest of all windows in the blocks [from, to).  never: room for
+ * a block.  Returns its cost, UINT32_MAX when there is none. */
+uint32_t kli_slide(const struct kli_search *search, uint32_t from, uint32_t to, uint64_t *never,
                    uint32_t *first);
 
 #endif

@@ -181,7 +181,7 @@ int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *r
     err = conclude(&p);
     atomic_store(&zone->stepping, false);
     if (report)
-        *report = p.report;
+        kli_stats_out(report, &p.report, sizeof(p.report));
     return err;
 }
 

@@ -2,10 +2,10 @@
 /* Figures of a pool. */
 #include "zs/zs.h"
 
-void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *s)
+void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats)
 {
-    *s = (struct kl_zs_stats){
-        .size = sizeof(*s),
+    struct kl_zs_stats s = {
+        .size = sizeof(s),
         .metadata_bytes = atomic_load(&pool->metadata_bytes),
         .objects_moved = atomic_load(&pool->objects_moved),
         .frames_freed_by_compaction = atomic_load(&pool->frames_freed),
@@ -18,35 +18,37 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *s)
         struct zs_class *class = &pool->classes[i];
 
         zs_class_lock(pool, class);
-        s->objects += class->live;
-        s->object_bytes += class->live * class->size;
-        s->zspages += class->zspages;
-        s->frames += class->frames;
-        s->freeable_frames += zs_class_freeable(pool, class);
+        s.objects += class->live;
+        s.object_bytes += class->live * class->size;
+        s.zspages += class->zspages;
+        s.frames += class->frames;
+        s.freeable_frames += zs_class_freeable(pool, class);
         zs_class_unlock(pool, class);
         if (class->objects == 1 && i > 0)
-            s->huge_class_size = pool->classes[i - 1].size;
+            s.huge_class_size = pool->classes[i - 1].size;
     }
+    kli_stats_out(stats, &s, sizeof(s));
 }
 
-int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class_stats *s)
+int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class_stats *stats)
 {
+    struct kl_zs_class_stats s = {.size = sizeof(s)};
     struct zs_class *class;
 
     if (index >= pool->nclasses)
         return -KL_ERANGE;
     class = &pool->classes[index];
     zs_class_lock(pool, class);
-    *s = (struct kl_zs_class_stats){
-        .object_size = class->size,
-        .frames_per_zspage = class->chain,
-        .objects_per_zspage = class->objects,
-        .zspages = class->zspages,
-        .objects = class->live,
-        .freeable_frames = zs_class_freeable(pool, class),
-    };
-    memcpy(s->fullness, class->count, sizeof(s->fullness));
-    s->fullness[ZS_FULL] += class->count[ZS_GROWABLE];
+    s.object_size = class->size;
+    s.frames_per_zspage = class->chain;
+    s.objects_per_zspage = class->objects;
+    s.zspages = class->zspages;
+    s.objects = class->live;
+    s.freeable_frames = zs_class_freeable(pool, class);
+    s.frames = class->frames;
+    memcpy(s.fullness, class->count, sizeof(s.fullness));
+    s.fullness[ZS_FULL] += class->count[ZS_GROWABLE];
     zs_class_unlock(pool, class);
+    kli_stats_out(stats, &s, sizeof(s));
     return 0;
 }

@@ -49,7 +49,7 @@ static void edges_of_the_size(void **state)
 
 static void refuses_bad_sizes(void **state)
 {
-    struct kl_report r;
+    struct kl_report r = {.size = sizeof(r)};
     struct fixture f;
 
     (void)state;

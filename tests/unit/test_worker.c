@@ -302,7 +302,7 @@ static void a_thread_does_it(void **state)
     const struct kl_linux_worker_config config = {
         .size = sizeof(config), .budget = 20, .percent = 50};
     struct kl_linux_worker *worker;
-    struct kl_linux_worker_stats s;
+    struct kl_linux_worker_stats s = {.size = sizeof(s)};
     struct fixture f;
 
     (void)state;

@@ -680,7 +680,7 @@ static void isolation_counts_a_whole_chain(void **state)
 {
     struct fixture f;
     struct kl_zs *pool = open_pool(&f, 16);
-    struct kl_zs_class_stats c;
+    struct kl_zs_class_stats c = {.size = sizeof(c)};
     struct kl_zs_stats s = {.size = sizeof(s)};
     struct kl_report r = {.size = sizeof(r)};
     uint32_t longest = 0, size = 0;
@@ -726,7 +726,7 @@ static void first_objects_of_every_class(void **state)
     kl_zs_get_stats(pool, &s);
     assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &owner), 0);
     for (uint32_t i = 0; i < s.classes; i += 1 + s.classes / 150) {
-        struct kl_zs_class_stats c;
+        struct kl_zs_class_stats c = {.size = sizeof(c)};
         kl_pfn first;
 
         assert_int_equal(kl_zs_get_class_stats(pool, i, &c), 0);

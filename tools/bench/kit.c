@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+/* kit.c - what the benchmarks share. */
+#include "kit.h"
+
+#include "klotski/klotski.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+void die(const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    vfprintf(stderr, format, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+    exit(1);
+}
+
+void must(int err, const char *what)
+{
+    if (err != 0)
+        die("%s: %s", what, kl_err_text(err));
+}
+
+struct corpus corpus_map(const char *path)
+{
+    struct corpus corpus = {0};
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    void *mem;
+
+    if (fd < 0 || fstat(fd, &status) != 0)
+        die("%s: %s", path, strerror(errno));
+    if (status.st_size < PAGE || status.st_size / PAGE > UINT32_MAX)
+        die("%s: no corpus", path);
+    corpus.pages = (uint32_t)(status.st_size / PAGE);
+    mem = mmap(NULL, (size_t)corpus.pages * PAGE, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+    if (mem == MAP_FAILED)
+        die("%s: %s", path, strerror(errno));
+    corpus.page = mem;
+    close(fd);
+    return corpus;
+}
+
+bool same_filled(const unsigned char *page)
+{
+    return memcmp(page, page + 8, PAGE - 8) == 0;
+}
+
+struct arena arena_open(uint64_t bytes)
+{
+    struct arena arena = {0};
+    const struct kl_linux_backing_config memory = {
+        .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = bytes};
+    struct kl_zone_config config = {.size = sizeof(config), .host = kl_linux_host()};
+
+    must(kl_linux_backing_create(&memory, &arena.backing), "backing");
+    config.backing = kl_linux_backing_get(arena.backing);
+    must(kl_zone_create(&config, &arena.zone), "zone");
+    return arena;
+}
+
+void arena_close(struct arena *arena)
+{
+    must(kl_zone_destroy(arena->zone), "zone");
+    kl_linux_backing_destroy(arena->backing);
+}
+
+uint64_t rng_next(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state >> 12;
+}
+
+uint32_t *shuffled(uint32_t n, uint64_t seed)
+{
+    uint32_t *list = need((size_t)n * sizeof(*list));
+    uint64_t state = seed * 0x9e3779b97f4a7c15u | 1;
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t k = (uint32_t)(rng_next(&state) % (i + 1));
+
+        list[i] = list[k];
+        list[k] = i;
+    }
+    return list;
+}
+
+void *need(size_t bytes)
+{
+    void *mem = malloc(bytes ? bytes : 1);
+
+    if (!mem)
+        die("no memory for %zu bytes", bytes);
+    memset(mem, 0, bytes);
+    return mem;
+}
+
+uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double median(double *values, size_t n)
+{
+    qsort(values, n, sizeof(values[0]), by_value);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+void stay_on(unsigned cpu)
+{
+    cpu_set_t may, set;
+
+    if (sched_getaffinity(getpid(), sizeof(may), &may) != 0)
+        return;
+    for (unsigned i = 0; i < CPU_SETSIZE; i++) {
+        if (!CPU_ISSET(i, &may) || cpu-- > 0)
+            continue;
+        CPU_ZERO(&set);
+        CPU_SET(i, &set);
+        pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+        return;
+    }
+}
+
+uint64_t anonymous_bytes(void)
+{
+    FILE *file = fopen("/proc/self/smaps_rollup", "re");
+    char line[256];
+    uint64_t kib = 0;
+
+    if (!file)
+        die("/proc/self/smaps_rollup: %s", strerror(errno));
+    while (fgets(line, sizeof(line), file))
+        if (sscanf(line, "Pss_Anon: %" SCNu64, &kib) == 1)
+            break;
+    fclose(file);
+    return kib << 10;
+}

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # corpus.sh - sourced by benchmarks: a folder $work that goes away, and corpora.
+# shellcheck disable=SC2034
 build=${KLOTSKI_BUILD:-$(dirname "${BASH_SOURCE[0]}")/../build/release}
 work=$(mktemp -d "${TMPDIR:-/tmp}/klotski-bench.XXXXXX") || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# corpus KIND MIB: $corpus names a file of that; in CORPUS_DIR it is kept for the next
-# time, else only the last one of these corpora is.
+# corpus KIND MIB: $corpus names a file of that; in CORPUS_DIR it is kept for the next time.
 corpus() {
     local dir=${CORPUS_DIR:-$work}
     corpus=$dir/$1-$2

@@ -30,24 +30,16 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <lz4.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 64, LONGEST_S = 30, WASTE_START = 50, WASTE_STOP = 20 };
+enum { CHUNK = 64 };
 
 static struct corpus corpus, other;
 static bool only_fresh;
 static uint32_t *half; /* the blocks that change are the first half of it */
-
-static uint64_t quiet_ns(void)
-{
-    const char *ms = getenv("QUIET_MS");
-
-    return (ms ? strtoull(ms, NULL, 10) : 1000) * 1000000;
-}
 
 /* ---- ours --------------------------------------------------------------- */
 
@@ -81,31 +73,6 @@ static void show(const char *stage)
            kl_linux_backing_resident(arena.backing));
 }
 
-/* An event loop that has nothing else to do. */
-static void until_quiet(void)
-{
-    struct kl_linux_worker *worker;
-    uint64_t begin = now_ns(), last = begin, quiet = quiet_ns(), cap = LONGEST_S * 1000000000ull;
-    unsigned steps = 0;
-
-    must(kl_linux_worker_create(arena.zone, NULL, &worker), "worker");
-    while (now_ns() - last < quiet && now_ns() - begin < cap) {
-        struct pollfd poll_fd = {.fd = kl_linux_worker_fd(worker), .events = POLLIN};
-        int ms = (int)((quiet - (now_ns() - last)) / 1000000) + 1;
-
-        if (poll(&poll_fd, 1, ms) <= 0)
-            continue;
-        kl_linux_worker_step(worker);
-        last = now_ns();
-        steps++;
-    }
-    kl_linux_worker_destroy(worker);
-    fprintf(stderr, "  %u steps in %.1f s until all was quiet\n", steps,
-            (double)(last - begin) / 1e9);
-    if (kl_zone_trim(arena.zone, 0) < 0)
-        die("cannot trim");
-}
-
 static void compact(void)
 {
     int64_t freed;
@@ -114,9 +81,7 @@ static void compact(void)
         freed = kl_store_compact(store, 0);
     while (freed > 0);
     must(freed < 0 ? (int)freed : 0, "compaction of objects");
-    must(kl_zone_compact(arena.zone, KL_SYNC, 0, NULL), "compaction of frames");
-    if (kl_zone_trim(arena.zone, 0) < 0)
-        die("cannot trim");
+    arena_compact(&arena);
 }
 
 static void ours_later(void)
@@ -128,7 +93,7 @@ static void ours_later(void)
         else
             must(kl_store_discard(store, half[i], 0, PAGE), "discard");
     }
-    until_quiet();
+    arena_settle(&arena);
     show("quiet");
     compact();
     show("compacted");
@@ -139,15 +104,12 @@ static void ours(void)
     struct kl_codec codec;
     struct kl_store_config config = {
         .size = sizeof(config), .blocks = corpus.pages, .block_bytes = PAGE, .codec = &codec};
-    struct kl_zone_marks marks = {
-        .size = sizeof(marks), .waste_start = WASTE_START, .waste_stop = WASTE_STOP};
     uint64_t payload = payload_of(&corpus);
 
     arena = arena_open(other.pages ? (payload + payload_of(&other)) * 3 / 2
                                    : payload + payload / 16 + (4 << 20));
     must(kl_linux_codec("lz4", 0, &codec), "lz4");
     must(kl_store_create(arena.zone, &config, &store), "store");
-    must(kl_zone_set_marks(arena.zone, &marks), "marks");
     for (uint32_t i = 0; i < corpus.pages; i++)
         must(kl_store_write(store, i, 0, corpus_page(&corpus, i), PAGE), "write");
     show("fresh");

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -17,6 +18,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { LONGEST_S = 30, WASTE_START = 50, WASTE_STOP = 20 };
 
 void die(const char *format, ...)
 {
@@ -65,11 +68,14 @@ struct arena arena_open(uint64_t bytes)
     struct arena arena = {0};
     const struct kl_linux_backing_config memory = {
         .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = bytes};
+    const struct kl_zone_marks marks = {
+        .size = sizeof(marks), .waste_start = WASTE_START, .waste_stop = WASTE_STOP};
     struct kl_zone_config config = {.size = sizeof(config), .host = kl_linux_host()};
 
     must(kl_linux_backing_create(&memory, &arena.backing), "backing");
     config.backing = kl_linux_backing_get(arena.backing);
     must(kl_zone_create(&config, &arena.zone), "zone");
+    must(kl_zone_set_marks(arena.zone, &marks), "marks");
     return arena;
 }
 
@@ -77,6 +83,44 @@ void arena_close(struct arena *arena)
 {
     must(kl_zone_destroy(arena->zone), "zone");
     kl_linux_backing_destroy(arena->backing);
+}
+
+uint64_t quiet_ns(void)
+{
+    const char *ms = getenv("QUIET_MS");
+
+    return (ms ? strtoull(ms, NULL, 10) : 1000) * 1000000;
+}
+
+void arena_settle(struct arena *arena)
+{
+    struct kl_linux_worker *worker;
+    uint64_t begin = now_ns(), last = begin, quiet = quiet_ns(), cap = LONGEST_S * 1000000000ull;
+    unsigned steps = 0;
+
+    must(kl_linux_worker_create(arena->zone, NULL, &worker), "worker");
+    while (now_ns() - last < quiet && now_ns() - begin < cap) {
+        struct pollfd poll_fd = {.fd = kl_linux_worker_fd(worker), .events = POLLIN};
+        int ms = (int)((quiet - (now_ns() - last)) / 1000000) + 1;
+
+        if (poll(&poll_fd, 1, ms) <= 0)
+            continue;
+        kl_linux_worker_step(worker);
+        last = now_ns();
+        steps++;
+    }
+    kl_linux_worker_destroy(worker);
+    fprintf(stderr, "  %u steps in %.1f s until all was quiet\n", steps,
+            (double)(last - begin) / 1e9);
+    if (kl_zone_trim(arena->zone, 0) < 0)
+        die("cannot trim");
+}
+
+void arena_compact(struct arena *arena)
+{
+    must(kl_zone_compact(arena->zone, KL_SYNC, 0, NULL), "compaction of frames");
+    if (kl_zone_trim(arena->zone, 0) < 0)
+        die("cannot trim");
 }
 
 uint64_t rng_next(uint64_t *state)

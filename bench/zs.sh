@@ -7,7 +7,8 @@
 #
 #   malloc_free_vs_jemalloc_1, _2  128 MiB live; a random object is freed, another one of
 #       a random size allocated; by one thread, and by two on CPUs of their own.  Time of
-#       a pair; only the allocation, nobody touches the contents
+#       a pair (CPU time of one thread, the clock's of two); only the allocation, nobody
+#       touches the contents
 #   bytes_vs_jemalloc, _mimalloc  after a phase change: 128 MiB of small objects, a random
 #       7/8 freed, as many bytes live again with large objects.  All that is resident,
 #       metadata included, after what the library does by itself until it was quiet for a

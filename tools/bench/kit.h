@@ -48,6 +48,7 @@ uint32_t *shuffled(uint32_t n, uint64_t seed);
 void *need(size_t bytes); /* zeroed, and touched */
 
 uint64_t now_ns(void);
+uint64_t cpu_ns(void);                   /* of this thread */
 double median(double *values, size_t n); /* sorts them */
 void stay_on(unsigned cpu);              /* the n-th that this process may use */
 

@@ -153,7 +153,7 @@ SOURCES = {"binaries": Binaries, "text": Text, "sqlite": Sqlite, "narrow": Narro
 
 def pages_of(kind, count, seed):
     """Yields exactly count pages."""
-    source = SOURCES[kind](seed, count * PAGE >> 20)
+    source = SOURCES[kind](seed, (count * PAGE >> 20) + 1)
     given = 0
     for turn in range(PASSES):
         before = given

@@ -19,8 +19,8 @@
  *               estimate (zram.c)
  *     machine   what the system says the memory file holds; zram: 0
  *
- * The zone is made for the data: the payload and 1/16 and 4 MiB (payload times 1.5 with
- * OTHER), as if somebody had set a limit.  Its metadata goes by that size.
+ * The zone is made for the data, as if somebody had set a limit: the payload and 1/16
+ * (change: 1.5 times what both corpora need) and 4 MiB.  Its metadata goes by that size.
  */
 #include "kit.h"
 #include "zram.h"
@@ -35,7 +35,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 64 };
+enum { CHUNK = 64, SPARE = 4 << 20 };
 
 static struct corpus corpus, other;
 static bool only_fresh;
@@ -106,8 +106,8 @@ static void ours(void)
         .size = sizeof(config), .blocks = corpus.pages, .block_bytes = PAGE, .codec = &codec};
     uint64_t payload = payload_of(&corpus);
 
-    arena = arena_open(other.pages ? (payload + payload_of(&other)) * 3 / 2
-                                   : payload + payload / 16 + (4 << 20));
+    arena = arena_open(
+        SPARE + (other.pages ? (payload + payload_of(&other)) * 3 / 2 : payload + payload / 16));
     must(kl_linux_codec("lz4", 0, &codec), "lz4");
     must(kl_store_create(arena.zone, &config, &store), "store");
     for (uint32_t i = 0; i < corpus.pages; i++)

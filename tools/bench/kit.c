@@ -136,11 +136,13 @@ uint32_t *shuffled(uint32_t n, uint64_t seed)
     uint32_t *list = need((size_t)n * sizeof(*list));
     uint64_t state = seed * 0x9e3779b97f4a7c15u | 1;
 
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t k = (uint32_t)(rng_next(&state) % (i + 1));
+    for (uint32_t i = 0; i < n; i++)
+        list[i] = i;
+    for (uint32_t i = n; i > 1; i--) {
+        uint32_t k = (uint32_t)(rng_next(&state) % i), old = list[k];
 
-        list[i] = list[k];
-        list[k] = i;
+        list[k] = list[i - 1];
+        list[i - 1] = old;
     }
     return list;
 }

@@ -13,21 +13,22 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SYS "/sys/block/zram0"
 
 static int disk = -1;
-static int lock = -1;
+static int lifeline = -1; /* what the guard waits for to be closed */
+static pid_t guard;
 static uint64_t disk_pages;
 
-/* Only what a signal handler may do. */
 static int set(const char *path, const char *value)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC), err = 0;
@@ -40,25 +41,36 @@ static int set(const char *path, const char *value)
     return err;
 }
 
-/* Others (udev) may have it open for a moment after it has changed. */
-static void reset(void)
+/* Waits for the end of the other process, however it comes, and resets the disk.  Others
+ * (udev) may have it open for a moment after it has changed. */
+static _Noreturn void guard_run(int end)
 {
-    if (lock < 0)
-        return;
-    if (disk >= 0)
-        close(disk);
-    disk = -1;
-    for (int i = 0; i < 100 && set(SYS "/reset", "1") == EBUSY; i++)
-        usleep(20000);
-    close(lock);
-    lock = -1;
+    const struct timespec moment = {.tv_nsec = 20000000};
+    char byte;
+
+    setsid(); /* out of reach of a Ctrl-C */
+    while (read(end, &byte, 1) < 0 && errno == EINTR)
+        ;
+    for (int i = 0; i < 250 && set(SYS "/reset", "1") == EBUSY; i++)
+        nanosleep(&moment, NULL);
+    _exit(0);
 }
 
-static void interrupted(int number)
+/* The guard has the lock as well, and keeps it until the disk is reset. */
+static bool guard_start(void)
 {
-    reset();
-    signal(number, SIG_DFL);
-    raise(number);
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return false;
+    guard = fork();
+    if (guard == 0) {
+        close(ends[1]);
+        guard_run(ends[0]);
+    }
+    close(ends[0]);
+    lifeline = ends[1];
+    return guard > 0;
 }
 
 static bool first_line(const char *name, char *line, int bytes)
@@ -77,6 +89,8 @@ static const char *set_up(uint64_t bytes)
 
     if (!first_line(SYS "/disksize", text, sizeof(text)) || strtoull(text, NULL, 10) != 0)
         return "/dev/zram0 is in use";
+    if (!guard_start())
+        return "/dev/zram0: no process to guard it";
     if (set(SYS "/comp_algorithm", "lz4") != 0)
         return "/dev/zram0 can't be set to lz4 (or not by this user)";
     snprintf(text, sizeof(text), "%" PRIu64, bytes);
@@ -88,8 +102,6 @@ static const char *set_up(uint64_t bytes)
 
 int zram_open(uint64_t bytes, const char **why)
 {
-    static bool hooked;
-    const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     int dir = open(SYS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     *why = NULL;
@@ -97,30 +109,27 @@ int zram_open(uint64_t bytes, const char **why)
         *why = "there is no /dev/zram0";
     else if (flock(dir, LOCK_EX | LOCK_NB) != 0)
         *why = "another program measures /dev/zram0";
-    if (*why) {
-        if (dir >= 0)
-            close(dir);
-        return -1;
-    }
-    if (!hooked) {
-        atexit(reset);
-        for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-            signal(signals[i], interrupted);
-        hooked = true;
-    }
-    *why = set_up(bytes);
-    if (*why) {
-        close(dir);
-        return -1;
-    }
-    lock = dir;
+    else
+        *why = set_up(bytes);
+    if (dir >= 0)
+        close(dir); /* the guard's copy holds the lock */
+    if (*why)
+        zram_close();
     disk_pages = bytes / PAGE;
     return disk;
 }
 
 void zram_close(void)
 {
-    reset();
+    if (disk >= 0)
+        close(disk);
+    disk = -1;
+    if (lifeline >= 0)
+        close(lifeline);
+    lifeline = -1;
+    if (guard > 0)
+        waitpid(guard, NULL, 0);
+    guard = 0;
 }
 
 struct zram_stat zram_stat(void)

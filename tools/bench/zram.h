@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* zram.h - the kernel's compressed disk as a peer: /dev/zram0 with lz4.  It is taken
- * only where it is unused, under a lock, and is reset at the end, also by a signal. */
+ * only where it is unused, under a lock, and is reset when this process has ended, however
+ * that comes (a second process sees to it).  Open it before there are threads. */
 #ifndef BENCH_ZRAM_H
 #define BENCH_ZRAM_H
 

@@ -112,6 +112,13 @@ static struct sizes sizes_of(const char *path)
     return sizes;
 }
 
+static uint16_t pick(const struct sizes *sizes, uint64_t *state)
+{
+    if (sizes->n == 0)
+        die("no sizes");
+    return sizes->size[rng_next(state) % sizes->n];
+}
+
 static void pool_open(uint64_t bytes)
 {
     arena = arena_open(bytes);
@@ -157,12 +164,12 @@ static void *lane_run(void *arg)
 
     stay_on(lane->number);
     for (uint32_t i = 0; i < speed->live; i++)
-        get(&objects[i], speed->sizes->size[rng_next(&state) % speed->sizes->n]);
+        get(&objects[i], pick(speed->sizes, &state));
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (unsigned i = 0; i < ROUND; i++)
             steps[i] = (struct step){
                 .object = (uint32_t)(rng_next(&state) % speed->live),
-                .size = speed->sizes->size[rng_next(&state) % speed->sizes->n],
+                .size = pick(speed->sizes, &state),
             };
         pthread_barrier_wait(&speed->barrier);
         since = clock();
@@ -249,7 +256,7 @@ struct heap {
 static void grow(struct heap *heap, const struct sizes *sizes, uint64_t bytes, uint64_t *state)
 {
     while (heap->bytes < bytes) {
-        uint16_t size = sizes->size[rng_next(state) % sizes->n];
+        uint16_t size = pick(sizes, state);
 
         if (heap->n == heap->most)
             die("more objects than expected");

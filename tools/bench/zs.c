@@ -105,7 +105,7 @@ static struct sizes sizes_of(const char *path)
         sizes.size[sizes.n] = (uint16_t)(n < PAGE ? n : PAGE);
         sum += sizes.size[sizes.n++];
     }
-    if (sizes.n == 0)
+    if (sizes.n < 2)
         die("%s: nothing but pages of one word", path);
     sizes.mean = sum / sizes.n;
     munmap((void *)(uintptr_t)corpus.page, (size_t)corpus.pages * PAGE);
@@ -114,9 +114,7 @@ static struct sizes sizes_of(const char *path)
 
 static uint16_t pick(const struct sizes *sizes, uint64_t *state)
 {
-    if (sizes->n == 0)
-        die("no sizes");
-    return sizes->size[rng_next(state) % sizes->n];
+    return sizes->n ? sizes->size[rng_next(state) % sizes->n] : 1;
 }
 
 static void pool_open(uint64_t bytes)
@@ -157,18 +155,19 @@ static void *lane_run(void *arg)
 {
     struct lane *lane = arg;
     struct speed *speed = lane->speed;
-    union object *objects = map(speed->live * sizeof(*objects));
+    const uint32_t live = speed->live | 1;
+    union object *objects = map(live * sizeof(*objects));
     struct step *steps = map(ROUND * sizeof(*steps));
     uint64_t state = 88172645463325252u + lane->number, since;
     uint64_t (*clock)(void) = speed->threads == 1 ? cpu_ns : now_ns;
 
     stay_on(lane->number);
-    for (uint32_t i = 0; i < speed->live; i++)
+    for (uint32_t i = 0; i < live; i++)
         get(&objects[i], pick(speed->sizes, &state));
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (unsigned i = 0; i < ROUND; i++)
             steps[i] = (struct step){
-                .object = (uint32_t)(rng_next(&state) % speed->live),
+                .object = (uint32_t)(rng_next(&state) % live),
                 .size = pick(speed->sizes, &state),
             };
         pthread_barrier_wait(&speed->barrier);

@@ -10,7 +10,7 @@
 #   read_vs_zram, write_vs_zram the same over pread and pwrite of /dev/zram0 (lz4, O_DIRECT,
 #       same data, same order), where it may be used and is idle
 #   read_two_threads            blocks a second by two threads, each on a CPU of its own,
-#       over one thread
+#       over one thread (that of lz4 alone is beside it: what two threads can do here)
 #
 # More is better.  Time is CPU time of the thread, but for two threads that of the clock.
 # Everybody takes turns, 4096 blocks at a time: the medians of the quotients of ROUNDS
@@ -22,11 +22,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 corpus mix "${CORPUS_MIB:-256}"
 "$build/tools/storebench" "$corpus" "${ROUNDS:-100}" >"$work/out" || exit 1
-read -r _ read lz4_read zram_read one two write lz4_write zram_write \
+read -r _ read lz4_read zram_read one two one_lz4 two_lz4 write lz4_write zram_write \
     <<<"$(grep '^FIGURES' "$work/out")"
-read -r _ q_read q_zram_read q_two q_write q_zram_write <<<"$(grep '^QUOTIENTS' "$work/out")"
+read -r _ q_read q_zram_read q_two q_two_lz4 q_write q_zram_write <<<"$(grep '^QUOTIENTS' "$work/out")"
 grep '^no zram' "$work/out"
-echo "ns a block read: store $read, lz4 $lz4_read, zram $zram_read; by the clock, one thread $one, two $two"
+echo "ns a block read: store $read, lz4 $lz4_read, zram $zram_read"
+echo "by the clock: store $one, by two threads $two; lz4 $one_lz4, by two $two_lz4 ($q_two_lz4 times)"
 echo "ns a block written: store $write, lz4 $lz4_write, zram $zram_write"
 echo "RATIO store.read_vs_lz4 $q_read"
 echo "RATIO store.write_vs_lz4 $q_write"

@@ -10,7 +10,8 @@
  *   lz4     LZ4_decompress_safe of the same compressed pages, packed in an array
  *   zram    pread of the device, O_DIRECT
  *   one     as store, and
- *   two     by two threads, on CPUs of their own, BATCH blocks each
+ *   two     by two threads, on CPUs of their own, BATCH blocks each; and both again with
+ *           lz4: what two threads can get done here at all
  * and written, each block with a random page of the corpus, by
  *   store   kl_store_write
  *   lz4     LZ4_compress_fast_extState with one state for all, into one buffer
@@ -20,9 +21,9 @@
  * What is read was read last long before, in all of them: the corpus is larger than the
  * caches.  Ends with the medians of the rounds, ns a block, and of the quotients of each
  * round (0: no zram):
- *   FIGURES read lz4_read zram_read one_read two_read write lz4_write zram_write
- *   QUOTIENTS lz4/read zram/read one/two lz4/write zram/write
- * (more is better; two_read is half of the time in which two blocks are read).
+ *   FIGURES read lz4_read zram_read one two one_lz4 two_lz4 write lz4_write zram_write
+ *   QUOTIENTS lz4/read zram/read one/two one_lz4/two_lz4 lz4/write zram/write
+ * (more is better; two is half of the time in which two blocks are read).
  *
  * usage: storebench lz4 CORPUS
  * Only what lz4 takes for a random page, alone on a CPU: ns to decompress, to compress.
@@ -42,7 +43,19 @@
 #include <unistd.h>
 
 enum { BATCH = 4096, ROUNDS_MAX = 1000, LZ4_ROUNDS = 31 };
-enum { READ, LZ4_READ, ZRAM_READ, ONE_READ, TWO_READ, WRITE, LZ4_WRITE, ZRAM_WRITE, KINDS };
+enum {
+    READ,
+    LZ4_READ,
+    ZRAM_READ,
+    ONE_READ,
+    TWO_READ,
+    ONE_LZ4,
+    TWO_LZ4,
+    WRITE,
+    LZ4_WRITE,
+    ZRAM_WRITE,
+    KINDS
+};
 
 static struct corpus corpus;
 static uint32_t *page; /* those that are not of one word */
@@ -79,42 +92,62 @@ static void read_some(const uint32_t *blocks)
         must(kl_store_read(store, blocks[i], 0, out, PAGE), "read");
 }
 
+static void decompress_some(const uint32_t *blocks)
+{
+    char out[PAGE];
+
+    for (unsigned i = 0; i < BATCH; i++) {
+        const uint64_t *from = &at[blocks[i]];
+
+        if (LZ4_decompress_safe(packed + from[0], out, (int)(from[1] - from[0]), PAGE) != PAGE)
+            die("lz4 does not decompress");
+    }
+}
+
 static void read_store(void)
 {
     read_some(batch[0]);
 }
 
-static void *read_lane(void *arg)
+static void read_lz4(void)
 {
-    unsigned number = *(unsigned *)arg;
+    decompress_some(batch[0]);
+}
 
-    stay_on(number);
-    read_some(batch[number]);
+struct lane {
+    void (*work)(const uint32_t *blocks);
+    unsigned number;
+};
+
+static void *lane_run(void *arg)
+{
+    struct lane *lane = arg;
+
+    stay_on(lane->number);
+    lane->work(batch[lane->number]);
     return NULL;
 }
 
-static void read_two(void)
+static void by_two(void (*work)(const uint32_t *blocks))
 {
-    unsigned number[2] = {0, 1};
+    struct lane lane[2] = {{work, 0}, {work, 1}};
     pthread_t thread[2];
 
     for (unsigned i = 0; i < 2; i++)
-        if (pthread_create(&thread[i], NULL, read_lane, &number[i]) != 0)
+        if (pthread_create(&thread[i], NULL, lane_run, &lane[i]) != 0)
             die("no thread");
     for (unsigned i = 0; i < 2; i++)
         pthread_join(thread[i], NULL);
 }
 
-static void read_lz4(void)
+static void read_two(void)
 {
-    char out[PAGE];
+    by_two(read_some);
+}
 
-    for (unsigned i = 0; i < BATCH; i++) {
-        const uint64_t *from = &at[batch[0][i]];
-
-        if (LZ4_decompress_safe(packed + from[0], out, (int)(from[1] - from[0]), PAGE) != PAGE)
-            die("lz4 does not decompress");
-    }
+static void lz4_two(void)
+{
+    by_two(decompress_some);
 }
 
 static void read_zram(void)
@@ -151,11 +184,12 @@ static void write_zram(void)
 
 static double time_of(unsigned kind, void (*work)(void))
 {
-    uint64_t (*clock)(void) = kind == ONE_READ || kind == TWO_READ ? now_ns : cpu_ns;
+    uint64_t (*clock)(void) = kind >= ONE_READ && kind <= TWO_LZ4 ? now_ns : cpu_ns;
+    unsigned threads = kind == TWO_READ || kind == TWO_LZ4 ? 2 : 1;
     uint64_t since = clock();
 
     work();
-    return (double)(clock() - since) / (kind == TWO_READ ? 2 * BATCH : BATCH);
+    return (double)(clock() - since) / (threads * BATCH);
 }
 
 /* ---- setting up --------------------------------------------------------- */
@@ -233,9 +267,10 @@ static double quotient(unsigned a, unsigned b, unsigned rounds)
 static void measure(unsigned rounds)
 {
     static void (*const work[KINDS])(void) = {
-        [READ] = read_store,     [LZ4_READ] = read_lz4,     [ZRAM_READ] = read_zram,
-        [ONE_READ] = read_store, [TWO_READ] = read_two,     [WRITE] = write_store,
-        [LZ4_WRITE] = write_lz4, [ZRAM_WRITE] = write_zram,
+        [READ] = read_store,       [LZ4_READ] = read_lz4, [ZRAM_READ] = read_zram,
+        [ONE_READ] = read_store,   [TWO_READ] = read_two, [ONE_LZ4] = read_lz4,
+        [TWO_LZ4] = lz4_two,       [WRITE] = write_store, [LZ4_WRITE] = write_lz4,
+        [ZRAM_WRITE] = write_zram,
     };
     uint64_t seed = 88172645463325252u;
 
@@ -251,11 +286,8 @@ static void measure(unsigned rounds)
 
 static void report(unsigned rounds)
 {
-    static const unsigned pair[][2] = {{LZ4_READ, READ},
-                                       {ZRAM_READ, READ},
-                                       {ONE_READ, TWO_READ},
-                                       {LZ4_WRITE, WRITE},
-                                       {ZRAM_WRITE, WRITE}};
+    static const unsigned pair[][2] = {{LZ4_READ, READ},   {ZRAM_READ, READ},  {ONE_READ, TWO_READ},
+                                       {ONE_LZ4, TWO_LZ4}, {LZ4_WRITE, WRITE}, {ZRAM_WRITE, WRITE}};
 
     printf("QUOTIENTS");
     for (unsigned i = 0; i < sizeof(pair) / sizeof(pair[0]); i++)

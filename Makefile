@@ -35,7 +35,7 @@ demo: build
 	@scripts/with-build.sh $(release) demo/demo.sh
 
 bench: build
-	@scripts/deps.sh check demo
+	@scripts/deps.sh check demo bench
 	@scripts/with-build.sh $(release) bench/run.sh $(NAME)
 
 lint:

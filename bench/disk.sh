@@ -10,11 +10,19 @@
 #                 trimmed.  Memory is what the system says of the whole server,
 #                 over the ideal payload: the sum of the compressed blocks.  Peer:
 #                 nbdkit memory allocator=zstd, whose pages are 32 KiB too.
-#   randread      Random reads of 4 KiB, 32 in flight, 4 connections: ours with
-#                 lz4 and blocks of 4 KiB; peer nbdkit memory allocator=sparse,
+#                 churn_4k and trim_4k: the same in blocks of 4 KiB, without a peer.
+#   randread, randwrite _vs_nbdkit_sparse
+#                 Random reads and writes of 4 KiB, 32 in flight, 4 connections: ours
+#                 with lz4 and blocks of 4 KiB; peer nbdkit memory allocator=sparse,
 #                 which does not compress.
-#   randwrite     The same with writes of real data: ours with zstd and blocks of
-#                 4 KiB; peer allocator=zstd, which must rewrite a page of 32 KiB.
+#   randread, randwrite _vs_bound
+#                 The same over what is possible for whoever compresses.  With c, the
+#                 CPU time that a request costs the peer (server and client), and z,
+#                 that of lz4 alone for a block of the same data (storebench lz4), on
+#                 CPUs that are busy the bound is c / (c + z) of the peer's requests.
+#   randwrite_vs_nbdkit_zstd
+#                 Writes of 4 KiB: ours with zstd and blocks of 4 KiB; peer
+#                 allocator=zstd, which must rewrite a page of 32 KiB.
 #   randwrite_32k The same with writes of 32 KiB, and blocks of 32 KiB here.
 #   take          A zone of 512 MiB that was filled and lost a random 40 %: the time
 #                 to take 128 MiB over copying as many frames as had to move with
@@ -72,14 +80,43 @@ memory() {
     ratio disk.trim_vs_nbdkit_zstd "$(column "$LAB/klotski.mem" 3)" "$(column "$LAB/zstd.mem" 3)"
 }
 
+# The same in blocks of 4 KiB.
+memory_4k() {
+    local i LAB_BLOCK=4K
+    rm -f "$LAB/klotski.mem" "$LAB/klotski.payload"
+    for ((i = 1; i <= REPEAT; i++)); do
+        lab_churn klotski "$LAB/sample" "$CHURN_MIB" "$CHURN_ROUNDS" "$i"
+        echo "memory in 4 KiB, run $i: $(tail -n 1 "$LAB/klotski.mem") bytes; payload" \
+            "$(tail -n 1 "$LAB/klotski.payload")"
+    done
+    ratio disk.churn_4k_over_payload "$(column "$LAB/klotski.mem" 2)" \
+        "$(column "$LAB/klotski.payload" 1)"
+    ratio disk.trim_4k_over_payload "$(column "$LAB/klotski.mem" 3)" \
+        "$(column "$LAB/klotski.payload" 2)"
+}
+
 # ---- requests a second ------------------------------------------------------
 
-# iops NAME VERB BLOCK
+# CPU time so far, in ticks: of a server, and of what this shell has waited for.
+ticks() {
+    local server mine
+    server=$(sed 's/.*) //' "/proc/${LAB_PIDS[$1]}/stat" | cut -d' ' -f12,13)
+    mine=$(sed 's/.*) //' "/proc/$$/stat" | cut -d' ' -f14,15)
+    echo $((${server/ /+} + ${mine/ /+}))
+}
+
+# iops NAME VERB BLOCK: appends requests a second to $LAB/NAME.iops, and ns of CPU time
+# a request, server and client, to $LAB/NAME.cpu.
 iops() {
+    local before after
+    before=$(ticks "$1")
     lab_run "$NBDWORK" "$2" "$(lab_uri "$1")" --from "$LAB/sample" --block "$3" \
         --bytes "${SPEED_MIB}M" --seconds "$SECONDS_EACH" --depth 32 --seed "$RANDOM" \
         >"$LAB/iops" || lab_die "$2 on $1 failed"
-    cut -d' ' -f2 "$LAB/iops"
+    after=$(ticks "$1")
+    cut -d' ' -f2 "$LAB/iops" | tee -a "$LAB/$1.iops" |
+        awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" -v seconds="$SECONDS_EACH" \
+            '{ printf "%.0f\n", ticks / hz * 1e9 / ($1 * seconds) }' >>"$LAB/$1.cpu"
 }
 
 # compare NAME VERB BLOCK: servers "ours" and "peer" are up.
@@ -90,10 +127,10 @@ compare() {
             --bytes "${SPEED_MIB}M" --sums "$LAB/$side.sums" >/dev/null ||
             lab_die "cannot load $side"
     done
-    rm -f "$LAB/ours.iops" "$LAB/peer.iops"
+    rm -f "$LAB/ours.iops" "$LAB/peer.iops" "$LAB/ours.cpu" "$LAB/peer.cpu"
     for ((i = 1; i <= REPEAT; i++)); do
         for side in ours peer; do
-            iops "$side" "$2" "$3" >>"$LAB/$side.iops"
+            iops "$side" "$2" "$3"
         done
     done
     echo "$name, requests a second: ours $(xargs <"$LAB/ours.iops")," \
@@ -103,10 +140,27 @@ compare() {
     lab_server_stop peer
 }
 
+# bound NAME NS: what compare has just found, over the bound; NS is lz4's for a block.
+bound() {
+    echo "$1: CPU time a request: ours $(median <"$LAB/ours.cpu") ns," \
+        "peer $(median <"$LAB/peer.cpu") ns, lz4 alone $2 ns"
+    awk -v name="$1" -v ours="$(median <"$LAB/ours.iops")" -v peer="$(median <"$LAB/peer.iops")" \
+        -v c="$(median <"$LAB/peer.cpu")" -v z="$2" \
+        'BEGIN { printf "RATIO disk.%s %.3f\n", name, ours / peer / (c / (c + z)) }'
+}
+
 speed() {
+    local unpack pack
+    read -r unpack pack <<<"$("$LAB_BUILD/tools/storebench" lz4 "$LAB/sample")"
+    [ -n "$pack" ] || lab_die "storebench failed"
     lab_server ours "$KLOTSKI_PLUGIN" size=1G backing=memfd block=4K compress=lz4
     lab_server peer memory 1G allocator=sparse
     compare randread_vs_nbdkit_sparse randread 4K
+    bound randread_vs_bound "$unpack"
+    lab_server ours "$KLOTSKI_PLUGIN" size=1G backing=memfd block=4K compress=lz4
+    lab_server peer memory 1G allocator=sparse
+    compare randwrite_vs_nbdkit_sparse randwrite 4K
+    bound randwrite_vs_bound "$pack"
     lab_server ours "$KLOTSKI_PLUGIN" size=1G backing=memfd block=4K compress=zstd
     lab_server peer memory 1G allocator=zstd
     compare randwrite_vs_nbdkit_zstd randwrite 4K
@@ -165,5 +219,6 @@ lab_setup
 lab_memory_setup
 lab_run lab_sample "$LAB/sample" "$CHURN_MIB"
 memory
+memory_4k
 speed
 taking

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Usage: deps.sh GROUP...   (build check demo lint ci cross)
+# Usage: deps.sh GROUP...   (build check demo bench lint ci cross)
 # Installs the Debian packages of these groups that are missing.  Runs no apt
 # when nothing is missing, asks nothing, and says what it installs.
 set -euo pipefail
@@ -16,6 +16,7 @@ group_packages() {
     check) echo nbdkit libnbd-bin qemu-utils fio e2fsprogs g++ procps spin ;;
     # qemu-system-x86 is used by the demo where it is, but is too large to ask for.
     demo) echo nbdkit libnbd-bin fio libjemalloc2 ;;
+    bench) echo libjemalloc2 libmimalloc2.0 ;;
     lint) echo clang clang-format clang-tidy cppcheck shellcheck ;;
     ci) echo clang libclang-rt-14-dev llvm g++ ;;
     # Compilers and emulators only: scripts/cross.sh keeps the libraries to itself.
@@ -24,7 +25,7 @@ group_packages() {
             gcc-i686-linux-gnu gcc-s390x-linux-gnu
         ;;
     *)
-        echo "deps.sh: no such group: $1 (build, check, demo, lint, ci, cross)" >&2
+        echo "deps.sh: no such group: $1 (build, check, demo, bench, lint, ci, cross)" >&2
         return 1
         ;;
     esac
@@ -35,7 +36,7 @@ installed() {
 }
 
 if [ $# -eq 0 ]; then
-    echo "usage: deps.sh GROUP... (build, check, demo, lint, ci, cross)" >&2
+    echo "usage: deps.sh GROUP... (build, check, demo, bench, lint, ci, cross)" >&2
     exit 2
 fi
 

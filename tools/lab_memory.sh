@@ -110,12 +110,13 @@ lab_memory_of_process() {
 }
 
 # Starts one of the kinds "klotski", "zstd" and "jemalloc": a disk of 1 GiB under
-# that name.
+# that name.  Blocks of Klotski's, and of what is done with a disk, are LAB_BLOCK.
+LAB_BLOCK=32K
 lab_start_kind() {
     case $1 in
     klotski)
-        lab_server klotski "$KLOTSKI_PLUGIN" size=1G backing=memfd block=32K compress=zstd \
-            control="$KLOTSKI_RUNDIR/klotski.ctl"
+        lab_server klotski "$KLOTSKI_PLUGIN" size=1G backing=memfd block="$LAB_BLOCK" \
+            compress=zstd control="$KLOTSKI_RUNDIR/klotski.ctl"
         ;;
     zstd) lab_server zstd memory 1G allocator=zstd ;;
     jemalloc)
@@ -149,7 +150,7 @@ lab_churn_steps() {
     uri=$(lab_uri "$kind")
     sums=$LAB/$kind.sums
     lab_run "$NBDWORK" load "$uri" --from "$sample" --bytes "${mib}M" --sums "$sums" \
-        >/dev/null || return 1
+        --block "$LAB_BLOCK" >/dev/null || return 1
     lab_settle "$kind"
     loaded=$(lab_memory "$kind")
     all=$(lab_payload "$uri" "$sums") || return 1

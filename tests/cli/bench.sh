@@ -1,0 +1,107 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The programs of the benchmarks, with little data: that they run, that what they print
+# can be, and that they refuse nonsense.  No time is judged.
+# shellcheck source-path=SCRIPTDIR
+top=$(cd "$(dirname "$0")/../.." && pwd)
+. "$(dirname "$0")/../disk/lib.sh"
+need python3
+tools=$(realpath "${KLOTSKI_BUILD:?}")/tools
+export QUIET_MS=20
+
+# refused ARGUMENTS...: a status and the usage, whatever program.
+refused() {
+    if "$@" >"$work/out" 2>&1; then fail "not refused: $*"; fi
+    grep -q '^usage: ' "$work/out" || fail "$* does not say how to use it: $(cat "$work/out")"
+}
+
+# numbers N FILE: the last line of the file has N numbers (and may begin with a word).
+numbers() {
+    tail -n 1 "$2" | grep -qE "^([A-Z]+ )?[0-9.]+( [0-9.]+){$(($1 - 1))}$" ||
+        fail "not $1 numbers: $(cat "$2")"
+}
+
+corpora() {
+    local kind
+    for kind in mix binaries text sqlite narrow; do
+        python3 "$top/tools/corpus.py" $kind 2 "$work/$kind" 2>"$work/said" ||
+            fail "no corpus $kind: $(cat "$work/said")"
+        [ "$(stat -c %s "$work/$kind")" = $((2 << 20)) ] || fail "$kind: not 2 MiB"
+    done
+    python3 "$top/tools/corpus.py" mix 2 "$work/again" 1
+    cmp "$work/mix" "$work/again" || fail "the same seed, another corpus"
+    python3 "$top/tools/corpus.py" mix 2 "$work/again" 2
+    if cmp -s "$work/mix" "$work/again"; then fail "another seed, the same corpus"; fi
+    refused python3 "$top/tools/corpus.py" nonsense 2 "$work/x"
+    refused python3 "$top/tools/corpus.py" mix 0 "$work/x"
+}
+
+# figure STAGE N: of the last density.
+figure() {
+    awk -v stage="$1" -v n="$2" '$1 == stage { print $(n + 1) }' "$work/density"
+}
+
+density() {
+    local stage status=0
+    "$tools/densitybench" klotski discard "$work/mix" >"$work/density" 2>"$work/said" ||
+        fail "densitybench: $(cat "$work/said")"
+    for stage in fresh quiet compacted; do
+        [ "$(figure $stage 1)" -ge "$(figure $stage 2)" ] || fail "$stage: frames below payload"
+        [ "$(figure $stage 4)" -ge "$(figure $stage 1)" ] || fail "$stage: machine below frames"
+        [ "$(figure $stage 3)" -gt 0 ] || fail "$stage: no metadata"
+    done
+    [ "$(figure quiet 2)" -lt $(($(figure fresh 2) * 2 / 3)) ] || fail "not half was discarded"
+    [ "$(figure quiet 2)" -gt $(($(figure fresh 2) / 3)) ] || fail "more than half was discarded"
+    [ "$(figure quiet 2)" = "$(figure compacted 2)" ] || fail "compaction changes the payload"
+    [ "$(figure compacted 1)" -lt "$(figure fresh 1)" ] || fail "compaction frees nothing"
+    "$tools/densitybench" klotski change "$work/mix" "$work/narrow" >"$work/density" 2>&1 ||
+        fail "densitybench change: $(cat "$work/density")"
+    [ "$(figure quiet 2)" -gt 0 ] || fail "nothing there after the change"
+    refused "$tools/densitybench" klotski change "$work/mix"
+    refused "$tools/densitybench" nonsense fresh "$work/mix"
+
+    "$tools/densitybench" zram discard "$work/mix" >"$work/density" 2>"$work/said" || status=$?
+    case $status in
+    0)
+        [ "$(figure fresh 1)" -gt "$(figure quiet 1)" ] || fail "zram: discarding frees nothing"
+        [ "$(flock /sys/block/zram0 cat /sys/block/zram0/disksize)" = 0 ] || fail "zram is left in use"
+        ;;
+    77) grep -q zram0 "$work/said" || fail "no reason why there is no zram: $(cat "$work/said")" ;;
+    *) fail "densitybench zram: $(cat "$work/said")" ;;
+    esac
+}
+
+objects() {
+    local kind threads quiet compacted live
+    for kind in klotski malloc; do
+        for threads in 1 2; do
+            "$tools/zsbench" speed $kind $threads "$work/mix" 1 >"$work/out" || fail "zsbench speed $kind"
+            numbers 1 "$work/out"
+        done
+        "$tools/zsbench" bytes $kind up "$work/mix" 8 >"$work/out" 2>"$work/said" ||
+            fail "zsbench bytes $kind: $(cat "$work/said")"
+        numbers 3 "$work/out"
+        read -r quiet compacted live <"$work/out"
+        [ "$live" -ge $((8 << 20)) ] || fail "$kind: $live bytes are live"
+        [ "$quiet" -ge "$live" ] || fail "$kind: $live bytes in $quiet"
+        [ "$compacted" -ge "$live" ] || fail "$kind: $live bytes in $compacted"
+    done
+    refused "$tools/zsbench" speed klotski 3 "$work/mix" 1
+    refused "$tools/zsbench" bytes nonsense up "$work/mix" 1
+}
+
+store() {
+    "$tools/storebench" "$work/mix" 2 >"$work/out" || fail "storebench"
+    numbers 10 "$work/out"
+    if grep '^FIGURES' "$work/out" | cut -d' ' -f2,3,5-10 | grep -qE '(^| )0( |$)'; then
+        fail "something takes no time: $(cat "$work/out")"
+    fi
+    "$tools/storebench" lz4 "$work/mix" >"$work/out" || fail "storebench lz4"
+    numbers 2 "$work/out"
+    refused "$tools/storebench" "$work/mix" 0
+}
+
+corpora
+density
+objects
+store

@@ -40,7 +40,7 @@ static void print_table(struct json_object *classes, bool all)
         uint64_t zspages = cli_get_u64(row, "zspages"), full[3];
         objects += cli_get_u64(row, "objects");
         freeable += cli_get_u64(row, "freeable_frames");
-        pages += zspages * cli_get_u64(row, "frames_per_zspage");
+        pages += cli_get_u64(row, "frames");
         if (zspages == 0 && !all)
             continue;
         fullness(row, full);

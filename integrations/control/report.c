@@ -210,6 +210,7 @@ static struct json_object *one_class(const struct kl_zs_class_stats *row)
     ADD(objects_per_zspage);
     ADD(zspages);
     ADD(objects);
+    ADD(frames);
     ADD(freeable_frames);
     for (size_t i = 0; i < sizeof(stats.fullness) / sizeof(stats.fullness[0]); i++)
         json_object_array_add(fullness, json_object_new_uint64(stats.fullness[i]));

@@ -391,7 +391,7 @@ static void classes_are_planned(void **state)
         assert_int_equal(kl_zs_create(f.zone, &config, &pool), 0);
         kl_zs_get_stats(pool, &s);
         for (uint32_t k = 0; k < s.classes; k++) {
-            struct kl_zs_class_stats c;
+            struct kl_zs_class_stats c = {.size = sizeof(c)};
 
             assert_int_equal(kl_zs_get_class_stats(pool, k, &c), 0);
             assert_true(c.objects_per_zspage * c.object_size <= c.frames_per_zspage * 4096);

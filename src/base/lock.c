@@ -8,7 +8,7 @@
 #if KL_DEBUG
 static _Thread_local uint32_t held_ranks;
 
-static void rank_enter(const struct kl_host *host, uint32_t rank, bool may_wait)
+void kli_rank_enter(const struct kl_host *host, uint32_t rank, bool may_wait)
 {
     uint32_t bit = UINT32_C(1) << rank;
 
@@ -16,20 +16,10 @@ static void rank_enter(const struct kl_host *host, uint32_t rank, bool may_wait)
     held_ranks |= bit;
 }
 
-static void rank_leave(const struct kl_host *host, uint32_t rank)
+void kli_rank_leave(const struct kl_host *host, uint32_t rank)
 {
     KLI_REQUIRE(host, (held_ranks & (UINT32_C(1) << rank)) != 0);
     held_ranks &= ~(UINT32_C(1) << rank);
-}
-#else
-static void rank_enter(const struct kl_host *host, uint32_t rank, bool may_wait)
-{
-    (void)host, (void)rank, (void)may_wait;
-}
-
-static void rank_leave(const struct kl_host *host, uint32_t rank)
-{
-    (void)host, (void)rank;
 }
 #endif
 
@@ -39,19 +29,11 @@ void kli_lock_init(struct kli_lock *lock, enum kli_rank rank)
     lock->rank = rank;
 }
 
-static bool try_word(struct kli_lock *lock)
-{
-    uint32_t free_word = 0;
-
-    return atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1, memory_order_acquire,
-                                                   memory_order_relaxed);
-}
-
 bool kli_lock_try(const struct kl_host *host, struct kli_lock *lock)
 {
-    if (!try_word(lock))
+    if (!kli_lock_word_try(lock))
         return false;
-    rank_enter(host, lock->rank, false);
+    kli_rank_enter(host, lock->rank, false);
     return true;
 }
 
@@ -59,9 +41,9 @@ void kli_lock_take(const struct kl_host *host, struct kli_lock *lock)
 {
     enum { SPINS = 100 };
 
-    rank_enter(host, lock->rank, true);
+    kli_rank_enter(host, lock->rank, true);
     for (int i = 0; i < SPINS; i++) {
-        if (try_word(lock))
+        if (kli_lock_word_try(lock))
             return;
     }
     while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) != 0)
@@ -70,25 +52,15 @@ void kli_lock_take(const struct kl_host *host, struct kli_lock *lock)
 
 void kli_lock_drop(const struct kl_host *host, struct kli_lock *lock)
 {
-    rank_leave(host, lock->rank);
+    kli_rank_leave(host, lock->rank);
     if (atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2)
         host->wake(host->ctx, (const uint32_t *)&lock->word, false);
 }
 
-bool kli_spin_try(const struct kl_host *host, struct kli_lock *lock)
+void kli_spin_wait(const struct kl_host *host, struct kli_lock *lock)
 {
-    return kli_lock_try(host, lock);
-}
-
-void kli_spin_take(const struct kl_host *host, struct kli_lock *lock)
-{
-    rank_enter(host, lock->rank, true);
-    for (unsigned round = 0; !try_word(lock); round++)
+    for (unsigned round = 0;
+         atomic_load_explicit(&lock->word, memory_order_relaxed) != 0 || !kli_lock_word_try(lock);
+         round++)
         host->relax(host->ctx, round);
-}
-
-void kli_spin_drop(const struct kl_host *host, struct kli_lock *lock)
-{
-    rank_leave(host, lock->rank);
-    atomic_store_explicit(&lock->word, 0, memory_order_release);
 }

@@ -52,8 +52,47 @@ void kli_lock_drop(const struct kl_host *host, struct kli_lock *lock);
 
 /* The same for a lock that is held for moments and taken often: who waits relaxes
  * (klotski/host.h), and nobody is woken, which spares the holder an atomic step. */
-void kli_spin_take(const struct kl_host *host, struct kli_lock *lock);
-bool kli_spin_try(const struct kl_host *host, struct kli_lock *lock);
-void kli_spin_drop(const struct kl_host *host, struct kli_lock *lock);
+void kli_spin_wait(const struct kl_host *host, struct kli_lock *lock);
+
+#if KL_DEBUG
+void kli_rank_enter(const struct kl_host *host, uint32_t rank, bool may_wait);
+void kli_rank_leave(const struct kl_host *host, uint32_t rank);
+#else
+static inline void kli_rank_enter(const struct kl_host *host, uint32_t rank, bool may_wait)
+{
+    (void)host, (void)rank, (void)may_wait;
+}
+
+static inline void kli_rank_leave(const struct kl_host *host, uint32_t rank)
+{
+    (void)host, (void)rank;
+}
+#endif
+
+static inline bool kli_lock_word_try(struct kli_lock *lock)
+{
+    uint32_t free_word = 0;
+
+    return atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+static inline void kli_spin_take(const struct kl_host *host, struct kli_lock *lock)
+{
+    kli_rank_enter(host, lock->rank, true);
+    if (!kli_lock_word_try(lock))
+        kli_spin_wait(host, lock);
+}
+
+static inline bool kli_spin_try(const struct kl_host *host, struct kli_lock *lock)
+{
+    return kli_lock_try(host, lock);
+}
+
+static inline void kli_spin_drop(const struct kl_host *host, struct kli_lock *lock)
+{
+    kli_rank_leave(host, lock->rank);
+    atomic_store_explicit(&lock->word, 0, memory_order_release);
+}
 
 #endif

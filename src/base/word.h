@@ -51,6 +51,16 @@ static inline bool kli_apply(kli_word *word, kli_edge *edge, uint64_t arg, uint6
     return ok;
 }
 
+/* The same by the only one who may change the word now; others may look at it. */
+static inline bool kli_apply_alone(kli_word *word, kli_edge *edge, uint64_t arg)
+{
+    struct kli_step step = edge(atomic_load_explicit(word, memory_order_relaxed), arg);
+
+    if (step.ok)
+        atomic_store_explicit(word, step.next, memory_order_release);
+    return step.ok;
+}
+
 static inline uint64_t kli_field(uint64_t word, unsigned shift, unsigned bits)
 {
     return (word >> shift) & ((UINT64_C(1) << bits) - 1);

@@ -45,6 +45,7 @@ static void fill(struct kl_zs *pool, const struct zs_shape *shapes)
                                    .chain = shapes[i].chain,
                                    .objects = shapes[i].objects};
         kli_lock_init(&class->lock, KLI_RANK_ZS_CLASS);
+        class->tenth = (10u << 16) / class->objects;
         for (; low < class->size / ZS_ALIGN; low++)
             pool->class_of[low] = (uint16_t)i;
     }

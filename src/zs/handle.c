@@ -3,7 +3,8 @@
  *
  * A class keeps some free entries under its own lock, which malloc and free take anyway;
  * the pool has the others, and gives and takes them by the batch.  Free entries are
- * reused first in, first out, so that a generation comes round as late as can be.
+ * reused first in, first out, so that a generation comes round as late as can be.  An entry
+ * that is free, or claimed and no valid handle's, is changed by one thread alone. (E1, E2)
  */
 #include "zs/entry.h"
 #include "zs/zs.h"
@@ -23,7 +24,7 @@ struct chain {
 static void chain_to(struct kl_zs *pool, uint32_t *first, uint32_t *last, const struct chain *more)
 {
     if (*first)
-        kli_apply(entry_at(pool, *last - 1), zs_e_chain, more->first, NULL);
+        kli_apply_alone(entry_at(pool, *last - 1), zs_e_chain, more->first);
     else
         *first = more->first;
     *last = more->last;
@@ -57,7 +58,7 @@ bool zs_handle_take(struct kl_zs *pool, struct zs_class *class, uint32_t *index)
     *index = class->handle_first - 1;
     class->handle_first = next_of(pool, class->handle_first);
     class->handles--;
-    kli_apply(entry_at(pool, *index), zs_e_new, 0, NULL);
+    kli_apply_alone(entry_at(pool, *index), zs_e_new, 0);
     return true;
 }
 
@@ -90,7 +91,7 @@ int zs_handles_refill(struct kl_zs *pool, struct zs_class *class)
     if (chain.n == 0)
         err = new_ones(pool, &chain);
     else
-        kli_apply(entry_at(pool, chain.last - 1), zs_e_chain, 0, NULL);
+        kli_apply_alone(entry_at(pool, chain.last - 1), zs_e_chain, 0);
     kli_lock_drop(&pool->host, &pool->handles_lock);
     if (err)
         return err;
@@ -107,7 +108,7 @@ static void give_some(struct kl_zs *pool, struct zs_class *class)
     struct chain chain = cut_off(pool, &class->handle_first, BATCH);
 
     class->handles -= chain.n;
-    kli_apply(entry_at(pool, chain.last - 1), zs_e_chain, 0, NULL);
+    kli_apply_alone(entry_at(pool, chain.last - 1), zs_e_chain, 0);
     kli_lock_take(&pool->host, &pool->handles_lock);
     chain_to(pool, &pool->handle_first, &pool->handle_last, &chain);
     kli_lock_drop(&pool->host, &pool->handles_lock);
@@ -118,7 +119,7 @@ void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index
 {
     const struct chain one = {index + 1, index + 1, 1};
 
-    KLI_REQUIRE(&pool->host, kli_apply(entry_at(pool, index), zs_e_retire, 0, NULL));
+    KLI_REQUIRE(&pool->host, kli_apply_alone(entry_at(pool, index), zs_e_retire, 0));
     chain_to(pool, &class->handle_first, &class->handle_last, &one);
     if (++class->handles > MOST)
         give_some(pool, class);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Zspages in the groups of their class, by fullness, and slots in their zspage.
+/* Zspages in the groups of their class, by how much of a whole one is in use, and slots in
+ * their zspage.
  * All of it with the class lock held. */
 #include "zs/zs.h"
 
@@ -7,7 +8,7 @@ static unsigned group_of(const struct zs_class *class, const struct zspage *page
 {
     if (page->live == page->ready)
         return page->ready < class->objects ? ZS_GROWABLE : ZS_FULL;
-    return page->live == 0 ? 0 : (unsigned)kli_min(10, 1 + page->live * 10u / page->ready);
+    return page->live == 0 ? 0 : 1 + (page->live * class->tenth >> 16);
 }
 
 /* Files it by its fullness now. */
@@ -23,6 +24,7 @@ void zs_page_list(struct kl_zs *pool, struct zs_class *class, struct zspage *pag
         zs_page(pool, head)->prev = page->id;
     class->list[group] = page->id;
     class->count[group]++;
+    class->filled |= 1u << group;
 }
 
 void zs_page_unlist(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
@@ -33,7 +35,8 @@ void zs_page_unlist(struct kl_zs *pool, struct zs_class *class, struct zspage *p
         class->list[page->group] = page->next;
     if (page->next)
         zs_page(pool, page->next)->prev = page->prev;
-    class->count[page->group]--;
+    if (--class->count[page->group] == 0)
+        class->filled &= ~(1u << page->group);
 }
 
 /* Moves it to the group that its fullness says, if it is filed at all. (Z1) */

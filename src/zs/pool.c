@@ -192,7 +192,7 @@ int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *han
         return err;
     entry = zs_table_at(&pool->handles, taken.handle);
     *handle = handle_make(pool, taken.handle, zs_e_generation(atomic_load(entry)));
-    kli_apply(entry, zs_e_place, zs_place(taken.page->id, taken.slot), NULL);
+    kli_apply_alone(entry, zs_e_place, zs_place(taken.page->id, taken.slot)); /* E1 */
     return 0;
 }
 

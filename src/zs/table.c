@@ -4,44 +4,20 @@
  * looking up is not: an index is only known after its chunk is there. */
 #include "zs/zs.h"
 
-static unsigned chunk_of(uint32_t index)
-{
-    uint64_t v = (uint64_t)index + (1u << ZS_CHUNK0_LOG2);
-
-    return 63u - (unsigned)__builtin_clzll(v) - ZS_CHUNK0_LOG2;
-}
-
-static uint32_t chunk_first(unsigned chunk)
-{
-    return (1u << (ZS_CHUNK0_LOG2 + chunk)) - (1u << ZS_CHUNK0_LOG2);
-}
-
 static size_t chunk_bytes(const struct zs_table *table, unsigned chunk)
 {
     return (size_t)table->element_bytes << (ZS_CHUNK0_LOG2 + chunk);
 }
 
-/* NULL: there is no such element (yet). */
-void *zs_table_at(const struct zs_table *table, uint32_t index)
-{
-    unsigned chunk = chunk_of(index);
-    char *mem;
-
-    if (chunk >= ZS_CHUNKS)
-        return NULL;
-    mem = atomic_load_explicit(&table->chunk[chunk], memory_order_acquire);
-    return mem ? mem + (size_t)(index - chunk_first(chunk)) * table->element_bytes : NULL;
-}
-
 /* n new elements in a row, in one chunk; what is skipped for that is lost. */
 int zs_table_grow(struct kl_zs *pool, struct zs_table *table, uint32_t n, uint32_t *first)
 {
-    unsigned chunk = chunk_of(table->used);
+    unsigned chunk = zs_chunk_of(table->used);
     char *mem;
 
-    if (chunk_of(table->used + n - 1) != chunk)
+    if (zs_chunk_of(table->used + n - 1) != chunk)
         chunk++;
-    if (chunk >= ZS_CHUNKS - 1 || kli_max(table->used, chunk_first(chunk)) + n > table->max)
+    if (chunk >= ZS_CHUNKS - 1 || kli_max(table->used, zs_chunk_first(chunk)) + n > table->max)
         return -KL_ENOMEM;
     if (!atomic_load_explicit(&table->chunk[chunk], memory_order_relaxed)) {
         mem = kl_zone_meta_alloc(pool->zone, chunk_bytes(table, chunk));
@@ -49,7 +25,7 @@ int zs_table_grow(struct kl_zs *pool, struct zs_table *table, uint32_t n, uint32
             return -KL_ENOMEM;
         atomic_store_explicit(&table->chunk[chunk], mem, memory_order_release);
     }
-    *first = (uint32_t)kli_max(table->used, chunk_first(chunk));
+    *first = (uint32_t)kli_max(table->used, zs_chunk_first(chunk));
     atomic_fetch_add_explicit(&pool->metadata_bytes,
                               (uint64_t)(*first + n - table->used) * table->element_bytes,
                               memory_order_relaxed);

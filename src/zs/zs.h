@@ -136,6 +136,8 @@ struct zs_class {
     uint32_t size;
     uint32_t chain;   /* frames a zspage */
     uint32_t objects; /* a zspage */
+    uint32_t tenth;   /* of 2^16, for an object in a zspage: ten over objects */
+    uint32_t filled;  /* groups that have a zspage, a bit each */
     uint32_t zspages; /* all of them, isolated and empty ones too */
     uint32_t free_descriptors;
     uint32_t handle_first, handle_last, handles; /* free entries, first in, first out; + 1 */
@@ -185,7 +187,27 @@ struct kl_zs {
 };
 
 /* table.c */
-void *zs_table_at(const struct zs_table *table, uint32_t index);
+static inline unsigned zs_chunk_of(uint32_t index)
+{
+    uint64_t v = (uint64_t)index + (1u << ZS_CHUNK0_LOG2);
+
+    return 63u - (unsigned)__builtin_clzll(v) - ZS_CHUNK0_LOG2;
+}
+static inline uint32_t zs_chunk_first(unsigned chunk)
+{
+    return (1u << (ZS_CHUNK0_LOG2 + chunk)) - (1u << ZS_CHUNK0_LOG2);
+}
+/* NULL: there is no such element (yet). */
+static inline void *zs_table_at(const struct zs_table *table, uint32_t index)
+{
+    unsigned chunk = zs_chunk_of(index);
+    char *mem;
+
+    if (chunk >= ZS_CHUNKS)
+        return NULL;
+    mem = atomic_load_explicit(&table->chunk[chunk], memory_order_acquire);
+    return mem ? mem + (size_t)(index - zs_chunk_first(chunk)) * table->element_bytes : NULL;
+}
 int zs_table_grow(struct kl_zs *pool, struct zs_table *table, uint32_t n, uint32_t *first);
 void zs_table_free(struct kl_zs *pool, struct zs_table *table);
 

@@ -229,6 +229,13 @@ static int grow(struct kl_zs *pool, struct zs_class *class, unsigned flags)
     return err;
 }
 
+static struct zspage *fullest(const struct kl_zs *pool, const struct zs_class *class)
+{
+    uint32_t filled = class->filled & ((1u << ZS_FULL) - 1);
+
+    return filled ? zs_page(pool, class->list[31 - __builtin_clz(filled)]) : NULL;
+}
+
 enum found { TAKEN, NO_SLOT, NO_HANDLE };
 
 /* In the fullest page that has room. */
@@ -236,13 +243,10 @@ static enum found take_one(struct kl_zs *pool, struct zs_class *class, uint32_t 
                            struct zs_taken *taken)
 {
     enum found found = NO_SLOT;
-    struct zspage *page = NULL;
+    struct zspage *page;
 
     zs_class_lock(pool, class);
-    for (int group = ZS_FULL - 1; group >= 0 && !page; group--) {
-        if (class->list[group])
-            page = zs_page(pool, class->list[group]);
-    }
+    page = fullest(pool, class);
     if (page)
         found = pool->direct || zs_handle_take(pool, class, &taken->handle) ? TAKEN : NO_HANDLE;
     if (found == TAKEN) {

@@ -8,6 +8,7 @@
  *   frame lock    a bit of the frame's state word (frame/state.h); framework and
  *                 owners only try it, or wait bounded with nothing else held
  *   entry         a bit of a handle's word (zs/entry.h); tried only
+ *   ZS_KEPT       who drains objects that a pool keeps at hand
  *   ZS_CLASS      one size class of a pool
  *   ZS_HANDLES    free handles of a pool
  *   ZS_ARENA      descriptors of a pool
@@ -28,7 +29,8 @@
 #include <stdatomic.h>
 
 enum kli_rank {
-    KLI_RANK_ZS_CLASS = 1,
+    KLI_RANK_ZS_KEPT = 1,
+    KLI_RANK_ZS_CLASS,
     KLI_RANK_ZS_HANDLES,
     KLI_RANK_ZS_ARENA,
     KLI_RANK_ZS_DEFERRED,

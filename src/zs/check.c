@@ -6,11 +6,16 @@
 
 static bool is_resting(const struct kl_zs *pool, uint64_t entry)
 {
-    return pool->direct ? !(entry & ZS_W_CLAIMED) : zs_e_pins(entry) == 0;
+    return pool->direct ? !(entry & ZS_W_CLAIMED) : zs_e_pins(entry) == 0 || zs_e_is_kept(entry);
 }
 
+struct sums {
+    uint64_t pages, frames, ready, live, kept;
+};
+
 /* Each live slot and the entry that names it. */
-static const char *check_slots(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+static const char *check_slots(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
+                               struct sums *sums)
 {
     const uint16_t *slots = zs_slots(page, class);
     uint32_t live = 0, free = 0, index;
@@ -25,6 +30,7 @@ static const char *check_slots(struct kl_zs *pool, struct zs_class *class, struc
         entry = zs_back_find(pool, back, zs_place(page->id, i), &index);
         if (!entry || !is_resting(pool, atomic_load(entry)) || zs_back(pool, index) != back)
             return "a slot and its entry disagree"; /* back.c, B1 */
+        sums->kept += !pool->direct && zs_e_is_kept(atomic_load(entry));
     }
     for (uint32_t slot = page->free_slot; slot != ZS_NO_SLOT; free++) {
         if (slot >= page->ready || free > page->ready || (slots[slot] & ZS_SLOT_LIVE))
@@ -37,7 +43,8 @@ static const char *check_slots(struct kl_zs *pool, struct zs_class *class, struc
 }
 
 /* The first broken invariant of one zspage, or NULL. */
-static const char *check_page(struct kl_zs *pool, struct zs_class *class, struct zspage *page)
+static const char *check_page(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
+                              struct sums *sums)
 {
     if ((atomic_load(&page->users) & (ZS_WRITER | ZS_USERS)) || page->isolated || page->flags)
         return "a filed zspage is in use, isolated or flagged"; /* Z1 */
@@ -49,12 +56,8 @@ static const char *check_page(struct kl_zs *pool, struct zs_class *class, struct
         if (priv != (((uint64_t)page->id << 8) | i))
             return "a frame does not know its zspage"; /* Z2 */
     }
-    return check_slots(pool, class, page);
+    return check_slots(pool, class, page, sums);
 }
-
-struct sums {
-    uint64_t pages, frames, ready, live;
-};
 
 static const char *check_group(struct kl_zs *pool, struct zs_class *class, unsigned group,
                                struct sums *sums)
@@ -63,7 +66,7 @@ static const char *check_group(struct kl_zs *pool, struct zs_class *class, unsig
 
     for (uint32_t id = class->list[group]; id; id = zs_page(pool, id)->next, n++) {
         struct zspage *page = zs_page(pool, id);
-        const char *broken = check_page(pool, class, page);
+        const char *broken = check_page(pool, class, page, sums);
 
         if (broken)
             return broken;
@@ -92,6 +95,8 @@ static const char *check_class(struct kl_zs *pool, struct zs_class *class)
         return "a class's objects are miscounted";
     if (sums.pages + waiting < class->zspages)
         return "a zspage is lost";
+    if (sums.kept != zs_kept_count(pool, class->index))
+        return "kept objects are miscounted"; /* K1 */
     if (waiting == 0 && (sums.frames != class->frames || sums.ready != class->ready))
         return "a class's frames or slots are miscounted";
     return NULL;

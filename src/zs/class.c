@@ -25,7 +25,7 @@ static size_t planning_bytes(void)
 
 static uint32_t plan(const struct kl_zs *pool, struct planning *planning)
 {
-    uint64_t frames = kli_min(pool->limit_frames, kl_zone_frames(pool->zone));
+    uint64_t frames = zs_most_frames(pool);
     struct zs_plan_in in = zs_plan_for(UINT32_C(1) << pool->frame_shift, KL_ZS_MAX_SIZE, frames);
 
     zs_plan_prior(planning->counts, KL_ZS_MAX_SIZE, pool->typical_bytes);

@@ -243,6 +243,7 @@ int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal)
         return -KL_EAGAIN;
     KLI_TRACE(zs_compact_begin, pool->tag, goal->budget, goal->frames);
     freed = zs_drain_deferred(pool);
+    zs_kept_drain(pool, goal->may_wait, &freed);
     for (uint32_t i = 0; i < pool->nclasses && moved < budget && freed < goal->frames; i++) {
         uint32_t n;
 

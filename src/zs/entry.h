@@ -15,7 +15,8 @@
  *     |                             pinned and DYING
  *     |  new                                | last unpin
  *   free <----------- claimed, DYING <------'
- *          retire
+ *          retire      (there an object is
+ *                       kept: kept.c)
  *
  * (E1) Only the claimer changes the place.  (E2) A free entry belongs to whose list it is
  * on: a class's, or the pool's.  (E3) A handle is valid while its generation is the
@@ -26,13 +27,14 @@
 
 #include "base/word.h"
 
-#define ZS_E_PLACE      ((UINT64_C(1) << 36) - 1)
-#define ZS_E_OBJECT     (UINT64_C(1) << 36)
-#define ZS_E_NAME       (ZS_E_PLACE | ZS_E_OBJECT)
-#define ZS_E_PIN        (UINT64_C(1) << 37)
-#define ZS_E_PINS       (UINT64_C(63) << 37)
-#define ZS_E_DYING      (UINT64_C(1) << 43)
-#define ZS_E_GENERATION (UINT64_C(0xffff) << 48)
+#define ZS_E_PLACE          ((UINT64_C(1) << 36) - 1)
+#define ZS_E_OBJECT         (UINT64_C(1) << 36)
+#define ZS_E_NAME           (ZS_E_PLACE | ZS_E_OBJECT)
+#define ZS_E_PIN            (UINT64_C(1) << 37)
+#define ZS_E_PINS           (UINT64_C(63) << 37)
+#define ZS_E_DYING          (UINT64_C(1) << 43)
+#define ZS_E_GENERATION     (UINT64_C(0xffff) << 48)
+#define ZS_E_GENERATION_ONE (UINT64_C(1) << 48)
 
 enum { ZS_PINS_MAX = 61, ZS_PINS_FREE = 62, ZS_PINS_CLAIMED = 63 };
 
@@ -49,6 +51,12 @@ static inline uint64_t zs_e_generation(uint64_t e)
 static inline uint64_t zs_e_with_pins(uint64_t e, uint64_t pins)
 {
     return (e & ~ZS_E_PINS) | pins * ZS_E_PIN;
+}
+
+/* Freed, but kept at hand as it is. (kept.c) */
+static inline bool zs_e_is_kept(uint64_t e)
+{
+    return zs_e_pins(e) == ZS_PINS_CLAIMED && (e & ZS_E_OBJECT) && (e & ZS_E_DYING);
 }
 
 /* Is a handle of this generation valid? (E3) */

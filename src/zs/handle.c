@@ -125,8 +125,8 @@ void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index
         give_some(pool, class);
 }
 
-/* The end of an object whose entry this thread has claimed. */
-void zs_object_gone(struct kl_zs *pool, uint32_t index)
+/* The end of an object whose entry this thread has claimed; how many frames went. */
+uint32_t zs_object_gone(struct kl_zs *pool, uint32_t index)
 {
     uint64_t e = atomic_load_explicit(entry_at(pool, index), memory_order_acquire);
     struct zspage *page = zs_page(pool, zs_place_page(e));
@@ -137,6 +137,5 @@ void zs_object_gone(struct kl_zs *pool, uint32_t index)
     empty = zs_slot_free(pool, class, page, zs_place_slot(e));
     zs_handle_retire(pool, class, index);
     zs_class_unlock(pool, class);
-    if (empty)
-        zs_page_bury(pool, page);
+    return empty ? zs_page_bury(pool, page) : 0;
 }

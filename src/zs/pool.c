@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The pool's public face: create, destroy, malloc, free, read, write, pins. */
 #include "zs/entry.h"
+#include "zs/kept.h"
 #include "zs/zs.h"
 
 /* A handle: index << 32 | generation << 16 | tag. */
@@ -31,6 +32,7 @@ static void free_pool(struct kl_zs *pool)
 {
     struct kl_zone *zone = pool->zone;
 
+    zs_kept_free(pool);
     zs_classes_free(pool);
     zs_table_free(pool, &pool->handles);
     zs_table_free(pool, &pool->arena);
@@ -52,6 +54,7 @@ static void init_pool(struct kl_zs *pool, struct kl_zone *zone, const struct kl_
     pool->arena.max = ZS_MAX_PAGES;
     pool->arena.used = 1; /* id 0 is none */
     pool->metadata_bytes = sizeof(*pool);
+    kli_lock_init(&pool->kept_lock, KLI_RANK_ZS_KEPT);
     kli_lock_init(&pool->handles_lock, KLI_RANK_ZS_HANDLES);
     kli_lock_init(&pool->arena_lock, KLI_RANK_ZS_ARENA);
     kli_lock_init(&pool->deferred_lock, KLI_RANK_ZS_DEFERRED);
@@ -100,6 +103,8 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
     pool->limit_frames = config && config->limit_frames ? config->limit_frames : UINT64_MAX;
     pool->typical_bytes = config ? config->typical_bytes : 0;
     err = zs_classes_create(pool);
+    if (!err)
+        zs_kept_create(pool);
     if (!err)
         err = kl_owner_register(zone, &ops, pool, &pool->owner);
     if (!err)
@@ -182,12 +187,20 @@ int kl_zs_destroy(struct kl_zs *pool)
 int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle)
 {
     struct zs_taken taken;
+    uint64_t e, freed = 0;
     kli_word *entry;
+    uint32_t index;
     int err;
 
     if (size == 0 || size > KL_ZS_MAX_SIZE || (flags & ~(unsigned)KL_NOWAIT))
         return -KL_EINVAL;
+    if (zs_kept_take(pool, zs_class_for(pool, size), &index, &e)) {
+        *handle = handle_make(pool, index, zs_e_generation(e));
+        return 0;
+    }
     err = zs_take(pool, size, 0, flags, false, &taken);
+    if (err && zs_kept_drain(pool, !(flags & KL_NOWAIT), &freed) > 0)
+        err = zs_take(pool, size, 0, flags, false, &taken);
     if (err)
         return err;
     entry = zs_table_at(&pool->handles, taken.handle);
@@ -201,10 +214,13 @@ int kl_zs_free(struct kl_zs *pool, kl_handle handle)
     kli_word *entry = entry_of(pool, handle);
     uint64_t seen;
 
+    if (entry) /* its zspage is looked at below: let it come while the entry changes */
+        __builtin_prefetch(
+            zs_page(pool, zs_place_page(atomic_load_explicit(entry, memory_order_relaxed))));
     if (!entry || !kli_apply(entry, zs_e_free, handle_generation(handle), &seen))
         return -KL_ESTALE;
     KLI_TRACE_STEP(zs_free_marked, pool->tag, handle_index(handle), zs_e_pins(seen));
-    if (zs_e_pins(seen) == 0)
+    if (zs_e_pins(seen) == 0 && !zs_keep(pool, handle_index(handle)))
         zs_object_gone(pool, handle_index(handle));
     zs_drain_deferred(pool);
     return 0;

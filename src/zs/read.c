@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reading without a lock.
  *
- * Look at the sequences of the zspage, then at the entry; copy; look at the sequences
- * again.  The entry named the object at the second of these moments, and since the first
+ * Look at the sequences of the zspage, then at the entry; copy; look at all three again.
+ * The entry named the object at the second of these moments, and since the first
  * one no frame of the chain was replaced (users), and nothing was put into a slot
- * (puts): so the copy is of that object, as it was then.  Nothing is written but a
- * count of this CPU's, which keeps the memory there (frame/look.h).
+ * (puts): so the copy is of that object, as it was then.  (An object that is freed and
+ * kept at hand changes hands without that, but with its entry's generation.)  Nothing is written
+ * but a count of this CPU's, which keeps the memory there (frame/look.h).
  */
 #include "frame/look.h"
 #include "zs/zs.h"
@@ -56,7 +57,8 @@ bool zs_copy_out(struct kl_zs *pool, const kli_word *entry, uint64_t word, uint6
         KLI_TRACE_STEP(zs_look_copied, pool->tag, page->id, puts);
         kli_read_fence();
         same = !((atomic_load_explicit(&page->users, memory_order_relaxed) ^ users) & ~ZS_USERS) &&
-               atomic_load_explicit(&page->puts, memory_order_relaxed) == puts;
+               atomic_load_explicit(&page->puts, memory_order_relaxed) == puts &&
+               !((atomic_load_explicit(entry, memory_order_relaxed) ^ word) & ~but_for);
     }
     kli_look_end(look);
     return same;

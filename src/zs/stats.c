@@ -16,10 +16,12 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats)
     };
     for (uint32_t i = pool->nclasses; i-- > 0;) {
         struct zs_class *class = &pool->classes[i];
+        uint64_t live;
 
         zs_class_lock(pool, class);
-        s.objects += class->live;
-        s.object_bytes += class->live * class->size;
+        live = class->live - kli_min(class->live, zs_kept_count(pool, i));
+        s.objects += live;
+        s.object_bytes += live * class->size;
         s.zspages += class->zspages;
         s.frames += class->frames;
         s.freeable_frames += zs_class_freeable(pool, class);
@@ -43,7 +45,7 @@ int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class
     s.frames_per_zspage = class->chain;
     s.objects_per_zspage = class->objects;
     s.zspages = class->zspages;
-    s.objects = class->live;
+    s.objects = class->live - kli_min(class->live, zs_kept_count(pool, index));
     s.freeable_frames = zs_class_freeable(pool, class);
     s.frames = class->frames;
     memcpy(s.fullness, class->count, sizeof(s.fullness));

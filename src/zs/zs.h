@@ -28,7 +28,7 @@
  *   - a frame that left a chain may still be read: its memory must be there until the
  *     last look is over (frame/look.h).
  *
- * Lock order: frame -> class -> (handles, arena, deferred).  Entries are claimed
+ * Lock order: frame -> (kept ->) class -> (handles, arena, deferred).  Entries are claimed
  * before the class lock by their users, only tried with the class lock held.
  * WRITER is tried under the class lock, never waited for.
  *
@@ -169,6 +169,9 @@ struct kl_zs {
     _Atomic uint64_t frames; /* of all zspages */
     uint16_t *class_of;      /* by (size - 1) / ZS_ALIGN */
 
+    struct kl_cpu_stack *kept; /* free objects at hand (kept.c), or NULL */
+    struct kli_lock kept_lock;
+
     struct kli_lock handles_lock;
     struct zs_table handles; /* of kli_word */
     uint32_t handle_first, handle_last;
@@ -252,6 +255,12 @@ void zs_slots_ready(const struct zs_class *class, struct zspage *page, uint32_t 
 uint32_t zs_slot_take(struct zs_class *class, struct zspage *page, uint16_t back);
 bool zs_slot_free(struct kl_zs *pool, struct zs_class *class, struct zspage *page, uint32_t slot);
 
+/* Frames that the pool may come to have. */
+static inline uint64_t zs_most_frames(const struct kl_zs *pool)
+{
+    return kli_min(pool->limit_frames, kl_zone_frames(pool->zone));
+}
+
 /* zspage.c: a slot for a new object, by what there is, or with new frames.  pin: the
  * chain stays fixed until zs_users_drop. */
 struct zs_taken {
@@ -295,11 +304,17 @@ kli_word *zs_back_find(struct kl_zs *pool, uint16_t back, uint64_t place, uint32
 bool zs_handle_take(struct kl_zs *pool, struct zs_class *class, uint32_t *index);
 int zs_handles_refill(struct kl_zs *pool, struct zs_class *class);
 void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index);
-void zs_object_gone(struct kl_zs *pool, uint32_t index);
+uint32_t zs_object_gone(struct kl_zs *pool, uint32_t index);
 
 /* pool.c */
 int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word *direct,
               uint32_t direct_n, struct kl_zs **pool);
+
+/* kept.c: free objects at hand. */
+void zs_kept_create(struct kl_zs *pool);
+void zs_kept_free(struct kl_zs *pool);
+uint64_t zs_kept_count(const struct kl_zs *pool, uint32_t class);
+uint64_t zs_kept_drain(struct kl_zs *pool, bool may_wait, uint64_t *freed);
 
 /* compact.c: until `budget` objects were moved or `frames` frames freed. */
 struct zs_goal {

@@ -72,6 +72,8 @@ static void every_size(void **state)
         assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
     kl_zs_get_stats(pool, &s);
     assert_int_equal(s.objects, 0);
+    assert_int_equal(kl_zs_compact(pool, 0), s.frames); /* what was kept at hand */
+    kl_zs_get_stats(pool, &s);
     assert_int_equal(s.frames, 0);
     close_pool(&f, pool);
 }
@@ -366,6 +368,7 @@ static void frames_move_under_objects(void **state)
         assert_true(holds(pool, &o[i]));
     for (unsigned i = 0; i < n; i++)
         assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
+    assert_true(kl_zs_compact(pool, 0) >= 0);
     kl_zone_get_stats(f.zone, &s);
     assert_int_equal(s.used_frames, 0);
     close_pool(&f, pool);

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Objects kept at hand, per CPU and class.
+ *
+ * Where the host has stacks without locks (klotski/host.h), an object that is freed goes
+ * on its CPU's stack of its class as it is, slot and entry; a malloc takes it from there:
+ * neither touches the class, its lock, or a zspage.  A kept object counts as live in its
+ * zspage, and object compaction can't move it: so whoever wants memory back drains first.
+ * A stack holds few objects; all together hold no more than a thirty-second part of what
+ * the pool may have, and their stacks, which are metadata, a 512th.  Direct pools have
+ * none: their entries are their users'.
+ *
+ * (K1) A kept object's entry is claimed and DYING, has its place, and belongs to who has
+ *      its index: the stack.
+ * (K2) Its generation was raised when it was freed, with release, before it entered; who
+ *      takes it reads that with acquire.  So what the last user did with the object is
+ *      before what the next one does, and handles of the last user are stale.  A read
+ *      that overlaps both sees another generation at its end (read.c).
+ * (K3) A drainer has the lock (against another drainer), closes the stacks of a CPU, and
+ *      calls cpu_fence; then they are its own.  (frame/cache.c, C3)
+ */
+#include "zs/kept.h"
+
+enum { PART = 32, METADATA_PART = 512, LEAST = 2, MOST = 16 };
+
+static size_t stack_bytes(const struct kl_zs *pool)
+{
+    size_t pairs = (size_t)kli_div_up(pool->nclasses, KL_CPU_STACKS);
+
+    return pairs * pool->host.ncpus * KL_CPU_STACKS * sizeof(struct kl_cpu_stack);
+}
+
+static struct kl_cpu_stack *stack_of(const struct kl_zs *pool, uint32_t class, unsigned cpu)
+{
+    return zs_kept_of(pool, &pool->classes[class]) + (size_t)cpu * KL_CPU_STACKS;
+}
+
+static uint32_t look(const uint32_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
+/* How many objects of this class a CPU may keep. */
+static uint32_t room(const struct kl_zs *pool, const struct zs_class *class)
+{
+    uint64_t bytes = zs_most_frames(pool) << pool->frame_shift;
+    uint64_t share = bytes / PART / pool->host.ncpus / pool->nclasses;
+
+    return (uint32_t)kli_min(MOST, kli_max(LEAST, share / class->size));
+}
+
+static void set_limits(struct kl_zs *pool, unsigned cpu, bool open)
+{
+    for (uint32_t i = 0; i < pool->nclasses; i++)
+        __atomic_store_n(&stack_of(pool, i, cpu)->limit, open ? room(pool, &pool->classes[i]) : 0,
+                         __ATOMIC_RELEASE);
+}
+
+/* A pool goes without where they would cost too much, or can't be had. */
+void zs_kept_create(struct kl_zs *pool)
+{
+    uint64_t bytes = zs_most_frames(pool) << pool->frame_shift;
+
+    if (pool->direct || !pool->host.cpu_push || stack_bytes(pool) > bytes / METADATA_PART)
+        return;
+    pool->kept = kl_zone_meta_alloc(pool->zone, stack_bytes(pool));
+    if (!pool->kept)
+        return;
+    atomic_fetch_add(&pool->metadata_bytes, stack_bytes(pool));
+    for (unsigned cpu = 0; cpu < pool->host.ncpus; cpu++)
+        set_limits(pool, cpu, true);
+}
+
+void zs_kept_free(struct kl_zs *pool)
+{
+    if (pool->kept)
+        kl_zone_meta_free(pool->zone, pool->kept, stack_bytes(pool));
+}
+
+/* Objects of a class that are kept, about; exact while nothing else runs. */
+uint64_t zs_kept_count(const struct kl_zs *pool, uint32_t class)
+{
+    uint64_t n = 0;
+
+    for (unsigned cpu = 0; pool->kept && cpu < pool->host.ncpus; cpu++)
+        n += look(&stack_of(pool, class, cpu)->n);
+    return n;
+}
+
+/* The stack is ours. (K3) */
+static uint32_t empty(struct kl_zs *pool, struct kl_cpu_stack *stack, uint64_t *freed)
+{
+    uint32_t n = look(&stack->n);
+
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t index = look(&stack->entry[i]);
+        kli_word *entry = zs_table_at(&pool->handles, index);
+
+        KLI_REQUIRE(&pool->host,
+                    zs_e_is_kept(atomic_load_explicit(entry, memory_order_acquire))); /* K1 */
+        *freed += zs_object_gone(pool, index);
+    }
+    __atomic_store_n(&stack->n, 0, __ATOMIC_RELAXED);
+    return n;
+}
+
+static bool any_on(const struct kl_zs *pool, unsigned cpu)
+{
+    for (uint32_t i = 0; i < pool->nclasses; i++) {
+        if (look(&stack_of(pool, i, cpu)->n) > 0)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t drain_cpu(struct kl_zs *pool, unsigned cpu, uint64_t *freed)
+{
+    uint64_t n = 0;
+
+    if (!any_on(pool, cpu))
+        return 0;
+    set_limits(pool, cpu, false);
+    if (pool->host.cpu_fence(pool->host.ctx, cpu)) {
+        for (uint32_t i = 0; i < pool->nclasses; i++)
+            n += empty(pool, stack_of(pool, i, cpu), freed);
+    }
+    set_limits(pool, cpu, true);
+    return n;
+}
+
+/* Ends all that is kept; no lock is held.  How many objects there were: none also when
+ * somebody else is at it and the caller may not wait.  *freed grows by frames. */
+uint64_t zs_kept_drain(struct kl_zs *pool, bool may_wait, uint64_t *freed)
+{
+    uint64_t n = 0;
+
+    if (!pool->kept)
+        return 0;
+    if (may_wait)
+        kli_lock_take(&pool->host, &pool->kept_lock);
+    else if (!kli_lock_try(&pool->host, &pool->kept_lock))
+        return 0;
+    for (unsigned cpu = 0; cpu < pool->host.ncpus; cpu++)
+        n += drain_cpu(pool, cpu, freed);
+    kli_lock_drop(&pool->host, &pool->kept_lock);
+    return n;
+}

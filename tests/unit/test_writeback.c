@@ -2,7 +2,9 @@
 /* Write-back: what leaves memory, what comes back, and targets that misbehave. */
 #include "support/target.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { BLOCK = 4096, BLOCKS = 2000, ROOM = 1 << 20 };
 
@@ -15,9 +17,9 @@ struct scene {
 static const struct kl_writeback_config DEFAULT = {.size = sizeof(DEFAULT),
                                                    .timeout_ns = 20000000000};
 
-/* A store of ROOM bytes of frames, and a target of so many. */
-static void scene_open(struct scene *s, uint64_t bytes, unsigned flags,
-                       struct kl_writeback_config config)
+/* A store of ROOM bytes of frames. */
+static void scene_open_on(struct scene *s, const struct kl_target *target,
+                          struct kl_writeback_config config)
 {
     struct kl_codec c;
     struct kl_store_config store = {.size = sizeof(store),
@@ -29,9 +31,16 @@ static void scene_open(struct scene *s, uint64_t bytes, unsigned flags,
     fixture_open(&s->f, 256, 6, 0);
     assert_int_equal(kl_linux_codec("lz4", 0, &c), 0);
     assert_int_equal(kl_store_create(s->f.zone, &store, &s->store), 0);
-    fake_target_open(&s->fake, bytes, flags);
-    config.target = &s->fake.target;
+    config.target = target;
     assert_int_equal(kl_store_writeback_start(s->store, &config), 0);
+}
+
+/* And a target of so many. */
+static void scene_open(struct scene *s, uint64_t bytes, unsigned flags,
+                       struct kl_writeback_config config)
+{
+    fake_target_open(&s->fake, bytes, flags);
+    scene_open_on(s, &s->fake.target, config);
 }
 
 static void scene_close(struct scene *s)
@@ -426,6 +435,46 @@ static void gone(void **state)
     scene_close(&s);
 }
 
+/* In a file: all there, and no file is left; none that is somebody's is taken. */
+static void in_a_file(void **state)
+{
+    char path[] = "/tmp/klotski-target.XXXXXX", buf[BLOCK];
+    struct kl_linux_target *target, *other;
+    struct scene s;
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_int_equal(write(fd, "mine", 4), 4);
+    assert_int_equal(kl_linux_target_create(path, 1 << 20, &target), -KL_EEXIST);
+    assert_int_equal(pread(fd, buf, 5, 0), 4);
+    close(fd);
+    unlink(path);
+    assert_int_equal(kl_linux_target_create(path, 0, &target), -KL_EINVAL);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(kl_linux_target_create("/tmp", 1 << 20, &target), -KL_EIO);
+    assert_int_equal(kl_linux_target_create("/nowhere/at/all", 1 << 20, &target), -KL_ENOENT);
+    assert_int_equal(kl_linux_target_create(path, 8 << 20, &target), 0);
+    assert_int_equal(kl_linux_target_create(path, 8 << 20, &other), -KL_EBUSY);
+    scene_open_on(&s, kl_linux_target_get(target), DEFAULT);
+    for (uint64_t b = 0; b < BLOCKS; b++)
+        assert_int_equal(put(&s, b, 0), 0);
+    for (uint64_t b = 0; b < BLOCKS; b++)
+        assert_block(&s, b, 0);
+    assert_true(figures(&s).read > BLOCKS / 2);
+    assert_int_equal(truncate(path, 0), 0); /* as if it had been lost */
+    for (uint64_t b = 0; b < BLOCKS; b++) {
+        if (kl_store_kind(s.store, b) == KL_STORE_WRITTEN)
+            assert_int_equal(kl_store_read(s.store, b, 0, buf, BLOCK), -KL_EIO);
+        else
+            assert_block(&s, b, 0);
+    }
+    assert_store_ok(s.store);
+    assert_int_equal(kl_store_destroy(s.store), 0);
+    fixture_close(&s.f);
+    kl_linux_target_destroy(target);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 static void bad_configs(void **state)
 {
     static struct scene s;
@@ -525,6 +574,7 @@ int main(void)
         cmocka_unit_test(stale_data),
         cmocka_unit_test(stalled),
         cmocka_unit_test(gone),
+        cmocka_unit_test(in_a_file),
         cmocka_unit_test(bad_configs),
         cmocka_unit_test(failures_undo_themselves),
     };

@@ -16,7 +16,8 @@
  *     -KL_EIO.  (A write that the target acknowledged and then lost, where an older
  *     version of the same block lay in the same place, passes one time in 64.)
  *   - A target that does not answer holds up what needs its data, for `timeout_ns`, then
- *     -KL_ETIMEDOUT; while it is silent such reads fail at once, but for one a second.
+ *     -KL_ETIMEDOUT; while it is silent such reads fail at once, but for one in ten
+ *     seconds.
  *     Blocks in memory are read, and overwritten and discarded wherever they are.
  *   - Where blocks lie is known to the store alone: after its end the target holds nothing.
  *

@@ -2,7 +2,9 @@
 /* A block that is on the target: read there, and brought back to memory. (T4, T6, T7) */
 #include "store/writeback.h"
 
-enum { TRIES = 3, PROBE_NS = 1000000000, RETRY_NS = 20000000 };
+enum { TRIES = 3, RETRY_NS = 20000000 };
+
+#define PROBE_NS UINT64_C(10000000000)
 
 /* Of the head without its check, what the word says, and the bytes. */
 uint32_t wb_check(const struct store_writeback *wb, const struct wb_head *head, uint64_t word)
@@ -85,20 +87,21 @@ static int wait_for(struct store_writeback *wb, struct wb_job *job, uint64_t unt
     }
     if (!atomic_compare_exchange_strong(&job->state, &asked, WB_LEFT))
         return job->err;
-    asked = 0;
-    if (!atomic_load(&wb->silent_ns))
-        atomic_store(&wb->silent_ns, wb_now(wb));
+    atomic_store(&wb->probe_ns, wb_now(wb));
+    atomic_store(&wb->silent, true);
     return -KL_ETIMEDOUT;
 }
 
-/* While the target is silent one in a while may ask whether it still is. */
+/* While the target is silent, the answer to what it was asked before will say when it
+ * is not; so one in a while may ask. */
 static bool may_ask(struct store_writeback *wb)
 {
     uint64_t now = wb_now(wb), last = atomic_load(&wb->probe_ns);
 
     if (!wb_is_silent(wb))
         return true;
-    return now - last >= PROBE_NS && atomic_compare_exchange_strong(&wb->probe_ns, &last, now);
+    return (now - last >= PROBE_NS || atomic_load(&wb->pending) == 0) &&
+           atomic_compare_exchange_strong(&wb->probe_ns, &last, now);
 }
 
 /* 0: *out has the block's bytes, of the word as it is now, which stays the same one while

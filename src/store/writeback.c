@@ -24,7 +24,7 @@ static void want(struct store_writeback *wb)
 static void heard(struct store_writeback *wb, int err)
 {
     if (err == 0)
-        atomic_store_explicit(&wb->silent_ns, 0, memory_order_relaxed);
+        atomic_store_explicit(&wb->silent, false, memory_order_relaxed);
     atomic_fetch_sub(&wb->pending, 1);
     atomic_fetch_add(&wb->events, 1);
     wb->host->wake(wb->host->ctx, (const uint32_t *)&wb->events, true);
@@ -87,7 +87,7 @@ bool wb_buffer(struct wb_job *job)
 
 bool wb_is_silent(const struct store_writeback *wb)
 {
-    return atomic_load_explicit(&wb->silent_ns, memory_order_relaxed) != 0;
+    return atomic_load_explicit(&wb->silent, memory_order_relaxed);
 }
 
 static bool config_ok(const struct kl_store *store, const struct kl_writeback_config *c)

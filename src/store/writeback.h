@@ -119,7 +119,7 @@ struct store_writeback {
     _Atomic uint32_t pending;  /* requests under way */
     atomic_bool failing;
     atomic_bool full;
-    _Atomic uint64_t silent_ns; /* since when nothing was heard while somebody waited in vain; 0 */
+    atomic_bool silent; /* somebody has waited in vain, and nothing was heard since */
     _Atomic uint64_t probe_ns;
     _Atomic uint64_t counter[WB_COUNTERS];
     struct wb_job writes[WB_WRITES];

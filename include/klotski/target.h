@@ -36,7 +36,7 @@ struct kl_target_io {
      *   -KL_EIO        it failed; a write has changed the range, or not, and won't any more
      *   -KL_ENOSPC     the same, for lack of room
      *   -KL_EAGAIN     not done, for there is no connection now; there may be one later
-     *   -KL_ECANCELED  given up.  A write may still take effect at any time */
+     *   -KL_ECANCELED  given up.  A write or a trim may still take effect at any time */
     void (*done)(struct kl_target_io *io, int err);
     struct kl_target_io *next; /* the target's, while the request is */
     uint64_t priv;             /* the same */

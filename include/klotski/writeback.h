@@ -24,6 +24,7 @@
  * Room on the target is shared out in units of 512 bytes.  A block takes 16 bytes more
  * than its compressed size, rounded up: a quarter of a KiB is lost on average, so blocks
  * of 4 KiB that compress to a half take an eighth more than they need, larger ones less.
+ * What was freed is trimmed, 256 KiB at a time, where all of it is free.
  * The map of the units costs a 4096th of the target's size, in memory.
  */
 #ifndef KLOTSKI_WRITEBACK_H

@@ -10,8 +10,8 @@
  *     '----------------------------------------- after a pause, longer each time
  *
  * 1. Requests are taken in READY only; elsewhere they are -KL_EAGAIN.
- * 2. What was under way when the connection went: reads -KL_EAGAIN; writes -KL_ECANCELED,
- *    for a server may still do what it has received.
+ * 2. What was under way when the connection went: reads -KL_EAGAIN; writes and trims
+ *    -KL_ECANCELED, for a server may still do what it has received.
  * 3. `flying` and the handle are the thread's; the mutex guards the rest, and is held over
  *    no call.
  */
@@ -83,7 +83,7 @@ static void set_state(struct kli_nbd *nbd, enum state state, const char *text)
 
 static int lost(const struct kl_target_io *io)
 {
-    return io->op == KL_TARGET_WRITE ? -KL_ECANCELED : -KL_EAGAIN;
+    return io->op == KL_TARGET_WRITE || io->op == KL_TARGET_TRIM ? -KL_ECANCELED : -KL_EAGAIN;
 }
 
 static int answer(const struct kl_target_io *io, int error)

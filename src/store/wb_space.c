@@ -71,6 +71,20 @@ static uint64_t next_bits(uint64_t *at, uint64_t end)
     return (n == 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1) << shift;
 }
 
+static void take(struct store_writeback *wb, uint64_t first, uint64_t units)
+{
+    uint64_t end = first + units;
+
+    for (uint64_t region = first / WB_REGION; wb->dirty && region * WB_REGION < end; region++)
+        wb->dirty[region / 64] |= UINT64_C(1) << (region % 64);
+    for (uint64_t at = first; at < end;) {
+        uint64_t word = at / 64;
+
+        atomic_fetch_or(&wb->map[word], next_bits(&at, end));
+    }
+    atomic_fetch_add_explicit(&wb->used, units, memory_order_relaxed);
+}
+
 /* With busy. (T3) */
 bool wb_take(struct store_writeback *wb, uint64_t units, uint64_t *first)
 {
@@ -87,12 +101,16 @@ bool wb_take(struct store_writeback *wb, uint64_t units, uint64_t *first)
     if (!found)
         return false;
     wb->unit_cursor = *first + units;
-    for (uint64_t at = *first; at < *first + units;) {
-        uint64_t word = at / 64;
+    take(wb, *first, units);
+    return true;
+}
 
-        atomic_fetch_or(&wb->map[word], next_bits(&at, *first + units));
-    }
-    atomic_fetch_add_explicit(&wb->used, units, memory_order_relaxed);
+/* These, which are free; false: a reader shows some. */
+bool wb_take_at(struct store_writeback *wb, uint64_t first, uint64_t units)
+{
+    if (shown_until(wb, first, units))
+        return false;
+    take(wb, first, units);
     return true;
 }
 

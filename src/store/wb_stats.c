@@ -107,6 +107,7 @@ const char *store_writeback_check(struct kl_store *store)
     }
     for (unsigned i = 0; i < WB_WRITES; i++)
         named += atomic_load(&wb->writes[i].state) == WB_FREE ? 0 : wb->writes[i].units;
+    named += atomic_load(&wb->trim.units);
     for (uint64_t unit = 0; unit < wb->units; unit++)
         taken += is_taken(wb, unit);
     if (taken != named + atomic_load(&wb->counter[WB_C_RETIRED]) || taken != atomic_load(&wb->used))

@@ -120,6 +120,11 @@ static size_t map_bytes(const struct store_writeback *wb)
     return (size_t)((wb->units + 63) / 64 * sizeof(uint64_t));
 }
 
+static size_t dirty_bytes(const struct store_writeback *wb)
+{
+    return (size_t)(wb->units / WB_REGION / 64 + 1) * sizeof(uint64_t);
+}
+
 static void set_up(struct store_writeback *wb, const struct kl_writeback_config *config)
 {
     wb->config = *config;
@@ -131,6 +136,7 @@ static void set_up(struct store_writeback *wb, const struct kl_writeback_config 
         wb_limit(wb) / 100 * wb->config.start_percent / kl_zone_frame_bytes(wb->store->zone);
     wb->tag = (uint32_t)((wb_now(wb) ^ (uintptr_t)wb) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
     wb->flush.wb = wb;
+    wb->trim.wb = wb;
     for (unsigned i = 0; i < WB_WRITES; i++)
         wb->writes[i].wb = wb;
     for (unsigned i = 0; i < WB_READS; i++)
@@ -147,6 +153,7 @@ static void release(struct store_writeback *wb)
     for (unsigned i = 0; i < WB_READS; i++)
         if (wb->reads[i].buf)
             store_meta_put(store, wb->reads[i].buf, buffer_bytes(wb));
+    store_meta_put(store, wb->dirty, dirty_bytes(wb));
     if (wb->map)
         store_meta_put(store, (void *)wb->map, map_bytes(wb));
     store_meta_put(store, wb, sizeof(*wb));
@@ -177,7 +184,9 @@ int kl_store_writeback_start(struct kl_store *store, const struct kl_writeback_c
     wb->host = &store->host;
     set_up(wb, config);
     wb->map = store_meta_get(store, map_bytes(wb));
-    if (!wb->map) {
+    if (wb->target.flags & KL_TARGET_CAN_TRIM)
+        wb->dirty = store_meta_get(store, dirty_bytes(wb));
+    if (!wb->map || (wb->target.flags & KL_TARGET_CAN_TRIM && !wb->dirty)) {
         release(wb);
         return -KL_ENOMEM;
     }
@@ -276,6 +285,7 @@ uint64_t kl_store_writeback(struct kl_store *store, uint32_t blocks)
     if (over)
         again = again_after(
             wb, begin_some(wb, blocks ? blocks : WB_WRITES, wb->config.age, WORDS_A_STEP));
+    wb_trim_some(wb);
     atomic_store(&wb->watch, !over);
     if (atomic_load(&wb->pending) > 0)
         again = kli_min(again, PENDING_NS);

@@ -4,6 +4,7 @@
  *   wb_space.c   units of the target: taken, freed, retired
  *   wb_write.c   a block on its way out
  *   wb_read.c    a block that is read on the target, and brought back
+ *   wb_trim.c    units that nobody uses, back to the target
  *   wb_pick.c    which block is next, and whether one shall be
  *   writeback.c  start, end, the steps, statistics
  *
@@ -42,6 +43,7 @@ enum {
     WB_WRITES = 64, /* under way at most */
     WB_READS = 64,
     WB_SLOT_BITS = 30, /* of a place: the first unit; six of the job's serial above */
+    WB_REGION = 512,   /* units that are trimmed together */
     WB_LEAST = 32,     /* blocks that a write has written back before it tries again */
 };
 
@@ -99,6 +101,8 @@ struct store_writeback {
     /* Of who has busy */
     _Alignas(64) atomic_bool busy;
     uint64_t unit_cursor;
+    uint64_t *dirty; /* a bit a region; NULL: the target can't trim */
+    uint64_t trim_cursor;
     uint64_t full_at;    /* frees when none were found */
     uint64_t full_units; /* for so many; 0: they were */
     uint64_t block_cursor;
@@ -110,6 +114,7 @@ struct store_writeback {
     unsigned failed_writes, failed_flushes; /* in a row */
     uint64_t retry_ns;                      /* not before, for failures */
     uint32_t serial;
+    struct wb_job trim;  /* no block, and no buffer; the state as the others' */
     struct wb_job flush; /* no block; ASKED, DONE as the others */
 
     _Alignas(64) _Atomic uint32_t events; /* rises with each end of a write or a read */
@@ -159,7 +164,11 @@ static inline uint64_t wb_first(uint64_t word)
 
 /* wb_space.c */
 bool wb_take(struct store_writeback *wb, uint64_t units, uint64_t *first);
+bool wb_take_at(struct store_writeback *wb, uint64_t first, uint64_t units);
 void wb_free(struct store_writeback *wb, uint64_t first, uint64_t units);
+
+/* wb_trim.c; with busy */
+void wb_trim_some(struct store_writeback *wb);
 
 /* wb_write.c; all with busy */
 int wb_begin(struct store_writeback *wb, uint64_t block);

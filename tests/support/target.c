@@ -67,6 +67,8 @@ static int serve(struct fake_target *t, struct kl_target_io *io)
         atomic_store(&t->unflushed, 0);
         return 0;
     default:
+        atomic_fetch_add(&t->trims, 1);
+        memset(t->bytes + io->offset, 0xee, io->bytes);
         return 0;
     }
 }

@@ -27,7 +27,7 @@ struct fake_target {
     atomic_bool gone;   /* refuses what is submitted: -KL_EAGAIN */
     atomic_bool forget; /* acknowledges writes and does nothing */
     /* What it has seen. */
-    atomic_uint writes, reads, flushes;
+    atomic_uint writes, reads, flushes, trims;
     atomic_uint unflushed; /* writes since the last flush */
     struct fake_late {
         uint64_t offset;

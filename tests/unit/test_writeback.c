@@ -184,6 +184,32 @@ static void changes_of_blocks_that_are_away(void **state)
     scene_close(&s);
 }
 
+/* What is free again goes back to the target, and nothing that is in use. */
+static void trims(void **state)
+{
+    static struct scene s;
+
+    (void)state;
+    scene_open(&s, 8 << 20, KL_TARGET_CAN_TRIM, DEFAULT);
+    fill(&s, 300);
+    assert_int_equal(kl_store_writeback_now(s.store, 300, 0), 300);
+    settle(&s);
+    assert_int_equal(atomic_load(&s.fake.trims), 0);
+    for (uint64_t b = 0; b < 300; b += 1 + (b >= 200 && b % 2))
+        assert_int_equal(kl_store_discard(s.store, b, 0, BLOCK), 0);
+    settle(&s);
+    settle(&s);
+    assert_true(atomic_load(&s.fake.trims) >= 2); /* 200 blocks are 600 KB */
+    assert_store_ok(s.store);
+    for (uint64_t b = 202; b < 300; b += 2)
+        assert_block(&s, b, 0);
+    fill(&s, 300);
+    assert_int_equal(kl_store_writeback_now(s.store, 300, 0), 300);
+    for (uint64_t b = 0; b < 300; b++)
+        assert_block(&s, b, 0);
+    scene_close(&s);
+}
+
 /* Old ones first, noise before others when it shall be; none when frames are few. */
 static void the_policy(void **state)
 {
@@ -579,6 +605,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(holds_more_than_its_limit),
         cmocka_unit_test(changes_of_blocks_that_are_away),
+        cmocka_unit_test(trims),
         cmocka_unit_test(the_policy),
         cmocka_unit_test(the_rate_is_bounded),
         cmocka_unit_test(failing),

@@ -148,7 +148,7 @@ static void run(unsigned flags, unsigned mode)
 static void a_good_target(void **state)
 {
     (void)state;
-    run(0, 0);
+    run(KL_TARGET_CAN_TRIM, 0);
 }
 
 static void one_that_needs_flushes(void **state)
@@ -160,7 +160,7 @@ static void one_that_needs_flushes(void **state)
 static void one_that_fails(void **state)
 {
     (void)state;
-    run(KL_TARGET_NEEDS_FLUSH, 1);
+    run(KL_TARGET_NEEDS_FLUSH | KL_TARGET_CAN_TRIM, 1);
 }
 
 int main(void)

@@ -268,8 +268,10 @@ static void wait_and_serve(struct kli_nbd *nbd)
     if (nbd->handle) {
         direction = nbd_aio_get_direction(nbd->handle);
         fds[1].fd = nbd_aio_get_fd(nbd->handle);
-        fds[1].events = (short)((direction & LIBNBD_AIO_DIRECTION_READ ? POLLIN : 0) |
-                                (direction & LIBNBD_AIO_DIRECTION_WRITE ? POLLOUT : 0));
+        if (direction & LIBNBD_AIO_DIRECTION_READ)
+            fds[1].events |= POLLIN;
+        if (direction & LIBNBD_AIO_DIRECTION_WRITE)
+            fds[1].events |= POLLOUT;
     } else {
         ms = nbd->retry_at > now ? (int)((nbd->retry_at - now) / 1000000) + 1 : 0;
     }

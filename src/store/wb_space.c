@@ -30,8 +30,9 @@ static unsigned free_here(const struct store_writeback *wb, uint64_t at, unsigne
 
         return n < rest ? n : rest;
     }
-    *skip = ~bits ? (unsigned)__builtin_ctzll(~bits) : 64;
-    *skip = *skip < rest ? *skip : rest;
+    *skip = rest;
+    if (~bits && (unsigned)__builtin_ctzll(~bits) < rest)
+        *skip = (unsigned)__builtin_ctzll(~bits);
     return 0;
 }
 

@@ -327,9 +327,11 @@ static bool drain(struct store_writeback *wb, uint64_t before, uint64_t goal, un
 
     for (;;) {
         uint32_t seen = atomic_load(&wb->events);
-        uint64_t now, gone, nap = NAP_NS;
+        uint64_t now, nap = NAP_NS;
 
         if (try_busy(wb)) {
+            uint64_t gone;
+
             wb_reap(wb);
             gone = left_memory(wb) - before + underway(wb);
             if (gone < goal)

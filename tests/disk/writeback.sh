@@ -125,7 +125,7 @@ away=$(back blocks)
 target_start memory 64M
 wait_for 20 state_is well || fail "no new connection: $(back text)"
 read -r right zero other error < <(blocks "$work/data")
-[ "$other" -eq 0 ] && [ "$zero" -eq 0 ] || fail "$other blocks with other data, $zero of zeroes"
+[ $((other + zero)) -eq 0 ] || fail "$other blocks with other data, $zero of zeroes"
 [ "$error" -eq "$away" ] || fail "$error errors, but $away blocks were away"
 [ "$right" -eq $((nblocks - error)) ] || fail "$right blocks are right"
 [ "$(back lost)" -eq "$error" ] || fail "$(back lost) are said to be lost, not $error"
@@ -141,7 +141,8 @@ kill -STOP "$tpid"
 away=$(back blocks)
 read -r right zero other error < <(blocks "$work/data")
 [ $((other + zero)) -eq 0 ] || fail "$other blocks with other data, $zero of zeroes"
-[ "$right" -gt 100 ] && [ "$error" -eq "$away" ] || fail "$right right, $error errors, $away away"
+[ "$right" -gt 100 ] || fail "only $right blocks are right"
+[ "$error" -eq "$away" ] || fail "$error errors, but $away blocks are away"
 state_is stalled || fail "the state is $(back text)"
 wait_for 20 grep -q 'write-back is stalled' "$work/log" || fail "nobody says so"
 kill -CONT "$tpid"

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -114,6 +115,53 @@ static int set_idle(void *ctx, const char *value)
     return CLI_GO;
 }
 
+/* A path or an URI may be long. */
+static int set_writeback(void *ctx, const char *value)
+{
+    struct launch *launch = &((struct disk_options *)ctx)->launch;
+    static char text[PATH_MAX + 16];
+
+    if (strlen(value) >= PATH_MAX)
+        return cli_usage(&cli_cmd_disk, "--writeback is too long");
+    snprintf(text, sizeof(text), "writeback=%s", value);
+    for (unsigned i = 0; i < launch->nsettings; i++)
+        if (launch->settings[i] == text)
+            return CLI_GO; /* given twice: the last one counts */
+    if (launch->nsettings < LAUNCH_MAX_ARGS)
+        launch->settings[launch->nsettings++] = text;
+    return CLI_GO;
+}
+
+static int set_writeback_size(void *ctx, const char *value)
+{
+    return set_bytes(ctx, "writeback-size", value);
+}
+
+static int set_writeback_rate(void *ctx, const char *value)
+{
+    return set_bytes(ctx, "writeback-rate", value);
+}
+
+static int set_small(struct disk_options *disk, const char *key, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+
+    if (digits == 0 || value[digits] || digits > 7)
+        return cli_usage(&cli_cmd_disk, "--%s is a number, not %s", key, value);
+    setting(disk, "%s=%s", key, value);
+    return CLI_GO;
+}
+
+static int set_writeback_age(void *ctx, const char *value)
+{
+    return set_small(ctx, "writeback-age", value);
+}
+
+static int set_writeback_share(void *ctx, const char *value)
+{
+    return set_small(ctx, "writeback-share", value);
+}
+
 static int set_dedup(void *ctx, const char *value)
 {
     (void)value;
@@ -153,6 +201,11 @@ static const struct cli_option options[] = {
     {"recompress", true, set_recompress},
     {"idle", true, set_idle},
     {"dedup", false, set_dedup},
+    {"writeback", true, set_writeback},
+    {"writeback-size", true, set_writeback_size},
+    {"writeback-age", true, set_writeback_age},
+    {"writeback-share", true, set_writeback_share},
+    {"writeback-rate", true, set_writeback_rate},
     {"populate", false, set_populate},
     {"no-auto-compact", false, set_no_compact},
     {"foreground", false, set_foreground},
@@ -271,7 +324,15 @@ const struct cli_command cli_cmd_disk = {
         "  --recompress C     the same, for blocks that are idle: a second, denser compressor\n"
         "  --idle SECONDS     after how long a block is idle (300 with --recompress)\n"
         "  --dedup            equal blocks share their memory\n"
-        "  --limit S          of memory for data; a write beyond it fails with ENOSPC\n"
+        "  --limit S          of memory for data; a write beyond it fails with ENOSPC, or waits\n"
+        "                     until others are written back\n"
+        "  --writeback T      file, block device or NBD URI where cold and incompressible blocks\n"
+        "                     go, and come back from when they are read\n"
+        "  --writeback-size S, --writeback-rate S\n"
+        "                     so much of it; no more bytes a second\n"
+        "  --writeback-age SECONDS, --writeback-share N\n"
+        "                     blocks not used for so long (60), while more than N % of the limit\n"
+        "                     is in use (80)\n"
         "  --populate         get all the memory now\n"
         "  --no-auto-compact  compact when `klotski compact` says so, not by itself\n"
         "  --foreground       stay, and end the disk when this ends\n"

@@ -51,6 +51,26 @@ static void print_savings(struct json_object *store, struct json_object *disk)
                cli_count(objects, b), cli_bytes((shared - objects) * block, c));
 }
 
+static void print_writeback(struct json_object *reply)
+{
+    struct json_object *back = cli_get(reply, "writeback");
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+
+    if (back == NULL)
+        return;
+    printf("  target    %s\n", cli_get_str(back, "text"));
+    printf("  away      %s blocks in %s of its %s; %s written so far, %s brought back\n",
+           cli_count(cli_get_u64(back, "blocks"), a), cli_bytes(cli_get_u64(back, "used_bytes"), b),
+           cli_bytes(cli_get_u64(back, "target_bytes"), c),
+           cli_count(cli_get_u64(back, "written"), d),
+           cli_count(cli_get_u64(back, "read_back"), (char[CLI_TEXT]){0}));
+    if (cli_get_u64(back, "failed_writes") + cli_get_u64(back, "failed_reads") > 0)
+        printf("  failed    %s writes (their blocks stayed), %s reads, %s of them of lost data\n",
+               cli_count(cli_get_u64(back, "failed_writes"), a),
+               cli_count(cli_get_u64(back, "failed_reads"), b),
+               cli_count(cli_get_u64(back, "lost"), c));
+}
+
 static void print_disk(struct json_object *reply, const struct cli_disk *where)
 {
     struct json_object *disk = cli_get(reply, "disk"), *store = cli_get(reply, "store");
@@ -262,6 +282,7 @@ static int report(struct json_object *reply, const struct cli_disk *where, const
     if (field != NULL)
         return print_field(reply, field);
     print_disk(reply, where);
+    print_writeback(reply);
     print_zs(reply);
     print_zone(reply);
     print_owners(cli_get(reply, "owners"));

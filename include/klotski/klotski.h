@@ -13,7 +13,9 @@
 #include "shrinker.h"
 #include "step.h"
 #include "store.h"
+#include "target.h"
 #include "who.h"
+#include "writeback.h"
 #include "zone.h"
 #include "zsmalloc.h"
 

@@ -7,6 +7,7 @@
 
 #include "host.h"
 #include "store.h"
+#include "target.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -93,6 +94,19 @@ int kl_linux_codec(const char *name, int level, struct kl_codec *codec);
 
 /* XXH3 of 64 bits, for kl_store_config.hash. */
 uint64_t kl_linux_hash(const void *bytes, size_t n);
+
+/* A target for write-back (klotski/writeback.h) in a file or on a block device, served by
+ * two threads.  A file is made, sparse, and removed in the end; one that is there has to
+ * be empty or left over from another such target, and stays.  A page of it is not for the
+ * user.  `bytes` is how many he gets; 0: as many as the device has.
+ * -KL_EINVAL: a pointer is NULL; no size for a file; a device that is smaller; or it is
+ * neither.  -KL_EEXIST: the file holds something else.  -KL_EBUSY: somebody uses it.
+ * -KL_ENOENT: no such folder.  -KL_ENOSPC, -KL_EIO: the system refuses.  -KL_ENOMEM. */
+struct kl_linux_target;
+int kl_linux_target_create(const char *path, uint64_t bytes, struct kl_linux_target **target);
+/* After the store that has it.  NULL is nothing. */
+void kl_linux_target_destroy(struct kl_linux_target *target);
+const struct kl_target *kl_linux_target_get(const struct kl_linux_target *target);
 
 /* A worker: a zone's background work (klotski/step.h) behind a descriptor, and on
  * request in a thread.  Without a thread the program polls the descriptor and, when

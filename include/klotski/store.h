@@ -84,7 +84,10 @@ int kl_store_destroy(struct kl_store *store);
 
 /* Reads or writes len bytes at offset of one block (offset + len <= block_bytes).
  * -KL_ERANGE: outside.  -KL_ENOSPC: a write beyond the limit, or the zone is
- * full: the block still has what it had.  -KL_EILSEQ: does not decompress. */
+ * full: the block still has what it had.  -KL_EILSEQ: does not decompress.
+ * With write-back (klotski/writeback.h) -KL_EIO: the target that has the block has lost
+ * it, or can't read it; -KL_ETIMEDOUT: it does not answer.  A write of a whole block asks
+ * no target, but for room. */
 int kl_store_read(struct kl_store *store, uint64_t block, uint32_t offset, void *buf, uint32_t len);
 int kl_store_write(struct kl_store *store, uint64_t block, uint32_t offset, const void *buf,
                    uint32_t len);

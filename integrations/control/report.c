@@ -101,6 +101,39 @@ static struct json_object *store_stats(struct kl_store *store)
     return object;
 }
 
+static struct json_object *writeback_stats(struct kl_store *store)
+{
+    static const char *const states[] = {
+        [KL_WRITEBACK_OFF] = "off",         [KL_WRITEBACK_OK] = "well",
+        [KL_WRITEBACK_FULL] = "full",       [KL_WRITEBACK_FAILING] = "failing",
+        [KL_WRITEBACK_STALLED] = "stalled", [KL_WRITEBACK_GONE] = "disconnected",
+    };
+    struct kl_writeback_stats stats = {.size = sizeof(stats)};
+    struct json_object *object;
+
+    kl_store_writeback_stats(store, &stats);
+    if (stats.state == KL_WRITEBACK_OFF)
+        return NULL;
+    object = json_object_new_object();
+    json_object_object_add(object, "state", json_object_new_string(states[stats.state]));
+    json_object_object_add(object, "text", json_object_new_string(stats.text));
+    ADD(target_bytes);
+    ADD(used_bytes);
+    ADD(retired_bytes);
+    ADD(blocks);
+    ADD(pending);
+    ADD(written);
+    ADD(written_bytes);
+    ADD(read);
+    ADD(read_back);
+    ADD(failed_writes);
+    ADD(failed_reads);
+    ADD(lost);
+    ADD(overwritten);
+    ADD(waited);
+    return object;
+}
+
 static struct json_object *owners(struct kl_zone *zone)
 {
     struct json_object *list = json_object_new_array();
@@ -187,12 +220,15 @@ static struct json_object *leases(const struct kli_control *control)
 struct json_object *kli_report_stat(struct kli_control *control)
 {
     const struct kli_control_config *config = &control->config;
-    struct json_object *reply = kli_reply_ok();
+    struct json_object *reply = kli_reply_ok(), *writeback;
 
     json_object_object_add(reply, "disk", disk(config));
     json_object_object_add(reply, "zone", zone_stats(config->zone));
     json_object_object_add(reply, "zs", zs_stats(kl_store_zs(config->store)));
     json_object_object_add(reply, "store", store_stats(config->store));
+    writeback = writeback_stats(config->store);
+    if (writeback)
+        json_object_object_add(reply, "writeback", writeback);
     json_object_object_add(reply, "owners", owners(config->zone));
     json_object_object_add(reply, "system", system_figures(config->backing));
     json_object_object_add(reply, "leases", leases(control));

@@ -12,6 +12,7 @@
 
 #include "../control/server.h"
 #include "worker.h"
+#include "writeback.h"
 
 static const char *backing_name(enum kl_linux_kind kind)
 {
@@ -124,7 +125,9 @@ int kli_disk_probe(const struct kli_params *params)
     if (backing_open(params, &backing) == -1)
         return -1;
     kl_linux_backing_destroy(backing);
-    return pool_check(params);
+    if (pool_check(params) == -1)
+        return -1;
+    return kli_writeback_probe(params);
 }
 
 static int zone_open(struct kli_disk *disk, const struct kli_params *params)
@@ -168,9 +171,17 @@ static int store_open(struct kli_disk *disk, const struct kli_params *params)
 
 static int worker_open(struct kli_disk *disk, const struct kli_params *params)
 {
+    const struct kli_worker_config config = {
+        .zone = disk->zone,
+        .store = disk->store,
+        .compact = params->auto_compact,
+        .watch = disk->writeback ? kli_writeback_watch : NULL,
+        .watched = disk->writeback,
+    };
+
     if (!params->auto_compact && params->idle == 0)
         return 0;
-    if (kli_worker_start(disk->zone, disk->store, params->auto_compact, &disk->worker) == 0)
+    if (kli_worker_start(&config, &disk->worker) == 0)
         return 0;
     nbdkit_error("cannot start the thread for work in the background");
     return -1;
@@ -204,8 +215,9 @@ int kli_disk_open(struct kli_disk *disk, const struct kli_params *params)
 {
     *disk = (struct kli_disk){0};
     if (backing_open(params, &disk->backing) == 0 && zone_open(disk, params) == 0 &&
-        store_open(disk, params) == 0 && worker_open(disk, params) == 0 &&
-        control_open(disk, params) == 0)
+        store_open(disk, params) == 0 &&
+        kli_writeback_open(params, disk->store, &disk->writeback) == 0 &&
+        worker_open(disk, params) == 0 && control_open(disk, params) == 0)
         return 0;
     kli_disk_close(disk);
     return -1;
@@ -221,9 +233,11 @@ void kli_disk_close(struct kli_disk *disk)
         err = kl_store_destroy(disk->store);
     if (!err && disk->zone)
         err = kl_zone_destroy(disk->zone);
-    if (err) /* the end of the process frees it */
+    if (err) { /* the end of the process frees it */
         nbdkit_error("the disk is still in use at its end: %s", kl_err_text(err));
-    else
+    } else {
+        kli_writeback_close(disk->writeback);
         kl_linux_backing_destroy(disk->backing);
+    }
     *disk = (struct kli_disk){0};
 }

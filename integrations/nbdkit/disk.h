@@ -7,11 +7,13 @@
 
 struct kli_control;
 struct kli_worker;
+struct kli_writeback;
 
 struct kli_disk {
     struct kl_linux_backing *backing;
     struct kl_zone *zone;
     struct kl_store *store;
+    struct kli_writeback *writeback;
     struct kli_worker *worker;
     struct kli_control *control;
 };

@@ -153,6 +153,12 @@ static int refuse(const char *what, uint64_t block, int err)
         nbdkit_set_error(ENOSPC);
         return -1;
     }
+    if (params.writeback &&
+        (err == -KL_EIO || err == -KL_ETIMEDOUT)) { /* its state is in the log */
+        nbdkit_debug("%s of block %llu: %s", what, (unsigned long long)block, kl_err_text(err));
+        nbdkit_set_error(EIO);
+        return -1;
+    }
     nbdkit_error("%s of block %llu: %s", what, (unsigned long long)block, kl_err_text(err));
     nbdkit_set_error(err == -KL_ERANGE || err == -KL_EINVAL ? EINVAL : EIO);
     return -1;

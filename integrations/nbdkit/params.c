@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define BLOCK_MIN     4096u
 #define BLOCK_MAX     65536u
@@ -20,6 +21,8 @@
 #define NODE_MAX      4096u
 #define IDLE_MAX      1000000u
 #define IDLE_DEFAULT  300u
+#define AGE_DEFAULT   60u
+#define TIMEOUT_MAX   3600u
 
 static int set_size(const char *key, const char *value, uint64_t min, uint64_t max, uint64_t *out)
 {
@@ -102,6 +105,53 @@ static int set_idle(const char *value, unsigned *out)
     return 0;
 }
 
+static int set_number(const char *key, const char *value, unsigned max, unsigned *out)
+{
+    unsigned n;
+
+    if (nbdkit_parse_unsigned(key, value, &n) == -1)
+        return -1;
+    if (n == 0 || n > max) {
+        nbdkit_error("%s=%s is out of range: 1 to %u", key, value, max);
+        return -1;
+    }
+    *out = n;
+    return 0;
+}
+
+static int set_writeback(const char *value, struct kli_params *params)
+{
+    bool uri = strstr(value, "://") != NULL;
+    char *copy = uri ? strdup(value) : nbdkit_absolute_path(value);
+    struct stat st;
+
+    if (!copy)
+        return -1;
+    free(params->writeback);
+    params->writeback = copy;
+    params->writeback_device = !uri && stat(copy, &st) == 0 && S_ISBLK(st.st_mode);
+    return 0;
+}
+
+/* The parameters of write-back, all of which begin with "writeback". */
+static int set_writeback_key(const char *key, const char *value, struct kli_params *params)
+{
+    if (strcmp(key, "writeback") == 0)
+        return set_writeback(value, params);
+    if (strcmp(key, "writeback-size") == 0)
+        return set_size(key, value, BLOCK_MAX * 2, MEMORY_MAX, &params->writeback_size);
+    if (strcmp(key, "writeback-age") == 0)
+        return set_number(key, value, IDLE_MAX, &params->writeback_age);
+    if (strcmp(key, "writeback-share") == 0)
+        return set_number(key, value, 100, &params->writeback_share);
+    if (strcmp(key, "writeback-rate") == 0)
+        return set_size(key, value, BLOCK_MAX, MEMORY_MAX, &params->writeback_rate);
+    if (strcmp(key, "writeback-timeout") == 0)
+        return set_number(key, value, TIMEOUT_MAX, &params->writeback_timeout);
+    nbdkit_error("unknown parameter '%s'", key);
+    return -1;
+}
+
 /* NAME or NAME:LEVEL; 0, the default to the library, is no level that is given. */
 static int set_codec(const char *key, const char *value, struct kl_codec *out)
 {
@@ -160,8 +210,38 @@ int kli_params_set(struct kli_params *params, const char *key, const char *value
         return set_bool(value, &params->auto_compact);
     if (strcmp(key, "populate") == 0)
         return set_bool(value, &params->populate);
+    if (strncmp(key, "writeback", 9) == 0)
+        return set_writeback_key(key, value, params);
     nbdkit_error("unknown parameter '%s'", key);
     return -1;
+}
+
+/* A block's age is counted in ticks, up to three. */
+static int complete_writeback(struct kli_params *params)
+{
+    unsigned age = params->writeback_age ? params->writeback_age : AGE_DEFAULT;
+
+    if (!params->writeback) {
+        if (!params->writeback_size && !params->writeback_age && !params->writeback_share &&
+            !params->writeback_rate && !params->writeback_timeout)
+            return 0;
+        nbdkit_error("a parameter of write-back without writeback=");
+        return -1;
+    }
+    if (params->idle == 0)
+        params->idle = (age + 1) / 2;
+    params->writeback_ticks = (age + params->idle - 1) / params->idle;
+    if (params->writeback_ticks > 3 && params->writeback_age) {
+        nbdkit_error("writeback-age=%u is more than three times idle=%u", age, params->idle);
+        return -1;
+    }
+    if (params->writeback_ticks > 3)
+        params->writeback_ticks = 3;
+    if (params->writeback_share == 0)
+        params->writeback_share = 80;
+    if (params->writeback_timeout == 0)
+        params->writeback_timeout = 5;
+    return 0;
 }
 
 static int check(const struct kli_params *params)
@@ -197,6 +277,8 @@ int kli_params_complete(struct kli_params *params)
         return -1;
     if (params->recompress.name && params->idle == 0)
         params->idle = IDLE_DEFAULT;
+    if (complete_writeback(params) == -1)
+        return -1;
     return check(params);
 }
 
@@ -204,4 +286,6 @@ void kli_params_free(struct kli_params *params)
 {
     free(params->control);
     params->control = NULL;
+    free(params->writeback);
+    params->writeback = NULL;
 }

@@ -16,7 +16,15 @@ struct kli_params {
     struct kl_codec recompress; /* no name: none */
     unsigned idle;              /* seconds; 0: none */
     bool dedup;
-    char *control; /* absolute path, or NULL */
+    char *writeback;            /* absolute path or URI, or NULL */
+    bool writeback_device;      /* the path is a block device's */
+    uint64_t writeback_size;    /* bytes of it; 0: all */
+    unsigned writeback_age;     /* seconds; 0: not given */
+    unsigned writeback_ticks;   /* the same in ticks */
+    unsigned writeback_share;   /* per cent of the limit */
+    uint64_t writeback_rate;    /* bytes a second; 0: no bound */
+    unsigned writeback_timeout; /* seconds */
+    char *control;              /* absolute path, or NULL */
     bool auto_compact;
     bool populate;
 };
@@ -44,6 +52,14 @@ void kli_params_free(struct kli_params *params);
     "                         Second compressor, for idle blocks (default: none).\n"               \
     "idle=<SECONDS>           After how long a block is idle (default: 300 with\n"                 \
     "                         recompress, else not watched).\n"                                    \
+    "writeback=<PATH>|<URI>   File, block device or NBD server for cold blocks\n"                  \
+    "                         (default: none).\n"                                                  \
+    "writeback-size=<SIZE>    So much of it (default: all; of a file, enough).\n"                  \
+    "writeback-age=<SECONDS>  For how long such a block was not used (default: 60).\n"             \
+    "writeback-share=<N>      Only when over N %% of the limit is used (default: 80).\n"           \
+    "writeback-rate=<SIZE>    Bytes a second, at most (default: no bound).\n"                      \
+    "writeback-timeout=<SECONDS>\n"                                                                \
+    "                         How long a request waits for it (default: 5).\n"                     \
     "dedup=<BOOL>             Equal blocks share their memory (default: false).\n"                 \
     "limit=<SIZE>             Most memory for data; a write beyond it is ENOSPC\n"                 \
     "                         (default: memory).\n"                                                \

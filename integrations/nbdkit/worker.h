@@ -8,10 +8,16 @@
 
 struct kli_worker;
 
-/* Both are borrowed and must outlive the worker.  compact: else only the clients' work.
- * -KL_ENOMEM: no thread. */
-int kli_worker_start(struct kl_zone *zone, struct kl_store *store, bool compact,
-                     struct kli_worker **worker);
+struct kli_worker_config {
+    struct kl_zone *zone; /* all are borrowed and must outlive the worker */
+    struct kl_store *store;
+    bool compact;                 /* else only the clients' work */
+    void (*watch)(void *watched); /* now and then, or NULL */
+    void *watched;
+};
+
+/* -KL_ENOMEM: no thread. */
+int kli_worker_start(const struct kli_worker_config *config, struct kli_worker **worker);
 
 /* Ends the thread, at once but for the step under way.  NULL is nothing. */
 void kli_worker_stop(struct kli_worker *worker);

@@ -37,15 +37,16 @@ static bool is_same(const void *plain, uint32_t bytes, uint32_t *pattern)
     return memcmp(plain, (const char *)plain + sizeof(*pattern), bytes - sizeof(*pattern)) == 0;
 }
 
-static int unpack(struct kl_store *store, uint64_t word, struct store_context *context, void *plain)
+/* The bytes of an object, or of a block on the target, whose word that is: compressed. */
+int store_unpack(struct kl_store *store, uint64_t word, struct store_context *context,
+                 const void *packed, void *plain)
 {
     const struct kl_codec *codec = &store->codec[store_codec(word)];
     void *own = store_codec_context(store, context, store_codec(word));
 
     if (!own)
         return -KL_ENOMEM;
-    if (!codec->decompress(codec, own, plain, store->block_bytes, context->packed,
-                           store_bytes(word)))
+    if (!codec->decompress(codec, own, plain, store->block_bytes, packed, store_bytes(word)))
         return -KL_EILSEQ;
     return 0;
 }
@@ -66,7 +67,7 @@ static int load_object(struct kl_store *store, uint64_t index, uint64_t word,
     now = atomic_load_explicit(&store->table[index], memory_order_acquire);
     if ((now ^ word) & CONTENTS_BITS)
         return -KL_ESTALE;
-    return raw ? 0 : unpack(store, word, context, plain);
+    return raw ? 0 : store_unpack(store, word, context, context->packed, plain);
 }
 
 /* Of the word that block had.  -KL_ESTALE: it was swapped out meanwhile, or the object
@@ -84,8 +85,10 @@ int store_load(struct kl_store *store, uint64_t index, uint64_t word, struct sto
         return load_object(store, index, word, context, plain);
     case KL_STORE_SHARED:
         return store_shared_load(store, index, word, context, plain);
+    case KL_STORE_WRITTEN:
+        return STORE_AWAY;
     default:
-        return -KL_EILSEQ; /* no such word is made yet */
+        return -KL_EILSEQ; /* there is no such word */
     }
 }
 
@@ -99,6 +102,7 @@ static void note_frames(struct kl_store *store)
            !atomic_compare_exchange_weak_explicit(&store->peak_frames, &peak, frames,
                                                   memory_order_relaxed, memory_order_relaxed))
         ;
+    store_watch_frames(store, frames);
 }
 
 /* An object with these contents; *word is of this kind. */

@@ -104,6 +104,8 @@ int kl_store_check(struct kl_store *store, const char **what)
     if (err)
         return err;
     broken = check_words(store);
+    if (!broken)
+        broken = store_writeback_check(store);
     if (!broken && store->hash) {
         err = check_shared(store, &broken);
         if (err)

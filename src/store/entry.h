@@ -10,12 +10,13 @@
  *   bit  41     COMPRESSED, WRITTEN: codec; 0 the first, 1 the second
  *   bits 42-43  COMPRESSED, RAW: age, in ticks since the last access, 3 at most
  *   bit  44     COMPRESSED, RAW: TRIED, the second codec gains nothing here
- *   bits 45-47  0
+ *   bit  45     COMPRESSED, RAW: WRITING, a copy is on its way to the target (writeback.h)
+ *   bits 46-47  0
  *   bits 48-63  COMPRESSED, WRITTEN: bytes; 0 for WRITTEN: a whole block, raw
  *   HOLE        all zero
  *
  * (W1) A word with an object changes by exchange, by commit, or by an edge that touches
- *      age and TRIED alone, which may be taken while it is claimed.
+ *      age, TRIED and WRITING alone, which may be taken while it is claimed.
  * (W2) A word without an object says its contents by itself: the same 64 bits again are
  *      the same contents again, even if there were others in between.  SHARED and
  *      WRITTEN need a generation for that, or their number must not be used again so soon.
@@ -36,9 +37,11 @@ enum {
     STORE_W_AGE_MAX = 3,
 };
 
-#define STORE_W_AGE   ((uint64_t)STORE_W_AGE_MAX << STORE_W_AGE_SHIFT)
-#define STORE_W_TRIED (UINT64_C(1) << 44)
-#define STORE_W_NOTES (STORE_W_AGE | STORE_W_TRIED | ZS_W_CLAIMED) /* not about the contents */
+#define STORE_W_AGE     ((uint64_t)STORE_W_AGE_MAX << STORE_W_AGE_SHIFT)
+#define STORE_W_TRIED   (UINT64_C(1) << 44)
+#define STORE_W_WRITING (UINT64_C(1) << 45)
+/* Not about the contents. */
+#define STORE_W_NOTES (STORE_W_AGE | STORE_W_TRIED | STORE_W_WRITING | ZS_W_CLAIMED)
 
 static inline enum kl_store_kind store_kind(uint64_t word)
 {

@@ -40,38 +40,50 @@ static int load_part(struct kl_store *store, uint64_t block, uint64_t word,
     return err;
 }
 
-/* The block as it is at one moment. */
+/* The block as it is at one moment; *seen is its word then. */
 static int read_now(struct kl_store *store, uint64_t block, struct store_context *context,
-                    uint32_t offset, void *buf, uint32_t len)
+                    uint32_t offset, void *buf, uint32_t len, uint64_t *seen)
 {
-    uint64_t seen;
     int err;
 
     do {
-        seen = atomic_load_explicit(&store->table[block], memory_order_acquire);
-        err = load_part(store, block, seen, context, offset, buf, len);
+        *seen = atomic_load_explicit(&store->table[block], memory_order_acquire);
+        err = load_part(store, block, *seen, context, offset, buf, len);
     } while (err == -KL_ESTALE);
     if (err == 0)
-        touch(store, block, seen);
+        touch(store, block, *seen);
     return err;
 }
 
-int kl_store_read(struct kl_store *store, uint64_t block, uint32_t offset, void *buf, uint32_t len)
+static int read_here(struct kl_store *store, uint64_t block, uint32_t offset, void *buf,
+                     uint32_t len, uint64_t *seen)
 {
+    int err = read_now(store, block, NULL, offset, buf, len, seen); /* I2 */
     struct store_context *context;
-    int err;
 
-    if (!range_ok(store, block, offset, len))
-        return -KL_ERANGE;
-    store_tick(store, STORE_READS);
-    err = read_now(store, block, NULL, offset, buf, len); /* I2 */
     if (err != STORE_NEEDS_CONTEXT)
         return err;
     context = store_context_get(store);
     if (!context)
         return -KL_ENOMEM;
-    err = read_now(store, block, context, offset, buf, len);
+    err = read_now(store, block, context, offset, buf, len, seen);
     store_context_put(context);
+    return err;
+}
+
+int kl_store_read(struct kl_store *store, uint64_t block, uint32_t offset, void *buf, uint32_t len)
+{
+    uint64_t seen;
+    int err;
+
+    if (!range_ok(store, block, offset, len))
+        return -KL_ERANGE;
+    store_tick(store, STORE_READS);
+    do {
+        err = read_here(store, block, offset, buf, len, &seen);
+        if (err == STORE_AWAY)
+            err = store_read_away(store, block, seen, offset, buf, len);
+    } while (err == -KL_ESTALE);
     return err;
 }
 
@@ -82,6 +94,8 @@ void store_drop(struct kl_store *store, uint64_t index, uint64_t old)
     store_count(store, index, old, -1);
     if (store_kind(old) == KL_STORE_SHARED)
         store_shared_put(store, old);
+    else if (store_kind(old) == KL_STORE_WRITTEN)
+        store_written_free(store, old);
     else
         zs_direct_free(store->zs, (uint32_t)index, old);
 }
@@ -169,19 +183,41 @@ static int write_with(struct kl_store *store, struct store_context *context, uin
     return err;
 }
 
+static int write_here(struct kl_store *store, uint64_t block, uint32_t offset, const void *buf,
+                      uint32_t len)
+{
+    int err = write_with(store, NULL, block, offset, buf, len); /* I2 */
+    struct store_context *context;
+
+    if (err != STORE_NEEDS_CONTEXT)
+        return err;
+    context = store_context_get(store);
+    if (!context)
+        return -KL_ENOMEM;
+    err = write_with(store, context, block, offset, buf, len);
+    store_context_put(context);
+    return err;
+}
+
+/* A part of a block that is on the target: that comes back first.  No room: others go,
+ * if there is a target.  No context is held meanwhile. (T7 of writeback.h) */
 static int write_any(struct kl_store *store, uint64_t block, uint32_t offset, const void *buf,
                      uint32_t len)
 {
-    int err = write_with(store, NULL, block, offset, buf, len); /* I2 */
+    uint64_t until = 0;
+    bool again;
+    int err;
 
-    if (err == STORE_NEEDS_CONTEXT) {
-        struct store_context *context = store_context_get(store);
-
-        if (!context)
-            return -KL_ENOMEM;
-        err = write_with(store, context, block, offset, buf, len);
-        store_context_put(context);
-    }
+    do {
+        again = false;
+        err = write_here(store, block, offset, buf, len);
+        if (err == STORE_AWAY) {
+            err = store_bring_back(store, block);
+            again = err == 0;
+        }
+        if (err == -KL_ENOSPC)
+            again = store_make_room(store, &until);
+    } while (again);
     if (err == -KL_ENOSPC)
         store_tick(store, STORE_REFUSED);
     return err;

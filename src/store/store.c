@@ -136,6 +136,8 @@ int kl_store_destroy(struct kl_store *store)
         return err;
     err = kl_zs_destroy(store->zs);
     if (err == 0)
+        store_writeback_end(store);
+    if (err == 0)
         free_store(store);
     else
         (void)store_work_begin(store); /* as it was, but for that there is no promise */

@@ -25,8 +25,12 @@
 #include "klotski/zsmalloc.h"
 
 enum { STORE_CODECS = 2 };
-enum { STORE_PIECE = 1024 };      /* words that a sweep takes at a time */
-enum { STORE_NEEDS_CONTEXT = 1 }; /* not done, for want of a context */
+enum { STORE_PIECE = 1024 }; /* words that a sweep takes at a time */
+enum {
+    STORE_NEEDS_CONTEXT = 1,
+    STORE_AWAY = 2
+}; /* not done: for want of a context; the block
+    * is on the target */
 
 /* A compressor context with its buffers, used by one thread at a time. */
 struct store_context {
@@ -64,6 +68,8 @@ struct store_counts {
     _Alignas(64) _Atomic uint64_t n[STORE_COUNTERS];
 };
 
+struct store_writeback;
+
 struct kl_store {
     struct kl_zone *zone;
     struct kl_host host;
@@ -94,6 +100,7 @@ struct kl_store {
     _Atomic uint64_t cold_cursor;
     _Atomic uint64_t reset_cursor;
     _Atomic uint64_t ticks;
+    struct store_writeback *_Atomic writeback; /* NULL: there is no target */
 };
 
 /* store.c: memory for metadata, counted. */
@@ -111,6 +118,8 @@ void store_contexts_free(struct kl_store *store);
 void store_fill(void *plain, uint32_t pattern, uint32_t offset, uint32_t bytes);
 int store_load(struct kl_store *store, uint64_t index, uint64_t word, struct store_context *context,
                void *plain);
+int store_unpack(struct kl_store *store, uint64_t word, struct store_context *context,
+                 const void *packed, void *plain);
 int store_make(struct kl_store *store, uint64_t index, struct store_context *context,
                const void *plain, uint64_t *word);
 int store_pack(struct kl_store *store, struct store_context *context, unsigned which,
@@ -147,6 +156,16 @@ uint64_t store_payload(const struct kl_store *store, uint64_t word);
 void store_weigh(const struct kl_store *store, uint64_t index, uint64_t word,
                  uint64_t n[STORE_COUNTERS]);
 void store_count(struct kl_store *store, uint64_t index, uint64_t word, int sign);
+
+/* writeback.c, wb_*.c */
+void store_writeback_end(struct kl_store *store);
+bool store_make_room(struct kl_store *store, uint64_t *until);
+void store_watch_frames(struct kl_store *store, uint64_t frames);
+void store_written_free(struct kl_store *store, uint64_t word);
+int store_read_away(struct kl_store *store, uint64_t block, uint64_t word, uint32_t offset,
+                    void *buf, uint32_t len);
+int store_bring_back(struct kl_store *store, uint64_t block);
+const char *store_writeback_check(struct kl_store *store);
 
 /* age.c */
 uint64_t store_sweep(struct kl_store *store, _Atomic uint64_t *cursor, uint64_t budget,

@@ -9,6 +9,7 @@
  * (K2) A call looks at WORDS words for each unit of its budget, and packs no more blocks
  *      than a PACK_SHARE of it.
  */
+#include "klotski/writeback.h"
 #include "store/store.h"
 
 enum { WORDS = 16, PACK_SHARE = 32, COLD_PIECE = 64 };
@@ -44,11 +45,12 @@ static void begin_tick(struct kl_store *store)
     store->stage = AGEING;
 }
 
-static uint64_t work(void *ctx, uint32_t budget)
+static uint64_t idle_work(struct kl_store *store, uint32_t budget)
 {
     uint64_t words = (uint64_t)budget * WORDS, now;
-    struct kl_store *store = ctx;
 
+    if (store->idle_ns == 0)
+        return KL_WORK_DONE;
     if (store->stage == WAITING)
         begin_tick(store);
     else if (store->stage == COLD && recompress_some(store, words, budget / PACK_SHARE + 1))
@@ -59,6 +61,13 @@ static uint64_t work(void *ctx, uint32_t budget)
         return 0;
     now = now_ns(store);
     return now < store->tick_due ? store->tick_due - now : 0;
+}
+
+static uint64_t work(void *ctx, uint32_t budget)
+{
+    uint64_t again = idle_work(ctx, budget);
+
+    return kli_min(again, kl_store_writeback(ctx, 0));
 }
 
 /* Nothing is freed when frames are short: that is the pool's shrinker's. */
@@ -82,7 +91,7 @@ int store_work_begin(struct kl_store *store)
         .size = sizeof(ops), .name = "store", .count = count, .scan = scan, .work = work};
     int err;
 
-    if (store->idle_ns == 0)
+    if (store->idle_ns == 0 && !atomic_load(&store->writeback))
         return 0;
     store->tick_due = now_ns(store) + store->idle_ns;
     err = kl_shrinker_register(store->zone, &ops, store, &store->shrinker);

@@ -23,7 +23,8 @@ struct kl_store;
 struct kl_zs;
 
 /* A compressor.  All four functions are required.  Contexts are created when they
- * are first needed, two a CPU at most, and used by one thread at a time; while there
+ * are first needed, two a CPU at most, and used by one thread at a time; those that nobody
+ * used for half a second go with the zone's next step (klotski/step.h).  While there
  * is no memory for one (context_create returns NULL) reads and writes that need it
  * end with -KL_ENOMEM.
  * kl_linux_codec() (klotski/linux.h) has lz4 and zstd. */

@@ -35,6 +35,7 @@ enum {
 /* A compressor context with its buffers, used by one thread at a time. */
 struct store_context {
     _Alignas(64) atomic_bool busy;
+    bool used; /* since somebody saw to it that idle ones go */
     void *codec[STORE_CODECS];
     char *plain;  /* one block */
     char *packed; /* one compressed block */
@@ -89,12 +90,14 @@ struct kl_store {
     _Atomic uint64_t shared_fresh;                 /* the first that never was used */
     struct store_context *contexts;
     unsigned ncontexts;
+    _Atomic unsigned live_contexts; /* that have memory */
     _Atomic uint64_t metadata_bytes;
     struct store_counts *counts; /* one set a CPU */
     _Atomic uint64_t peak_frames;
-    uint64_t idle_ns; /* a tick; 0: no background work */
+    uint64_t idle_ns; /* a tick; 0: blocks don't age by themselves */
     kl_shrinker_id shrinker;
     uint64_t tick_due; /* work.c's own */
+    uint64_t rest_due; /* context.c's */
     int stage;
     _Atomic uint64_t age_cursor; /* of the sweeps under way */
     _Atomic uint64_t cold_cursor;
@@ -113,6 +116,7 @@ void store_context_put(struct store_context *context);
 void *store_codec_context(struct kl_store *store, struct store_context *context, unsigned which);
 int store_contexts_create(struct kl_store *store);
 void store_contexts_free(struct kl_store *store);
+uint64_t store_contexts_rest(struct kl_store *store);
 
 /* block.c: a block's contents, out of and into a word. */
 void store_fill(void *plain, uint32_t pattern, uint32_t offset, uint32_t bytes);

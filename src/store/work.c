@@ -65,7 +65,7 @@ static uint64_t idle_work(struct kl_store *store, uint32_t budget)
 
 static uint64_t work(void *ctx, uint32_t budget)
 {
-    uint64_t again = idle_work(ctx, budget);
+    uint64_t again = kli_min(idle_work(ctx, budget), store_contexts_rest(ctx));
 
     return kli_min(again, kl_store_writeback(ctx, 0));
 }
@@ -89,13 +89,14 @@ int store_work_begin(struct kl_store *store)
 {
     const struct kl_shrinker_ops ops = {
         .size = sizeof(ops), .name = "store", .count = count, .scan = scan, .work = work};
+    bool needed = store->idle_ns > 0 || atomic_load(&store->writeback);
     int err;
 
-    if (store->idle_ns == 0 && !atomic_load(&store->writeback))
-        return 0;
     store->tick_due = now_ns(store) + store->idle_ns;
     err = kl_shrinker_register(store->zone, &ops, store, &store->shrinker);
-    return err ? err : kl_shrinker_want(store->zone, store->shrinker);
+    if (err)
+        return needed ? err : 0;
+    return needed ? kl_shrinker_want(store->zone, store->shrinker) : 0;
 }
 
 int store_work_end(struct kl_store *store)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The store: contents, kinds of blocks, limits, failures, two writers. */
+#include "store/store.h"
 #include "support/fixture.h"
 
 #include <pthread.h>
@@ -261,6 +262,37 @@ static void failures_undo_themselves(void **state)
     close_store(&f, store);
 }
 
+/* What nobody used between two looks is freed, and made again when it is needed. */
+static void idle_contexts_go(void **state)
+{
+    struct fixture f;
+    static char buf[BLOCK], back[BLOCK];
+    struct kl_store *store = open_store(&f, "zstd", BLOCK, 0);
+    uint64_t without = atomic_load(&store->metadata_bytes);
+
+    (void)state;
+    assert_true(store_contexts_rest(store) == KL_WORK_DONE);
+    make_block(buf, BLOCK, 7);
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(kl_store_write(store, 1, 0, buf, BLOCK), 0);
+        assert_true(atomic_load(&store->metadata_bytes) > without);
+        store->rest_due = 0;
+        assert_true(store_contexts_rest(store) < KL_WORK_DONE); /* it was used */
+        assert_true(store_contexts_rest(store) < KL_WORK_DONE); /* too early */
+        assert_true(atomic_load(&store->metadata_bytes) > without);
+        store->rest_due = 0;
+        assert_true(store_contexts_rest(store) == KL_WORK_DONE);
+        assert_int_equal(atomic_load(&store->metadata_bytes), without);
+        assert_int_equal(kl_store_read(store, 1, 0, back, BLOCK), 0);
+        assert_memory_equal(buf, back, BLOCK);
+        store->rest_due = 0;
+        (void)store_contexts_rest(store);
+        store->rest_due = 0;
+        (void)store_contexts_rest(store);
+    }
+    close_store(&f, store);
+}
+
 struct duel {
     struct kl_store *store;
     char pattern;
@@ -320,10 +352,10 @@ static void two_writers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),      cmocka_unit_test(kinds_of_blocks),
-        cmocka_unit_test(parts_of_blocks), cmocka_unit_test(refuses_bad_requests),
-        cmocka_unit_test(the_limit_holds), cmocka_unit_test(failures_undo_themselves),
-        cmocka_unit_test(two_writers),
+        cmocka_unit_test(round_trip),       cmocka_unit_test(kinds_of_blocks),
+        cmocka_unit_test(parts_of_blocks),  cmocka_unit_test(refuses_bad_requests),
+        cmocka_unit_test(the_limit_holds),  cmocka_unit_test(failures_undo_themselves),
+        cmocka_unit_test(idle_contexts_go), cmocka_unit_test(two_writers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,7 @@ static struct json_object *zs_stats(struct kl_zs *pool)
     ADD(deferred);
     ADD(classes);
     ADD(huge_class_size);
+    ADD(automatic_runs);
     return object;
 }
 

@@ -195,7 +195,7 @@ static void print_marks(struct json_object *zone)
                " %%, for %" PRIu64 " blocks or more\n",
                start / 10, start % 10, stop / 10, stop % 10, least > 0 ? least : 1);
     if (spare > 0)
-        printf("  keeps     %" PRIu64 " free blocks, others go back to the system\n", spare);
+        printf("  keeps     %" PRIu64 " of the free blocks, others go back to the system\n", spare);
     if (cli_length(wanted) > 0)
         printf("  to do");
     for (size_t i = 0; i < cli_length(wanted); i++)

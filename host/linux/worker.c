@@ -54,7 +54,9 @@ struct kl_linux_worker {
     uint32_t budget;
     unsigned percent;
     unsigned flags; /* of each step */
-    char name[16];  /* what the kernel keeps of a thread's name */
+    void (*stepped)(void *ctx);
+    void *ctx;
+    char name[16]; /* what the kernel keeps of a thread's name */
     int wake;
     int halt;
     _Atomic uint64_t pending; /* of CLOCK_MONOTONIC */
@@ -154,6 +156,8 @@ static struct kl_linux_worker *worker_new(struct kl_zone *zone,
     worker->budget = config && config->budget ? config->budget : DEFAULT_BUDGET;
     worker->percent = config && config->percent ? config->percent : DEFAULT_PERCENT;
     worker->flags = config ? config->flags : 0;
+    worker->stepped = config ? config->stepped : NULL;
+    worker->ctx = config ? config->ctx : NULL;
     strncpy(worker->name, name, sizeof(worker->name) - 1);
     worker->wake = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     worker->halt = worker->wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -220,6 +224,8 @@ int kl_linux_worker_step(struct kl_linux_worker *worker)
         want_step_later(worker, step.again_ns);
     else if (err == -KL_EAGAIN)
         want_step(worker, NOW);
+    if (worker->stepped)
+        worker->stepped(worker->ctx);
     return err;
 }
 

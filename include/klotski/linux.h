@@ -122,6 +122,11 @@ struct kl_linux_worker_config {
     unsigned percent; /* of a CPU, the thread has no more of it; 1 to 100, 0: 10 */
     const char *name; /* of the thread, 15 characters are kept; NULL: "klotski" */
     unsigned flags;   /* of each step: KL_STEP_WANTED (klotski/step.h), or 0 */
+
+    /* Called with ctx after each step, by the thread that did it; NULL: nobody.  It may do
+     * what it likes but end the worker. */
+    void (*stepped)(void *ctx);
+    void *ctx;
 };
 
 /* config may be NULL.  The worker is the zone's kick; destroy it before the zone

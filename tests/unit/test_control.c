@@ -406,6 +406,7 @@ static void test_stat(void **state)
     struct json_object *reply, *wanted;
     int sock = join(disk);
 
+    assert_int_equal(kl_store_write(disk->store, 0, 0, "some of it", 10), 0);
     assert_int_equal(kl_zone_set_marks(disk->zone, &marks), 0);
     reply = ask(sock, "{\"op\":\"stat\"}", NULL);
     assert_true(says_ok(reply));

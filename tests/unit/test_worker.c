@@ -266,7 +266,9 @@ static void a_descriptor_to_poll(void **state)
 /* A kick that nothing is behind, and a caller who thinks he knows better. */
 static void only_what_is_wanted(void **state)
 {
-    const struct kl_linux_worker_config config = {.size = sizeof(config), .flags = KL_STEP_WANTED};
+    atomic_int calls = 0;
+    const struct kl_linux_worker_config config = {
+        .size = sizeof(config), .flags = KL_STEP_WANTED, .stepped = count_call, .ctx = &calls};
     const struct kl_zone_marks marks = {.size = sizeof(marks), .waste_start = 100};
     struct kl_linux_worker *worker;
     struct fixture f;
@@ -283,6 +285,7 @@ static void only_what_is_wanted(void **state)
     while (readable(worker))
         kl_linux_worker_step(worker);
     assert_true(free_blocks(&f) >= ZONE_BLOCKS / 2);
+    assert_int_equal(calls, stats_of(worker).steps);
     kl_linux_worker_destroy(worker);
     close_scattered(&f);
 }

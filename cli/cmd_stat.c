@@ -183,6 +183,28 @@ static void print_runs(struct json_object *zone)
     putchar('\n');
 }
 
+/* When background work begins, as far as that is set, and whether it has to do now. */
+static void print_marks(struct json_object *zone)
+{
+    struct json_object *marks = cli_get(zone, "marks"), *wanted = cli_get(zone, "wanted");
+    uint64_t start = cli_get_u64(marks, "waste_start"), stop = cli_get_u64(marks, "waste_stop");
+    uint64_t spare = cli_get_u64(marks, "spare_blocks"), least = cli_get_u64(marks, "waste_blocks");
+
+    if (start > 0)
+        printf("  packs     blocks from %" PRIu64 ".%" PRIu64 " %% waste to %" PRIu64 ".%" PRIu64
+               " %%, for %" PRIu64 " blocks or more\n",
+               start / 10, start % 10, stop / 10, stop % 10, least > 0 ? least : 1);
+    if (spare > 0)
+        printf("  keeps     %" PRIu64 " of the free blocks, others go back to the system\n", spare);
+    if (cli_length(wanted) > 0)
+        printf("  to do");
+    for (size_t i = 0; i < cli_length(wanted); i++)
+        printf("%s %s", i ? "," : "    ",
+               json_object_get_string(json_object_array_get_idx(wanted, i)));
+    if (cli_length(wanted) > 0)
+        putchar('\n');
+}
+
 static void print_zone(struct json_object *reply)
 {
     struct json_object *zone = cli_get(reply, "zone");
@@ -205,6 +227,7 @@ static void print_zone(struct json_object *reply)
            cli_count(cli_get_u64(zone, "migrated"), a), cli_count(cli_get_u64(zone, "failed"), b),
            cli_count(cli_get_u64(zone, "put_back"), c), cli_count(cli_get_u64(zone, "scanned"), d),
            cli_count(cli_get_u64(zone, "stalls"), (char[CLI_TEXT]){0}));
+    print_marks(zone);
     print_runs(zone);
     print_free_runs(zone);
     print_indexes(zone);
@@ -215,10 +238,11 @@ static void print_zs(struct json_object *reply)
     struct json_object *zs = cli_get(reply, "zs");
     char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
 
-    printf("  zsmalloc  %s objects in %s zspages; %s frames freeable, %s objects moved\n",
+    printf("  zsmalloc  %s objects in %s zspages; %s frames freeable, %s objects moved, %" PRIu64
+           " times by itself\n",
            cli_count(cli_get_u64(zs, "objects"), a), cli_count(cli_get_u64(zs, "zspages"), b),
            cli_count(cli_get_u64(zs, "freeable_frames"), c),
-           cli_count(cli_get_u64(zs, "objects_moved"), d));
+           cli_count(cli_get_u64(zs, "objects_moved"), d), cli_get_u64(zs, "automatic_runs"));
 }
 
 /* A row an owner, of the figures that the columns name. */

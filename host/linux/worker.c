@@ -53,6 +53,9 @@ struct kl_linux_worker {
     struct kl_zone *zone;
     uint32_t budget;
     unsigned percent;
+    unsigned flags; /* of each step */
+    void (*stepped)(void *ctx);
+    void *ctx;
     char name[16]; /* what the kernel keeps of a thread's name */
     int wake;
     int halt;
@@ -136,7 +139,8 @@ static void kicked(void *ctx)
 
 static bool config_ok(const struct kl_linux_worker_config *config)
 {
-    return config->size == sizeof(*config) && config->percent <= 100;
+    return config->size == sizeof(*config) && config->percent <= 100 &&
+           !(config->flags & ~(unsigned)KL_STEP_WANTED);
 }
 
 static struct kl_linux_worker *worker_new(struct kl_zone *zone,
@@ -151,6 +155,9 @@ static struct kl_linux_worker *worker_new(struct kl_zone *zone,
     atomic_store(&worker->pending, IDLE);
     worker->budget = config && config->budget ? config->budget : DEFAULT_BUDGET;
     worker->percent = config && config->percent ? config->percent : DEFAULT_PERCENT;
+    worker->flags = config ? config->flags : 0;
+    worker->stepped = config ? config->stepped : NULL;
+    worker->ctx = config ? config->ctx : NULL;
     strncpy(worker->name, name, sizeof(worker->name) - 1);
     worker->wake = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     worker->halt = worker->wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -202,14 +209,13 @@ int kl_linux_worker_fd(const struct kl_linux_worker *worker)
 
 int kl_linux_worker_step(struct kl_linux_worker *worker)
 {
-    struct kl_step step = {.size = sizeof(step), .budget = worker->budget};
-    int err;
-
+    struct kl_step step = {.size = sizeof(step), .budget = worker->budget, .flags = worker->flags};
     bool readable = drain_fd(worker->wake);
+    int err;
 
     /* W1; it was the time that came, not a kick nor the caller's own idea */
     if (atomic_exchange(&worker->pending, IDLE) != NOW && readable)
-        step.flags = KL_STEP_WANTED;
+        step.flags |= KL_STEP_WANTED;
     err = kl_zone_step(worker->zone, &step, NULL);
     atomic_fetch_add_explicit(&worker->steps, 1, memory_order_relaxed);
     if (err == -KL_EBUSY) /* another thread's, which this kick may have come too late for */
@@ -218,6 +224,8 @@ int kl_linux_worker_step(struct kl_linux_worker *worker)
         want_step_later(worker, step.again_ns);
     else if (err == -KL_EAGAIN)
         want_step(worker, NOW);
+    if (worker->stepped)
+        worker->stepped(worker->ctx);
     return err;
 }
 

@@ -56,6 +56,7 @@ struct kl_zone_stats {
     struct kl_run_stats compact;   /* kl_zone_compact */
     struct kl_run_stats contig;    /* kl_contig_alloc, kl_contig_alloc_at */
     struct kl_run_stats give_back; /* kl_zone_give_back */
+    uint32_t wanted;               /* enum kl_zone_wanted, now */
 };
 void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats);
 

@@ -121,6 +121,12 @@ struct kl_linux_worker_config {
     uint32_t budget;  /* frames that a step moves, about; 0: 512 */
     unsigned percent; /* of a CPU, the thread has no more of it; 1 to 100, 0: 10 */
     const char *name; /* of the thread, 15 characters are kept; NULL: "klotski" */
+    unsigned flags;   /* of each step: KL_STEP_WANTED (klotski/step.h), or 0 */
+
+    /* Called with ctx after each step, by the thread that did it; NULL: nobody.  It may do
+     * what it likes but end the worker. */
+    void (*stepped)(void *ctx);
+    void *ctx;
 };
 
 /* config may be NULL.  The worker is the zone's kick; destroy it before the zone
@@ -134,10 +140,10 @@ void kl_linux_worker_destroy(struct kl_linux_worker *worker);
 /* Readable while a step is wanted.  The worker's own: only poll it. */
 int kl_linux_worker_fd(const struct kl_linux_worker *worker);
 
-/* One step, wanted or not; but only what is wanted when the descriptor is readable
- * because a time has come.  0: no more is wanted now.  -KL_EAGAIN: the budget ended it,
- * or it backs off, or a client wants to be called later; -KL_EBUSY: another thread is in
- * a step: the descriptor becomes readable again.  Else an error of kl_zone_step; the next
+/* One step, wanted or not; but only what is wanted with KL_STEP_WANTED, and when the
+ * descriptor is readable because a time has come.  0: no more is wanted now.  -KL_EAGAIN: the
+ * budget ended it, or it backs off, or a client wants to be called later; -KL_EBUSY: another thread
+ * is in a step: the descriptor becomes readable again.  Else an error of kl_zone_step; the next
  * kick, or a client's time, makes the descriptor readable.  Thread-safe; not from a
  * callback. */
 int kl_linux_worker_step(struct kl_linux_worker *worker);

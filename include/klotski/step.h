@@ -35,6 +35,7 @@ struct kl_step {
  *   frames are short     shrinkers are asked, each time more urgently
  *   over the soft limit  free blocks go back to the system; then as above and below
  *   blocks are wasted    compaction, in KL_ASYNC, until about `budget` frames were moved
+ *   blocks are spare     those beyond go back to the system, one in 32 units of the budget
  *
  *   clients want work    each whose time has come is called once, with the budget
  *

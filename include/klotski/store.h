@@ -71,6 +71,11 @@ struct kl_store_config {
      * duplicates are missed: of blocks that are being written or moved just then, and when
      * many blocks have hashes of the same 8. */
     uint64_t (*hash)(const void *bytes, size_t n);
+
+    /* When the pool behind the store is compacted by itself, as in struct kl_zs_config:
+     * both 0: from 5 % to 2 %; a start of 100: never. */
+    uint32_t auto_start_percent;
+    uint32_t auto_stop_percent;
 };
 
 /* -KL_EINVAL: a figure is out of range.  -KL_ENOMEM: no metadata.

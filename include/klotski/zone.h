@@ -85,7 +85,11 @@ int kl_zone_set_limits(struct kl_zone *zone, const struct kl_zone_limits *limits
  *   low, high    frames free, or to be had from the system: below low shrinkers are
  *                asked until there are high
  *   waste_start, waste_stop  thousandths of the present frames that are free in blocks
- *                partly used: from waste_start on it compacts, down to waste_stop */
+ *                partly used: from waste_start on it compacts, down to waste_stop
+ *   waste_blocks  and not for less than this many blocks' worth of such frames; 0: 1
+ *   spare_blocks  blocks that stay free as a whole: those beyond go back to the system;
+ *                0: none does.  The spare ones are what is got and given without it, so that
+ *                memory that comes and goes does not go to and from the system each time */
 struct kl_zone_marks {
     size_t size; /* sizeof(struct kl_zone_marks) */
     uint32_t reserve;
@@ -93,10 +97,24 @@ struct kl_zone_marks {
     uint32_t high;
     uint32_t waste_start;
     uint32_t waste_stop;
+    uint32_t waste_blocks;
+    uint32_t spare_blocks;
+};
+
+/* Background work that is wanted, and not done yet. */
+enum kl_zone_wanted {
+    KL_WANTED_FRAMES = 1u << 0, /* below low */
+    KL_WANTED_BLOCKS = 1u << 1, /* waste: compaction */
+    KL_WANTED_BYTES = 1u << 2,  /* beyond the soft limit */
+    KL_WANTED_WORK = 1u << 3,   /* clients' own (klotski/shrinker.h) */
+    KL_WANTED_SPARE = 1u << 4,  /* more than the spare blocks are free */
 };
 
 /* -KL_EINVAL: more than the zone has, or an end on the wrong side of its beginning. */
 int kl_zone_set_marks(struct kl_zone *zone, const struct kl_zone_marks *marks);
+
+/* As they were set; marks->size is set by the caller. */
+void kl_zone_get_marks(const struct kl_zone *zone, struct kl_zone_marks *marks);
 
 /* Turns migration off or on (on at first).  Off, nothing is moved and only
  * blocks that are free anyhow can be given back: the control of an experiment. */

@@ -49,13 +49,20 @@ struct kl_zs_config {
      * knows.  Size classes are planned for that, for the limit, or else the zone's
      * size: a pool that is small has fewer classes. */
     uint32_t typical_bytes;
+    /* Automatic compaction, by the zone's steps (klotski/step.h): from the time that object
+     * compaction could free more than start per cent of the pool's frames, and more than 32,
+     * until that is stop per cent.  Both 0: 5 and 2.  A start of 100 or more: never. */
+    uint32_t auto_start_percent;
+    uint32_t auto_stop_percent;
 };
 
 /* The pool is an owner in the zone, and a shrinker (klotski/shrinker.h) as long as
  * the zone has a place for one: it counts the freeable frames, and compacts when it is
- * asked.  config may be NULL.
+ * asked; and by itself, as said above, when somebody does the zone's steps.  config may
+ * be NULL.
  * -KL_ENOMEM: no metadata.  -KL_ENOSPC: too many owners.
- * -KL_EINVAL: frames larger than 64 KiB, or typical_bytes over KL_ZS_MAX_SIZE.
+ * -KL_EINVAL: frames larger than 64 KiB, typical_bytes over KL_ZS_MAX_SIZE, or a stop over
+ * its start or over 100.
  * -KL_ENOTSUP: the zone has offsets only. */
 int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **pool);
 
@@ -117,6 +124,7 @@ struct kl_zs_stats {
     uint64_t deferred; /* empty zspages waiting to be freed */
     uint32_t classes;
     uint32_t huge_class_size; /* objects above have a zspage of their own */
+    uint64_t automatic_runs;  /* of compaction that began by itself */
 };
 void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats);
 

@@ -8,6 +8,41 @@
 /* A member of a statistics struct by its name in the header. */
 #define ADD(member) kli_reply_add(object, #member, stats.member)
 
+static struct json_object *marks_of(struct kl_zone *zone)
+{
+    struct json_object *object = json_object_new_object();
+    struct kl_zone_marks stats = {.size = sizeof(stats)};
+
+    kl_zone_get_marks(zone, &stats);
+    ADD(reserve);
+    ADD(low);
+    ADD(high);
+    ADD(waste_start);
+    ADD(waste_stop);
+    ADD(waste_blocks);
+    ADD(spare_blocks);
+    return object;
+}
+
+/* Names of what background work is wanted for. */
+static struct json_object *wanted_of(uint32_t wanted)
+{
+    static const struct {
+        enum kl_zone_wanted bit;
+        const char *name;
+    } names[] = {{KL_WANTED_FRAMES, "frames"},
+                 {KL_WANTED_BLOCKS, "blocks"},
+                 {KL_WANTED_BYTES, "bytes"},
+                 {KL_WANTED_WORK, "work"},
+                 {KL_WANTED_SPARE, "spare"}};
+    struct json_object *list = json_object_new_array();
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (wanted & names[i].bit)
+            json_object_array_add(list, json_object_new_string(names[i].name));
+    return list;
+}
+
 static struct json_object *zone_stats(struct kl_zone *zone)
 {
     struct json_object *object = json_object_new_object();
@@ -43,6 +78,8 @@ static struct json_object *zone_stats(struct kl_zone *zone)
     json_object_object_add(object, "compact", kli_look_runs(&stats.compact));
     json_object_object_add(object, "contig", kli_look_runs(&stats.contig));
     json_object_object_add(object, "give_back", kli_look_runs(&stats.give_back));
+    json_object_object_add(object, "marks", marks_of(zone));
+    json_object_object_add(object, "wanted", wanted_of(stats.wanted));
     kli_look_free(object, zone);
     return object;
 }
@@ -65,6 +102,7 @@ static struct json_object *zs_stats(struct kl_zs *pool)
     ADD(deferred);
     ADD(classes);
     ADD(huge_class_size);
+    ADD(automatic_runs);
     return object;
 }
 

@@ -11,8 +11,17 @@
 #include "disk.h"
 
 #include "../control/server.h"
-#include "worker.h"
 #include "writeback.h"
+
+/* When a disk becomes denser by itself. */
+enum {
+    WASTE_START = 30, /* thousandths of its frames, free in blocks partly used */
+    WASTE_STOP = 10,
+    WASTE_BLOCKS = 2,
+    SPARE_BLOCKS = 1,
+    NEVER = 100,
+    WORKER_PERCENT = 50, /* of a CPU, and at the lowest priority */
+};
 
 static const char *backing_name(enum kl_linux_kind kind)
 {
@@ -159,6 +168,7 @@ static int store_open(struct kli_disk *disk, const struct kli_params *params)
         .idle_ns = params->idle * UINT64_C(1000000000),
         .flags = params->dedup ? KL_STORE_DEDUP : 0,
         .hash = kl_linux_hash,
+        .auto_start_percent = params->auto_compact ? 0 : NEVER,
     };
     int err = kl_store_create(disk->zone, &config, &disk->store);
 
@@ -169,21 +179,35 @@ static int store_open(struct kli_disk *disk, const struct kli_params *params)
     return -1;
 }
 
+/* Compaction and giving back by the marks, and the store's own work. */
 static int worker_open(struct kli_disk *disk, const struct kli_params *params)
 {
-    const struct kli_worker_config config = {
-        .zone = disk->zone,
-        .store = disk->store,
-        .compact = params->auto_compact,
-        .watch = disk->writeback ? kli_writeback_watch : NULL,
-        .watched = disk->writeback,
+    const struct kl_linux_worker_config config = {
+        .size = sizeof(config),
+        .percent = WORKER_PERCENT,
+        .flags = KL_STEP_WANTED,
+        .stepped = disk->writeback ? kli_writeback_watch : NULL,
+        .ctx = disk->writeback,
     };
+    struct kl_zone_marks marks = {.size = sizeof(marks),
+                                  .waste_start = WASTE_START,
+                                  .waste_stop = WASTE_STOP,
+                                  .waste_blocks = WASTE_BLOCKS,
+                                  .spare_blocks = SPARE_BLOCKS};
+    int err = 0;
 
     if (!params->auto_compact && params->idle == 0)
         return 0;
-    if (kli_worker_start(&config, &disk->worker) == 0)
+    marks.waste_blocks = kl_zone_blocks(disk->zone) < WASTE_BLOCKS ? 1 : WASTE_BLOCKS;
+    if (params->auto_compact)
+        err = kl_zone_set_marks(disk->zone, &marks);
+    if (!err)
+        err = kl_linux_worker_create(disk->zone, &config, &disk->worker);
+    if (!err)
+        err = kl_linux_worker_start(disk->worker);
+    if (!err)
         return 0;
-    nbdkit_error("cannot start the thread for work in the background");
+    nbdkit_error("cannot start the thread for work in the background: %s", kl_err_text(err));
     return -1;
 }
 
@@ -228,7 +252,7 @@ void kli_disk_close(struct kli_disk *disk)
     int err = 0;
 
     kli_control_stop(disk->control);
-    kli_worker_stop(disk->worker);
+    kl_linux_worker_destroy(disk->worker);
     if (disk->store)
         err = kl_store_destroy(disk->store);
     if (!err && disk->zone)

@@ -6,7 +6,6 @@
 #include "params.h"
 
 struct kli_control;
-struct kli_worker;
 struct kli_writeback;
 
 struct kli_disk {
@@ -14,7 +13,7 @@ struct kli_disk {
     struct kl_zone *zone;
     struct kl_store *store;
     struct kli_writeback *writeback;
-    struct kli_worker *worker;
+    struct kl_linux_worker *worker;
     struct kli_control *control;
 };
 

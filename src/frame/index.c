@@ -145,6 +145,8 @@ bool kli_block_step(struct kl_zone *zone, uint32_t block, kli_edge *edge, uint64
         mend_bits(zone, block);
     }
     kli_free_add(zone, (int64_t)open_free(next) - open_free(seen)); /* looks at blocks_in */
+    if (to == KLI_CLASS_FREE && from != to)
+        kli_watch(zone);
     return true;
 }
 

@@ -102,12 +102,8 @@ struct kli_kick {
 
 /* As struct kl_zone_marks. */
 struct kli_marks {
-    _Atomic uint32_t reserve, low, high, waste_start, waste_stop;
+    _Atomic uint32_t reserve, low, high, waste_start, waste_stop, waste_blocks, spare_blocks;
 };
-
-/* What a step is for. */
-enum { KLI_WANTED_FRAMES = 1, KLI_WANTED_BLOCKS = 2, KLI_WANTED_BYTES = 4 };
-enum { KLI_WANTED_WORK = 8 }; /* of the clients' own (reclaim/work.c) */
 
 /* pin.c: objects that are pinned; under the lock. */
 struct kli_pin;
@@ -148,7 +144,7 @@ struct kl_zone {
     _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */
     _Atomic int64_t blocks_in[KLI_CLASSES + 1]; /* by class */
     struct kli_marks marks;
-    _Atomic uint32_t wanted;    /* background work, KLI_WANTED_ */
+    _Atomic uint32_t wanted;    /* background work, enum kl_zone_wanted */
     atomic_bool stepping;       /* one does it; the next five are his */
     uint32_t back_off;          /* fruitless steps in a row */
     uint32_t resting;           /* what was wanted and could not be helped, */
@@ -262,7 +258,9 @@ bool kli_over_soft(struct kl_zone *zone, uint64_t bytes);
 bool kli_may_take(const struct kl_zone *zone, uint32_t n);
 
 /* watch.c */
-uint32_t kli_waste(const struct kl_zone *zone);
+uint64_t kli_wasted(const struct kl_zone *zone);
+bool kli_waste_is_over(const struct kl_zone *zone);
+bool kli_spare_is_over(const struct kl_zone *zone);
 uint64_t kli_available(struct kl_zone *zone);
 uint32_t kli_wanted(struct kl_zone *zone);
 void kli_watch(struct kl_zone *zone);

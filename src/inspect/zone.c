@@ -83,6 +83,7 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats)
         .compact = runs(zone, KLI_RUN_COMPACT),
         .contig = runs(zone, KLI_RUN_CONTIG),
         .give_back = runs(zone, KLI_RUN_GIVE_BACK),
+        .wanted = atomic_load(&zone->wanted),
     };
 
     count_blocks(zone, &s);

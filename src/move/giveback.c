@@ -200,16 +200,16 @@ static bool trim_block(struct kl_zone *zone, uint32_t block, int *err)
     return false;
 }
 
-int kl_zone_trim(struct kl_zone *zone, uint32_t keep)
+int kli_trim(struct kl_zone *zone, uint32_t keep, uint32_t most)
 {
-    uint32_t kept = 0;
-    int trimmed = 0, err = 0;
+    uint32_t kept = 0, trimmed = 0;
+    int err = 0;
 
     if (!zone->backing.release)
         return 0;
     kli_hold(zone);
     kli_cache_drain(zone);
-    for (uint32_t b = 0; b < zone->blocks && !err; b++) {
+    for (uint32_t b = 0; b < zone->blocks && trimmed < most && !err; b++) {
         if (kli_b_free(kli_block_word(zone, b)) != zone->block_frames)
             continue;
         if (kept < keep)
@@ -218,5 +218,10 @@ int kl_zone_trim(struct kl_zone *zone, uint32_t keep)
             trimmed += trim_block(zone, b, &err);
     }
     kli_let_go(zone, true);
-    return err ? err : trimmed;
+    return err ? err : (int)trimmed;
+}
+
+int kl_zone_trim(struct kl_zone *zone, uint32_t keep)
+{
+    return kli_trim(zone, keep, UINT32_MAX);
 }

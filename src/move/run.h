@@ -130,5 +130,7 @@ int kli_evacuate_block(struct kli_run *run, uint32_t block);
 
 /* giveback.c: n blocks, all or nothing; whose they are is the caller's to count. */
 int kli_give(struct kl_zone *zone, uint32_t n, enum kl_mode mode, struct kl_report *report);
+/* As kl_zone_trim, but `most` blocks at most. */
+int kli_trim(struct kl_zone *zone, uint32_t keep, uint32_t most);
 
 #endif

@@ -44,7 +44,8 @@ int kl_zone_set_marks(struct kl_zone *zone, const struct kl_zone_marks *marks)
 {
     if (!marks || marks->size != sizeof(*marks) || marks->reserve > zone->frames ||
         marks->low > marks->high || marks->high > zone->frames ||
-        marks->waste_stop > marks->waste_start || marks->waste_start > 1000)
+        marks->waste_stop > marks->waste_start || marks->waste_start > 1000 ||
+        marks->waste_blocks > zone->blocks || marks->spare_blocks > zone->blocks)
         return -KL_EINVAL;
     kli_lock_take(&zone->host, &zone->limits_lock);
     atomic_store(&zone->marks.reserve, marks->reserve);
@@ -52,7 +53,25 @@ int kl_zone_set_marks(struct kl_zone *zone, const struct kl_zone_marks *marks)
     atomic_store(&zone->marks.high, marks->high);
     atomic_store(&zone->marks.waste_start, marks->waste_start);
     atomic_store(&zone->marks.waste_stop, marks->waste_stop);
+    atomic_store(&zone->marks.waste_blocks, marks->waste_blocks);
+    atomic_store(&zone->marks.spare_blocks, marks->spare_blocks);
     kli_lock_drop(&zone->host, &zone->limits_lock);
     kli_watch(zone);
     return 0;
+}
+
+void kl_zone_get_marks(const struct kl_zone *zone, struct kl_zone_marks *marks)
+{
+    const struct kl_zone_marks ours = {
+        .size = sizeof(ours),
+        .reserve = atomic_load(&zone->marks.reserve),
+        .low = atomic_load(&zone->marks.low),
+        .high = atomic_load(&zone->marks.high),
+        .waste_start = atomic_load(&zone->marks.waste_start),
+        .waste_stop = atomic_load(&zone->marks.waste_stop),
+        .waste_blocks = atomic_load(&zone->marks.waste_blocks),
+        .spare_blocks = atomic_load(&zone->marks.spare_blocks),
+    };
+
+    kli_stats_out(marks, &ours, sizeof(ours));
 }

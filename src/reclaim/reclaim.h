@@ -17,8 +17,8 @@
  *
  * (K5) `wanting` has a bit for each place whose work was asked for and not yet begun; a
  *      bit goes down before the call, so that what is wanted in the middle of it comes
- *      again.  Whoever sets a bit sets KLI_WANTED_WORK of the zone after it, and kicks
- *      when that was down; a step takes KLI_WANTED_WORK down before its last look at bits.
+ *      again.  Whoever sets a bit sets KL_WANTED_WORK of the zone after it, and kicks
+ *      when that was down; a step takes KL_WANTED_WORK down before its last look at bits.
  * (K6) `due` is the step's, but that it is set to WORK_NEVER in CLAIMED.  `able` says
  *      which places' ops have work; it is right from a place's open on.
  *

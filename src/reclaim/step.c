@@ -12,6 +12,7 @@
  * away closes the gate and waits for those inside, which are on their way to an eventfd.
  */
 #include "klotski/step.h"
+#include "move/run.h"
 #include "reclaim/reclaim.h"
 
 static const uint64_t FIRST_PAUSE_NS = 10000000;
@@ -20,12 +21,14 @@ enum { MOST_BACK_OFF = 9 };
 /* What is wanted still, until its end mark is reached. */
 static uint32_t still_wanted(struct kl_zone *zone, uint32_t wanted)
 {
-    if ((wanted & KLI_WANTED_FRAMES) && kli_available(zone) >= atomic_load(&zone->marks.high))
-        wanted &= ~(uint32_t)KLI_WANTED_FRAMES;
-    if ((wanted & KLI_WANTED_BLOCKS) && kli_waste(zone) <= atomic_load(&zone->marks.waste_stop))
-        wanted &= ~(uint32_t)KLI_WANTED_BLOCKS;
-    if ((wanted & KLI_WANTED_BYTES) && !kli_over_soft(zone, 0))
-        wanted &= ~(uint32_t)KLI_WANTED_BYTES;
+    if ((wanted & KL_WANTED_FRAMES) && kli_available(zone) >= atomic_load(&zone->marks.high))
+        wanted &= ~(uint32_t)KL_WANTED_FRAMES;
+    if ((wanted & KL_WANTED_BLOCKS) && kli_waste_is_over(zone))
+        wanted &= ~(uint32_t)KL_WANTED_BLOCKS;
+    if ((wanted & KL_WANTED_BYTES) && !kli_over_soft(zone, 0))
+        wanted &= ~(uint32_t)KL_WANTED_BYTES;
+    if ((wanted & KL_WANTED_SPARE) && kli_spare_is_over(zone))
+        wanted &= ~(uint32_t)KL_WANTED_SPARE;
     return wanted;
 }
 
@@ -48,7 +51,8 @@ static bool shrink_some(struct kl_zone *zone, const struct kl_step *step)
 }
 
 /* What the zone itself wants. */
-static const uint32_t MARKS = KLI_WANTED_FRAMES | KLI_WANTED_BLOCKS | KLI_WANTED_BYTES;
+static const uint32_t MARKS =
+    KL_WANTED_FRAMES | KL_WANTED_BLOCKS | KL_WANTED_BYTES | KL_WANTED_SPARE;
 
 /* A step, its own memory. */
 struct pass {
@@ -61,6 +65,18 @@ struct pass {
     int err;         /* of a compaction */
 };
 
+/* Blocks beyond the spare ones go back to the system.  To give one costs as much as to move
+ * some tens of frames. */
+static bool give_some(struct kl_zone *zone, uint32_t budget)
+{
+    enum { FRAMES_A_BLOCK = 32 };
+
+    if (!still_wanted(zone, KL_WANTED_SPARE))
+        return false;
+    return kli_trim(zone, atomic_load(&zone->marks.spare_blocks),
+                    budget ? budget / FRAMES_A_BLOCK + 1 : UINT32_MAX) > 0;
+}
+
 /* What the zone wants by its marks; nothing at all wanted: compaction all the same. */
 static void do_marks(struct pass *p)
 {
@@ -68,14 +84,17 @@ static void do_marks(struct pass *p)
     uint32_t wanted = p->wanted & MARKS;
 
     p->tried = wanted;
-    if (wanted & KLI_WANTED_BYTES)
+    if (wanted & KL_WANTED_BYTES)
         p->done |= kl_zone_trim(zone, 0) > 0;
-    if ((wanted & (KLI_WANTED_FRAMES | KLI_WANTED_BYTES)) && still_wanted(zone, wanted))
+    if ((wanted & (KL_WANTED_FRAMES | KL_WANTED_BYTES)) && still_wanted(zone, wanted))
         p->done |= shrink_some(zone, p->step);
-    if (wanted == 0 || (still_wanted(zone, wanted) & ~(uint32_t)KLI_WANTED_FRAMES)) {
+    if (wanted == 0 ||
+        (still_wanted(zone, wanted) & (uint32_t)(KL_WANTED_BLOCKS | KL_WANTED_BYTES))) {
         p->err = kl_zone_compact(zone, KL_ASYNC, p->step->budget, &p->report);
         p->done |= p->report.migrated > 0;
     }
+    if (wanted & KL_WANTED_SPARE)
+        p->done |= give_some(zone, p->step->budget);
 }
 
 /* A step for a client's work leaves alone what nobody wants, and what can't be helped
@@ -87,7 +106,7 @@ static bool leave_marks(const struct pass *p)
 
     if (p->wanted == 0)
         return p->step->flags & KL_STEP_WANTED;
-    if (!(p->wanted & KLI_WANTED_WORK))
+    if (!(p->wanted & KL_WANTED_WORK))
         return false;
     if (wanted == 0)
         return true;
@@ -98,7 +117,7 @@ static void work(struct pass *p)
 {
     if (!leave_marks(p))
         do_marks(p);
-    if (p->wanted & KLI_WANTED_WORK)
+    if (p->wanted & KL_WANTED_WORK)
         kli_work(p->zone, p->step->budget);
 }
 
@@ -137,7 +156,7 @@ static uint32_t take_down(struct pass *p)
     uint32_t left = still_wanted(zone, p->wanted & MARKS), now;
 
     atomic_fetch_and(&zone->wanted, ~(p->wanted & ~left));
-    now = kli_wanted(zone) | (kli_work_in(zone) == 0 ? KLI_WANTED_WORK : 0);
+    now = kli_wanted(zone) | (kli_work_in(zone) == 0 ? KL_WANTED_WORK : 0);
     return left | atomic_fetch_or(&zone->wanted, now) | now;
 }
 
@@ -146,11 +165,11 @@ static int conclude(struct pass *p)
 {
     struct kl_zone *zone = p->zone;
     uint32_t left = p->wanted ? take_down(p) : 0;
-    uint64_t again = (left & KLI_WANTED_WORK) ? 0 : kli_work_in(zone);
+    uint64_t again = (left & KL_WANTED_WORK) ? 0 : kli_work_in(zone);
 
     if (p->done || !(left & MARKS))
         zone->back_off = 0;
-    if (!(left & (KLI_WANTED_FRAMES | KLI_WANTED_BYTES)))
+    if (!(left & (KL_WANTED_FRAMES | KL_WANTED_BYTES)))
         zone->urgency = 0;
     if (left & MARKS)
         again = kli_min(again, marks_in(p, left & MARKS));
@@ -175,7 +194,7 @@ int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *r
     step->again_ns = 0;
     if (atomic_exchange(&zone->stepping, true))
         return -KL_EBUSY;
-    wanted = kli_wanted(zone) | (kli_work_in(zone) == 0 ? KLI_WANTED_WORK : 0);
+    wanted = kli_wanted(zone) | (kli_work_in(zone) == 0 ? KL_WANTED_WORK : 0);
     p.wanted = atomic_fetch_or(&zone->wanted, wanted) | wanted;
     work(&p);
     err = conclude(&p);
@@ -198,7 +217,7 @@ int kl_zone_set_kick(struct kl_zone *zone, void (*kick)(void *ctx), void *ctx)
     kli_apply(&gate->word, kli_g_open, 0, NULL);
     atomic_fetch_or(&zone->wanted, kli_wanted(zone));
     if (kli_work_in(zone) < KLI_WORK_NEVER) /* the step says when */
-        atomic_fetch_or(&zone->wanted, KLI_WANTED_WORK);
+        atomic_fetch_or(&zone->wanted, KL_WANTED_WORK);
     if (atomic_load(&zone->wanted)) /* since before there was anybody to kick */
         kli_kick(zone);
     return 0;

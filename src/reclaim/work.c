@@ -34,7 +34,7 @@ int kl_shrinker_want(struct kl_zone *zone, kl_shrinker_id id)
         return -KL_EINVAL;
     if ((atomic_load(&all->wanting) & bit) || (atomic_fetch_or(&all->wanting, bit) & bit)) /* M1 */
         return 0;
-    if (!(atomic_fetch_or(&zone->wanted, KLI_WANTED_WORK) & KLI_WANTED_WORK)) /* K5 */
+    if (!(atomic_fetch_or(&zone->wanted, KL_WANTED_WORK) & KL_WANTED_WORK)) /* K5 */
         kli_kick(zone);
     return 0;
 }

@@ -67,6 +67,8 @@ static int create_parts(struct kl_store *store)
             return -KL_ENOMEM;
     }
     zs.typical_bytes = store->block_bytes;
+    zs.auto_start_percent = store->auto_start;
+    zs.auto_stop_percent = store->auto_stop;
     if (store->limit_bytes)
         zs.limit_frames = kli_max(1, store->limit_bytes / frame_bytes);
     return zs_create_direct(store->zone, &zs, store->table, (uint32_t)store->entries, &store->zs);
@@ -89,6 +91,8 @@ static void configure(struct kl_store *store, const struct kl_store_config *conf
     }
     store->block_bytes = config->block_bytes;
     store->limit_bytes = config->limit_bytes;
+    store->auto_start = config->auto_start_percent;
+    store->auto_stop = config->auto_stop_percent;
 }
 
 /* Nobody has used it yet. */

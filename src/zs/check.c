@@ -97,6 +97,9 @@ static const char *check_class(struct kl_zs *pool, struct zs_class *class)
         return "a zspage is lost";
     if (sums.kept != zs_kept_count(pool, class->index))
         return "kept objects are miscounted"; /* K1 */
+    if (class->ready - class->live > class->tell_above ||
+        class->ready - class->live < class->tell_below)
+        return "a class has not told how much is free"; /* auto.c, A2 */
     if (waiting == 0 && (sums.frames != class->frames || sums.ready != class->ready))
         return "a class's frames or slots are miscounted";
     return NULL;
@@ -105,14 +108,17 @@ static const char *check_class(struct kl_zs *pool, struct zs_class *class)
 int kl_zs_check(struct kl_zs *pool, const char **what)
 {
     const char *broken = NULL;
-    uint64_t frames = 0;
+    uint64_t frames = 0, told = 0;
 
     for (uint32_t i = 0; i < pool->nclasses && !broken; i++) {
         broken = check_class(pool, &pool->classes[i]);
         frames += pool->classes[i].frames;
+        told += pool->classes[i].told;
     }
     if (!broken && frames != atomic_load(&pool->frames))
         broken = "a pool's frames are miscounted";
+    if (!broken && (int64_t)told != atomic_load(&pool->freeable))
+        broken = "what a pool could free is miscounted"; /* auto.c, A1 */
     if (what)
         *what = broken;
     return broken ? -KL_EIO : 0;

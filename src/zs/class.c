@@ -46,6 +46,7 @@ static void fill(struct kl_zs *pool, const struct zs_shape *shapes)
                                    .objects = shapes[i].objects};
         kli_lock_init(&class->lock, KLI_RANK_ZS_CLASS);
         class->tenth = (10u << 16) / class->objects;
+        zs_auto_class(pool, class);
         for (; low < class->size / ZS_ALIGN; low++)
             pool->class_of[low] = (uint16_t)i;
     }

@@ -235,23 +235,27 @@ static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, bool may
     return moved ? moved : *freed > before;
 }
 
-int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal)
+int64_t zs_compact(struct kl_zs *pool, struct zs_goal *goal)
 {
     uint64_t budget = goal->budget ? goal->budget : UINT64_MAX, freed, moved = 0;
+    uint32_t looked = 0;
 
     if (atomic_exchange(&pool->compacting, true))
         return -KL_EAGAIN;
     KLI_TRACE(zs_compact_begin, pool->tag, goal->budget, goal->frames);
     freed = zs_drain_deferred(pool);
-    zs_kept_drain(pool, goal->may_wait, &freed);
-    for (uint32_t i = 0; i < pool->nclasses && moved < budget && freed < goal->frames; i++) {
-        uint32_t n;
+    if (!goal->keep)
+        zs_kept_drain(pool, goal->may_wait, &freed);
+    while (looked < pool->nclasses && moved < budget && freed < goal->frames) {
+        uint32_t n = compact_one(pool, &pool->classes[goal->at], goal->may_wait, &freed);
 
-        do {
-            n = compact_one(pool, &pool->classes[i], goal->may_wait, &freed);
-            moved += n;
-        } while (n > 0 && moved < budget && freed < goal->frames);
+        moved += n;
+        if (n > 0)
+            continue;
+        looked++;
+        goal->at = (goal->at + 1) % pool->nclasses;
     }
+    goal->all = looked == pool->nclasses;
     atomic_fetch_add(&pool->objects_moved, moved);
     atomic_fetch_add(&pool->frames_freed, freed);
     atomic_store(&pool->compacting, false);
@@ -261,7 +265,7 @@ int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal)
 
 int64_t kl_zs_compact(struct kl_zs *pool, uint32_t budget)
 {
-    const struct zs_goal goal = {.budget = budget, .frames = UINT64_MAX, .may_wait = true};
+    struct zs_goal goal = {.budget = budget, .frames = UINT64_MAX, .may_wait = true};
 
     return zs_compact(pool, &goal);
 }

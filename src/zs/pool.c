@@ -102,7 +102,9 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
     set_direct(pool, direct, direct_n);
     pool->limit_frames = config && config->limit_frames ? config->limit_frames : UINT64_MAX;
     pool->typical_bytes = config ? config->typical_bytes : 0;
-    err = zs_classes_create(pool);
+    err = zs_auto_configure(pool, config);
+    if (!err)
+        err = zs_classes_create(pool);
     if (!err)
         zs_kept_create(pool);
     if (!err)

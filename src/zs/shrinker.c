@@ -29,15 +29,14 @@ static uint64_t count(void *ctx, const struct kl_shrink *shrink)
 /* Less than was asked for was to be had: what is left is in use. */
 static uint64_t scan(void *ctx, struct kl_shrink *shrink)
 {
-    const struct zs_goal goal = {.frames = shrink->nr_to_scan,
-                                 .may_wait = shrink->mode != KL_ASYNC};
+    struct zs_goal goal = {.frames = shrink->nr_to_scan, .may_wait = shrink->mode != KL_ASYNC};
     int64_t freed = zs_compact(ctx, &goal);
 
     return freed > 0 ? (uint64_t)freed : KL_SHRINK_STOP;
 }
 
-/* A pool that finds no place among the zone's shrinkers does without: it keeps its
- * promises all the same, and kl_zs_compact is still there. */
+/* A pool that finds no place among the zone's shrinkers does without, and without automatic
+ * compaction: it keeps its promises all the same, and kl_zs_compact is still there. */
 int zs_shrinker_register(struct kl_zs *pool, const char *name)
 {
     const struct kl_shrinker_ops ops = {
@@ -46,6 +45,7 @@ int zs_shrinker_register(struct kl_zs *pool, const char *name)
         .seeks = KL_SHRINK_DEFAULT_SEEKS,
         .count = count,
         .scan = scan,
+        .work = zs_auto_on(pool) ? zs_auto_work : NULL,
     };
     int err = kl_shrinker_register(pool->zone, &ops, pool, &pool->shrinker);
 

@@ -10,6 +10,7 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats)
         .objects_moved = atomic_load(&pool->objects_moved),
         .frames_freed_by_compaction = atomic_load(&pool->frames_freed),
         .frames_migrated = atomic_load(&pool->frames_migrated),
+        .automatic_runs = atomic_load(&pool->auto_runs),
         .deferred = atomic_load(&pool->deferred_count),
         .classes = pool->nclasses,
         .huge_class_size = KL_ZS_MAX_SIZE,

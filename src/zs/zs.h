@@ -14,7 +14,7 @@
  *
  * Who may touch what
  *   class lock      the class's lists; of its zspages: live, ready, free slots, slots,
- *                   frames, isolated, flags; of its free handles: the list
+ *                   frames, isolated, flags; of its free handles: the list; told
  *   zspage->users   > 0: the chain is fixed, objects may be read and written;
  *                   ZS_WRITER: one thread may copy and rewrite the chain, move its
  *                   objects away, or free it
@@ -144,6 +144,9 @@ struct zs_class {
     uint64_t frames;                             /* of its zspages */
     uint64_t live;
     uint64_t ready;
+    uint64_t tell_below, tell_above; /* free slots beyond which it tells (auto.c) */
+    uint64_t told;                   /* frames */
+    uint32_t lump;
     uint32_t list[ZS_GROUPS]; /* head ids */
     uint32_t count[ZS_GROUPS];
 };
@@ -182,6 +185,15 @@ struct kl_zs {
     struct kli_lock deferred_lock;
     uint32_t deferred; /* ids */
     _Atomic uint32_t deferred_count;
+
+    uint32_t auto_start, auto_stop; /* automatic compaction, per cent (auto.c) */
+    _Atomic int64_t freeable;       /* frames, about */
+    _Atomic uint32_t auto_state;
+    _Atomic uint64_t auto_runs;
+    uint32_t auto_at; /* the next four are work's: the class to go on with, */
+    unsigned auto_back_off;
+    bool auto_gained;   /* in this round over the classes */
+    bool auto_in_round; /* it began in an earlier step, which ended what was kept at hand */
 
     _Atomic uint64_t metadata_bytes;
     _Atomic uint64_t objects_moved;
@@ -238,9 +250,15 @@ static inline void zs_class_lock(struct kl_zs *pool, struct zs_class *class)
 {
     kli_spin_take(&pool->host, &class->lock);
 }
+void zs_auto_tell(struct kl_zs *pool, struct zs_class *class); /* and unlocks */
 static inline void zs_class_unlock(struct kl_zs *pool, struct zs_class *class)
 {
-    kli_spin_drop(&pool->host, &class->lock);
+    uint64_t slots = class->ready - class->live;
+
+    if (slots > class->tell_above || slots < class->tell_below) /* A2 of auto.c */
+        zs_auto_tell(pool, class);
+    else
+        kli_spin_drop(&pool->host, &class->lock);
 }
 
 /* Objects that n frames of a chain hold whole, and frames that n objects need. */
@@ -321,9 +339,21 @@ struct zs_goal {
     uint32_t budget; /* 0: no bound */
     uint64_t frames;
     bool may_wait; /* for a class lock */
+    bool keep;     /* what is kept at hand */
+    uint32_t at;   /* the class to begin with; out: to go on with */
+    bool all;      /* out: neither of them ended it, every class was looked at */
 };
-int64_t zs_compact(struct kl_zs *pool, const struct zs_goal *goal);
+int64_t zs_compact(struct kl_zs *pool, struct zs_goal *goal);
 uint64_t zs_class_freeable(const struct kl_zs *pool, const struct zs_class *class);
+
+/* auto.c.  configure: -KL_EINVAL.  work: of the shrinker's ops. */
+int zs_auto_configure(struct kl_zs *pool, const struct kl_zs_config *config);
+void zs_auto_class(const struct kl_zs *pool, struct zs_class *class);
+uint64_t zs_auto_work(void *ctx, uint32_t budget);
+static inline bool zs_auto_on(const struct kl_zs *pool)
+{
+    return pool->auto_start < 100;
+}
 
 /* shrinker.c */
 int zs_shrinker_register(struct kl_zs *pool, const char *name);

@@ -400,12 +400,21 @@ static void wait_given(const struct disk *disk, uint32_t blocks)
 
 static void test_stat(void **state)
 {
+    const struct kl_zone_marks marks = {
+        .size = sizeof(marks), .low = 4096, .high = 4096, .waste_start = 50, .spare_blocks = 3};
     struct disk *disk = *state;
-    struct json_object *reply;
+    struct json_object *reply, *wanted;
     int sock = join(disk);
 
+    assert_int_equal(kl_store_write(disk->store, 0, 0, "some of it", 10), 0);
+    assert_int_equal(kl_zone_set_marks(disk->zone, &marks), 0);
     reply = ask(sock, "{\"op\":\"stat\"}", NULL);
     assert_true(says_ok(reply));
+    assert_int_equal(number(member(member(reply, "zone"), "marks"), "spare_blocks"), 3);
+    assert_int_equal(number(member(member(reply, "zone"), "marks"), "waste_start"), 50);
+    wanted = member(member(reply, "zone"), "wanted");
+    assert_int_equal(json_object_array_length(wanted), 1);
+    assert_string_equal(json_object_get_string(json_object_array_get_idx(wanted, 0)), "frames");
     assert_int_equal(number(member(reply, "disk"), "size"), DISK_BYTES);
     assert_int_equal(number(member(reply, "disk"), "pid"), getpid());
     assert_int_equal(number(member(reply, "zone"), "blocks"), 8);

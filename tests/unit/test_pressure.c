@@ -334,7 +334,7 @@ static void many_cpus_do_not_look_like_waste(void **state)
     }
     this_cpu = 0;
     assert_int_equal(stats_of(zone).free_blocks, BLOCKS - CPUS / 4); /* no waste at all */
-    assert_int_equal(kli_waste(zone), 0);
+    assert_int_equal(kli_wasted(zone), 0);
     kli_watch(zone);
     assert_int_equal(kicks, 0);
     for (unsigned i = 0; i < CPUS; i++)

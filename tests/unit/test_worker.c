@@ -173,6 +173,9 @@ static void refuses_bad_workers(void **state)
     config.percent = 101;
     assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), -KL_EINVAL);
     config.percent = 100;
+    config.flags = 2;
+    assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), -KL_EINVAL);
+    config.flags = 0;
     assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), 0);
     assert_int_equal(kl_linux_worker_create(f.zone, NULL, &second), -KL_EEXIST);
     assert_int_equal(kl_zone_destroy(f.zone), -KL_EBUSY);
@@ -256,6 +259,33 @@ static void a_descriptor_to_poll(void **state)
     assert_false(readable(worker)); /* until the next kick */
     kli_kick(f.zone);
     assert_true(readable(worker));
+    kl_linux_worker_destroy(worker);
+    close_scattered(&f);
+}
+
+/* A kick that nothing is behind, and a caller who thinks he knows better. */
+static void only_what_is_wanted(void **state)
+{
+    atomic_int calls = 0;
+    const struct kl_linux_worker_config config = {
+        .size = sizeof(config), .flags = KL_STEP_WANTED, .stepped = count_call, .ctx = &calls};
+    const struct kl_zone_marks marks = {.size = sizeof(marks), .waste_start = 100};
+    struct kl_linux_worker *worker;
+    struct fixture f;
+
+    (void)state;
+    open_scattered(&f);
+    assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), 0);
+    kli_kick(f.zone);
+    assert_true(readable(worker));
+    assert_int_equal(kl_linux_worker_step(worker), 0);
+    assert_int_equal(kl_linux_worker_step(worker), 0);
+    assert_int_equal(free_blocks(&f), 0);
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    while (readable(worker))
+        kl_linux_worker_step(worker);
+    assert_true(free_blocks(&f) >= ZONE_BLOCKS / 2);
+    assert_int_equal(calls, stats_of(worker).steps);
     kl_linux_worker_destroy(worker);
     close_scattered(&f);
 }
@@ -465,17 +495,12 @@ static void workers_come_and_go(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(steps_keep_to_their_budget),
-        cmocka_unit_test(one_kick_a_zone),
-        cmocka_unit_test(kicks_against_set),
-        cmocka_unit_test(refuses_bad_workers),
-        cmocka_unit_test(creation_undoes_itself),
-        cmocka_unit_test(a_descriptor_to_poll),
-        cmocka_unit_test(no_kick_is_lost),
-        cmocka_unit_test(a_thread_does_it),
-        cmocka_unit_test(a_thread_behaves),
-        cmocka_unit_test(no_thread_to_be_had),
-        cmocka_unit_test(pauses),
+        cmocka_unit_test(steps_keep_to_their_budget), cmocka_unit_test(one_kick_a_zone),
+        cmocka_unit_test(kicks_against_set),          cmocka_unit_test(refuses_bad_workers),
+        cmocka_unit_test(creation_undoes_itself),     cmocka_unit_test(a_descriptor_to_poll),
+        cmocka_unit_test(only_what_is_wanted),        cmocka_unit_test(no_kick_is_lost),
+        cmocka_unit_test(a_thread_does_it),           cmocka_unit_test(a_thread_behaves),
+        cmocka_unit_test(no_thread_to_be_had),        cmocka_unit_test(pauses),
         cmocka_unit_test(workers_come_and_go),
     };
 

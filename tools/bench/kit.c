@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LONGEST_S = 30, WASTE_START = 50, WASTE_STOP = 20 };
+enum { LONGEST_S = 30, WASTE_START = 30, WASTE_STOP = 10, SPARE_BLOCKS = 1 }; /* as of a disk */
 
 void die(const char *format, ...)
 {
@@ -68,8 +68,10 @@ struct arena arena_open(uint64_t bytes)
     struct arena arena = {0};
     const struct kl_linux_backing_config memory = {
         .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = bytes};
-    const struct kl_zone_marks marks = {
-        .size = sizeof(marks), .waste_start = WASTE_START, .waste_stop = WASTE_STOP};
+    const struct kl_zone_marks marks = {.size = sizeof(marks),
+                                        .waste_start = WASTE_START,
+                                        .waste_stop = WASTE_STOP,
+                                        .spare_blocks = SPARE_BLOCKS};
     struct kl_zone_config config = {.size = sizeof(config), .host = kl_linux_host()};
 
     must(kl_linux_backing_create(&memory, &arena.backing), "backing");
@@ -94,11 +96,12 @@ uint64_t quiet_ns(void)
 
 void arena_settle(struct arena *arena)
 {
+    const struct kl_linux_worker_config config = {.size = sizeof(config), .flags = KL_STEP_WANTED};
     struct kl_linux_worker *worker;
     uint64_t begin = now_ns(), last = begin, quiet = quiet_ns(), cap = LONGEST_S * 1000000000ull;
     unsigned steps = 0;
 
-    must(kl_linux_worker_create(arena->zone, NULL, &worker), "worker");
+    must(kl_linux_worker_create(arena->zone, &config, &worker), "worker");
     while (now_ns() - last < quiet && now_ns() - begin < cap) {
         struct pollfd poll_fd = {.fd = kl_linux_worker_fd(worker), .events = POLLIN};
         int ms = (int)((quiet - (now_ns() - last)) / 1000000) + 1;
@@ -112,8 +115,6 @@ void arena_settle(struct arena *arena)
     kl_linux_worker_destroy(worker);
     fprintf(stderr, "  %u steps in %.1f s until all was quiet\n", steps,
             (double)(last - begin) / 1e9);
-    if (kl_zone_trim(arena->zone, 0) < 0)
-        die("cannot trim");
 }
 
 void arena_compact(struct arena *arena)

@@ -35,8 +35,8 @@ struct arena arena_open(uint64_t bytes);
 void arena_close(struct arena *arena);
 
 /* The zone's background work, as an event loop would do it that has nothing else to do,
- * until none was wanted for a second (QUIET_MS), 30 s at most; then free blocks go back
- * to the system.  It works on 5 % waste and stops at 2 %. */
+ * until none was wanted for a second (QUIET_MS), 30 s at most.  The marks are a disk's:
+ * compaction of frames from 3 % waste to 1 %, one free block stays. */
 void arena_settle(struct arena *arena);
 /* All that is to be had: compaction of frames, and free blocks go back. */
 void arena_compact(struct arena *arena);

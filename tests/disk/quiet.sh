@@ -1,0 +1,65 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A disk that is left alone packs what is left after a trim, gives the memory back, and then
+# sleeps; one that shall not stays as it is.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/lib.sh"
+need nbdcopy qemu-io cmp
+need_cli
+mib=$((1 << 20))
+real_files $((32 * mib)) "$work/files"
+
+stat() { cli stat --get "$1"; }
+
+# Every second 64 KiB.
+trim_half() {
+    local at commands=()
+    for ((at = 0; at < 32 * mib; at += 131072)); do
+        commands+=(-c "discard $at 64k")
+    done
+    qemu-io -f raw "$uri" "${commands[@]}" >/dev/null
+}
+
+# The kernel's file has little more than the data.
+packed() {
+    [ "$(stat system.resident_bytes)" -lt $(($(stat store.payload_bytes) * 115 / 100 + 4 * mib)) ] &&
+        [ "$(stat zone.wanted)" = "[ ]" ]
+}
+
+# Ticks of the thread that works in the background.
+ticks() {
+    local task
+    for task in "/proc/$1/task/"*; do
+        [ "$(cat "$task/comm")" != klotski ] || sed 's/.*) //' "$task/stat" | cut -d' ' -f12,13 | tr ' ' +
+    done
+}
+
+disk_start size=32M backing=memfd compress=lz4 block=8K
+nbdcopy "$work/files" "$uri"
+full=$(stat system.resident_bytes)
+trim_half
+wait_for 60 packed || fail "the memory of a trim does not come back: $(cli stat)"
+[ "$(stat system.resident_bytes)" -lt $((full * 3 / 4)) ] || fail "too little came back: $(cli stat)"
+[ "$(stat zs.automatic_runs)" -gt 0 ] || fail "objects were not packed: $(cli stat)"
+[ "$(stat zone.free_blocks)" -le 1 ] || fail "free blocks are kept: $(cli stat)"
+cli stat | grep -q 'keeps     1 of the free blocks' || fail "not said: $(cli stat)"
+before=$(($(ticks "$disk_pid")))
+sleep 1
+after=$(($(ticks "$disk_pid")))
+[ $((after - before)) -le 1 ] || fail "a disk with nothing to do was busy for $((after - before)) ticks"
+nbdcopy "$uri" "$work/back"
+for ((at = 64; at < 32 << 10; at += 128)); do
+    cmp -n 65536 -i $((at << 10)) "$work/files" "$work/back" || fail "damaged at $at KiB"
+done
+disk_stop
+say "ok: packs and gives back by itself"
+
+disk_start size=32M backing=memfd compress=lz4 block=8K auto-compact=false idle=1
+nbdcopy "$work/files" "$uri"
+trim_half
+ticked() { [ "$(stat store.ticks)" -ge 2 ]; }
+wait_for 60 ticked || fail "no time passes"
+[ "$(stat zs.objects_moved)" -eq 0 ] || fail "objects were packed all the same"
+[ "$(stat zone.migrated)" -eq 0 ] || fail "pages were moved all the same"
+disk_stop
+say "ok: leaves it alone"

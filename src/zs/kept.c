@@ -9,6 +9,9 @@
  * the pool may have, and their stacks, which are metadata, a 512th.  Direct pools have
  * none: their entries are their users'.
  *
+ * None is kept for long: background work ends them all (klotski/step.h) some time after
+ * one was kept first, and again.
+ *
  * (K1) A kept object's entry is claimed and DYING, has its place, and belongs to who has
  *      its index: the stack.
  * (K2) Its generation was raised when it was freed, with release, before it entered; who
@@ -21,6 +24,7 @@
 #include "zs/kept.h"
 
 enum { PART = 32, METADATA_PART = 512, LEAST = 2, MOST = 16 };
+static const uint64_t REST_NS = 250000000;
 
 static size_t stack_bytes(const struct kl_zs *pool)
 {
@@ -143,4 +147,28 @@ uint64_t zs_kept_drain(struct kl_zs *pool, bool may_wait, uint64_t *freed)
         n += drain_cpu(pool, cpu, freed);
     kli_lock_drop(&pool->host, &pool->kept_lock);
     return n;
+}
+
+/* There is something to end, which nobody knows yet. */
+void zs_kept_want(struct kl_zs *pool)
+{
+    if (!atomic_exchange(&pool->kept_wanted, true) && pool->shrinker.v)
+        (void)kl_shrinker_want(pool->zone, pool->shrinker);
+}
+
+/* Background work, of one thread at a time; when to call again. */
+uint64_t zs_kept_rest(struct kl_zs *pool)
+{
+    uint64_t now = pool->host.now_ns(pool->host.ctx), freed = 0;
+
+    if (!atomic_load(&pool->kept_wanted))
+        return KL_WORK_DONE;
+    if (pool->kept_due == 0)
+        pool->kept_due = now + REST_NS;
+    if (now < pool->kept_due)
+        return pool->kept_due - now;
+    pool->kept_due = 0;
+    atomic_store(&pool->kept_wanted, false); /* before: what is kept from now on wants anew */
+    zs_kept_drain(pool, true, &freed);
+    return KL_WORK_DONE;
 }

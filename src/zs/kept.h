@@ -25,8 +25,11 @@ static inline bool zs_keep(struct kl_zs *pool, uint32_t index)
     if (!pool->kept)
         return false;
     atomic_store_explicit(entry, e + ZS_E_GENERATION_ONE, memory_order_release); /* K2 */
-    if (pool->host.cpu_push(pool->host.ctx, zs_kept_of(pool, class), pool->host.ncpus, index))
+    if (pool->host.cpu_push(pool->host.ctx, zs_kept_of(pool, class), pool->host.ncpus, index)) {
+        if (!atomic_load_explicit(&pool->kept_wanted, memory_order_relaxed))
+            zs_kept_want(pool);
         return true;
+    }
     atomic_store_explicit(entry, e, memory_order_relaxed);
     return false;
 }

@@ -35,6 +35,14 @@ static uint64_t scan(void *ctx, struct kl_shrink *shrink)
     return freed > 0 ? (uint64_t)freed : KL_SHRINK_STOP;
 }
 
+static uint64_t work(void *ctx, uint32_t budget)
+{
+    struct kl_zs *pool = ctx;
+    uint64_t again = zs_kept_rest(pool);
+
+    return zs_auto_on(pool) ? kli_min(again, zs_auto_work(pool, budget)) : again;
+}
+
 /* A pool that finds no place among the zone's shrinkers does without, and without automatic
  * compaction: it keeps its promises all the same, and kl_zs_compact is still there. */
 int zs_shrinker_register(struct kl_zs *pool, const char *name)
@@ -45,7 +53,7 @@ int zs_shrinker_register(struct kl_zs *pool, const char *name)
         .seeks = KL_SHRINK_DEFAULT_SEEKS,
         .count = count,
         .scan = scan,
-        .work = zs_auto_on(pool) ? zs_auto_work : NULL,
+        .work = work,
     };
     int err = kl_shrinker_register(pool->zone, &ops, pool, &pool->shrinker);
 

@@ -174,6 +174,8 @@ struct kl_zs {
 
     struct kl_cpu_stack *kept; /* free objects at hand (kept.c), or NULL */
     struct kli_lock kept_lock;
+    atomic_bool kept_wanted; /* background work knows */
+    uint64_t kept_due;       /* its own; 0: not set */
 
     struct kli_lock handles_lock;
     struct zs_table handles; /* of kli_word */
@@ -332,6 +334,8 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
 void zs_kept_create(struct kl_zs *pool);
 void zs_kept_free(struct kl_zs *pool);
 uint64_t zs_kept_count(const struct kl_zs *pool, uint32_t class);
+void zs_kept_want(struct kl_zs *pool);
+uint64_t zs_kept_rest(struct kl_zs *pool);
 uint64_t zs_kept_drain(struct kl_zs *pool, bool may_wait, uint64_t *freed);
 
 /* compact.c: until `budget` objects were moved or `frames` frames freed. */

@@ -103,6 +103,28 @@ static void compaction_ends_them(void **state)
     close_pool(&f, pool);
 }
 
+/* Not while they come and go, but some time later. */
+static void background_work_ends_them(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 0);
+    kl_handle h;
+
+    (void)state;
+    assert_true(zs_kept_rest(pool) == KL_WORK_DONE);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(kl_zs_malloc(pool, SIZE, 0, &h), 0);
+        assert_int_equal(kl_zs_free(pool, h), 0);
+        assert_true(zs_kept_rest(pool) < KL_WORK_DONE); /* from now on */
+        assert_int_equal(kept(pool), 1);
+        pool->kept_due = 1;
+        assert_true(zs_kept_rest(pool) == KL_WORK_DONE);
+        assert_int_equal(kept(pool), 0);
+        assert_int_equal(stats(pool).frames, 0);
+    }
+    close_pool(&f, pool);
+}
+
 /* The pool is full of what is kept, but for other sizes. */
 static void a_full_pool_gives_them_up(void **state)
 {
@@ -189,6 +211,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(old_handles_are_stale),
         cmocka_unit_test(compaction_ends_them),
+        cmocka_unit_test(background_work_ends_them),
         cmocka_unit_test(a_full_pool_gives_them_up),
         cmocka_unit_test(drained_while_they_change_hands),
     };

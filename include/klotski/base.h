@@ -28,7 +28,7 @@ extern "C" {
 /* The one list of errors: name, value, what it says. */
 #define KL_ERRORS(X)                                                                               \
     X(ENOENT, 2, "no such thing")                                                                  \
-    X(EIO, 5, "the memory behind the zone, or a target, failed")                                                 \
+    X(EIO, 5, "the memory behind the zone, or a target, failed")                                   \
     X(EAGAIN, 11, "busy for a moment, may be tried again")                                         \
     X(ENOMEM, 12, "no frame, or no metadata, is left")                                             \
     X(EBUSY, 16, "in use, pinned or not movable")                                                  \

@@ -4,7 +4,7 @@
 #
 # What it models, all on this machine's real files (the start of a tar of /usr):
 #
-#   churn, trim   A disk in use: 192 MiB are loaded, all blocks of 32 KiB are
+#   churn, trim   A disk in use: CHURN_MIB (512) are loaded, all blocks of 32 KiB are
 #                 overwritten several times with each other's contents (so that
 #                 what has to be held stays the same), then a random half is
 #                 trimmed.  Memory is what the system says of the whole server,
@@ -39,7 +39,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 REPEAT=${REPEAT:-3}
 SECONDS_EACH=2
-CHURN_MIB=192
+CHURN_MIB=${CHURN_MIB:-512}
 CHURN_ROUNDS=4
 SPEED_MIB=192
 ZONE_MIB=512

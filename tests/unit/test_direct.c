@@ -5,6 +5,7 @@
  * its object follow: so each copy says by itself whether it is whole.  Where something is
  * to happen in the middle of something else, it is done by a hook at a trace point, which
  * debug builds have. */
+#include "support/midcopy.h"
 #include "support/shake.h"
 #include "zs/direct.h"
 #include "zs/zs.h"
@@ -410,6 +411,31 @@ static void a_look_is_of_one_object(void **state)
     }
 }
 
+/* The same in the middle of the copy: half of it is of the old object, half would be of
+ * the new one. */
+static void b_reuses_the_place(void)
+{
+    other_contents_same_word(0);
+}
+
+static void a_copy_is_never_a_mixture(void **state)
+{
+    char other[MOST], *buf;
+    uint64_t seed = 3;
+
+    (void)state;
+    while (size_of(seed) < 3900)
+        seed++;
+    open_table(2, NULL);
+    old_word = set(0, seed);
+    fill_bytes(other, size_of(seed), seed + 1000000);
+    buf = midcopy_begin(b_reuses_the_place) + 2000; /* 2096 bytes before, the rest after */
+    assert_int_equal(zs_direct_get(pool, 0, old_word, buf, size_of(seed)), 0);
+    assert_memory_equal(buf, other, size_of(seed));
+    assert_true(midcopy_end());
+    close_table();
+}
+
 /* --- object compaction ------------------------------------------------------ */
 
 enum { MANY = 1200, KEEP = 5, CROWD = 77 };
@@ -723,6 +749,7 @@ int main(void)
         cmocka_unit_test(user_bits_change_under_a_claim),
         cmocka_unit_test(the_same_name_again),
         cmocka_unit_test(a_look_is_of_one_object),
+        cmocka_unit_test(a_copy_is_never_a_mixture),
         cmocka_unit_test(compaction_moves_objects),
         cmocka_unit_test(users_while_objects_move),
         cmocka_unit_test(users_while_objects_slide),

@@ -6,6 +6,7 @@
  * Trace points are in debug builds; elsewhere those tests skip.  More of them, and races among
  * threads that nobody stops: test_zs_moves.c. */
 #include "support/meanwhile.h"
+#include "support/midcopy.h"
 #include "support/objects.h"
 #include "support/shake.h"
 #include "zs/entry.h"
@@ -199,6 +200,55 @@ static void a_frame_moves_at_each_step_of_a_read(void **state)
         meanwhile(points[i], 1, move_and_scribble);
         assert_true(i < 2 ? object_right(pool, &first) : object_right_in_place(pool, &first));
         both_are_done();
+        assert_true(object_right(pool, &first));
+        pool_close(&f, pool);
+    }
+}
+
+/* The frame moves in the middle of the copy, which goes on from the old one, that is
+ * somebody else's by then. */
+static void a_frame_moves_in_the_middle_of_a_copy(void **state)
+{
+    const uint32_t size = 8000;
+    char *buf;
+
+    (void)state;
+    for (uint32_t at = 0; at < 200; at += 40) {
+        open_quiet();
+        object_put(pool, &first, size, 1);
+        buf = midcopy_begin(move_and_scribble);
+        assert_int_equal(kl_zs_read(pool, first.handle, 0, buf + at, size), 0);
+        assert_true(bytes_are(buf + at, size, 1));
+        assert_true(midcopy_end());
+        pool_close(&f, pool);
+    }
+}
+
+static void write_second_seed(void)
+{
+    char buf[7000];
+
+    fill_bytes(buf, sizeof(buf), 2);
+    if (kl_zs_write(pool, first.handle, 0, buf, sizeof(buf)) != 0)
+        abort();
+}
+
+/* What is written meanwhile is not lost with the old frame. */
+static void write_at_each_step_of_a_migration(void **state)
+{
+    static const enum kli_trace_point points[] = {KLI_T_zs_isolated,        KLI_T_zs_migrate_begin,
+                                                  KLI_T_zs_migrate_alone,   KLI_T_zs_migrate_copied,
+                                                  KLI_T_zs_migrate_chained, KLI_T_zs_migrate_open,
+                                                  KLI_T_migrate_published};
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+        open_stage();
+        object_put(pool, &first, 7000, 1);
+        meanwhile(points[i], 1, write_second_seed);
+        move_all();
+        both_are_done();
+        first.seed = 2;
         assert_true(object_right(pool, &first));
         pool_close(&f, pool);
     }
@@ -552,6 +602,8 @@ int main(void)
         cmocka_unit_test(free_at_each_step_of_a_migration),
         cmocka_unit_test(read_at_each_step_of_a_migration),
         cmocka_unit_test(a_frame_moves_at_each_step_of_a_read),
+        cmocka_unit_test(a_frame_moves_in_the_middle_of_a_copy),
+        cmocka_unit_test(write_at_each_step_of_a_migration),
         cmocka_unit_test(destroyed_at_each_step_of_a_migration),
         cmocka_unit_test(frames_of_no_zspage_yet),
         cmocka_unit_test(lists_of_a_fresh_pool),

@@ -84,13 +84,15 @@ struct kl_store_config {
 int kl_store_create(struct kl_zone *zone, const struct kl_store_config *config,
                     struct kl_store **store);
 
-/* Discards everything.  Waits for background work under way.  -KL_EBUSY as kl_zs_destroy,
- * and from the store's own background work. */
+/* Discards everything; NULL is none.  Waits for background work under way.  -KL_EBUSY as
+ * kl_zs_destroy, and from the store's own background work. */
 int kl_store_destroy(struct kl_store *store);
 
 /* Reads or writes len bytes at offset of one block (offset + len <= block_bytes).
  * -KL_ERANGE: outside.  -KL_ENOSPC: a write beyond the limit, or the zone is
  * full: the block still has what it had.  -KL_EILSEQ: does not decompress.
+ * -KL_ENOMEM: no memory for a compressor's context; nothing has changed.
+ * -KL_EINVAL: nothing to write from.  Zeroes are best written by a discard.
  * With write-back (klotski/writeback.h) -KL_EIO: the target that has the block has lost
  * it, or can't read it; -KL_ETIMEDOUT: it does not answer.  A write of a whole block asks
  * no target, but for room. */
@@ -99,7 +101,8 @@ int kl_store_write(struct kl_store *store, uint64_t block, uint32_t offset, cons
                    uint32_t len);
 
 /* The block, or the part of it, reads as zeroes afterwards; a whole block costs
- * nothing then.  Discarding a whole block cannot fail for lack of memory. */
+ * nothing then.  Discarding a whole block cannot fail for lack of memory; a part is
+ * written, and may fail as a write does.  -KL_ERANGE: outside. */
 int kl_store_discard(struct kl_store *store, uint64_t block, uint32_t offset, uint32_t len);
 
 enum kl_store_kind {

@@ -9,6 +9,11 @@
  * Handles carry a generation and the pool's tag in every build: a stale handle,
  * a double free, a handle of another pool are -KL_ESTALE, and nothing is touched.
  *
+ * A library built with -Dhardened=true has 8 bytes more behind each object, which say
+ * whether anybody wrote there, and wipes what is freed, or moved away.  What it finds
+ * broken ends the process (kl_host.fatal), with a text that names the object: the number
+ * in it is the handle's upper 32 bits, or a store's block.
+ *
  * Thread safety: everything may run together with everything, migration and
  * compaction included, except create and destroy.  Two callers that write, or
  * read and write, *one* object must order themselves; else its contents are a
@@ -66,37 +71,43 @@ struct kl_zs_config {
  * -KL_ENOTSUP: the zone has offsets only. */
 int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **pool);
 
-/* Frees the pool with all its objects.  Waits for migrations under way.
+/* Frees the pool with all its objects; NULL is none.  Waits for migrations under way.
  * -KL_EBUSY: an object is between begin and end, or this is called from a shrinker's
  * callback while the pool is being shrunk; the pool is as it was. */
 int kl_zs_destroy(struct kl_zs *pool);
 
-/* flags: 0 or KL_NOWAIT.  Contents undefined.  -KL_EINVAL: size is 0 or over
- * KL_ZS_MAX_SIZE.  -KL_ENOMEM: no frames, or no metadata.  -KL_ENOSPC: the limit. */
+/* A new object of `size` bytes or a little more; the caller remembers how many, and the
+ * handle.  flags: 0, which may wait and may call shrinkers and owners when frames are
+ * short, or KL_NOWAIT, which does neither.  Contents undefined.
+ * -KL_EINVAL: size is 0 or over KL_ZS_MAX_SIZE, or other flags.  -KL_ENOMEM: no frames,
+ * or no metadata.  -KL_ENOSPC: the limit.  *handle is not touched then. */
 int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle);
 
-/* -KL_ESTALE: no object of this pool. */
+/* The end of an object; its handle names nothing from now on.  Never waits for readers.
+ * -KL_ESTALE: no object of this pool, or not any more. */
 int kl_zs_free(struct kl_zs *pool, kl_handle handle);
 
-/* Copies len bytes at offset out of or into the object.  -KL_ERANGE: beyond its
- * class's size (kl_zs_object_size).  -KL_EAGAIN, of a write: 61 pins stay on it; of a
- * read only if it is being moved again and again, too.
- * Never touches buf with a lock held. */
+/* Copies len bytes at offset out of or into the object; never touches buf with a lock held.
+ * -KL_ESTALE: no such object.  -KL_ERANGE: beyond what it can hold (kl_zs_object_size).
+ * -KL_EAGAIN, of a write: 61 pins stay on it; of a read only if it is being moved again and
+ * again, too. */
 int kl_zs_read(struct kl_zs *pool, kl_handle handle, size_t offset, void *buf, size_t len);
 int kl_zs_write(struct kl_zs *pool, kl_handle handle, size_t offset, const void *buf, size_t len);
 
 /* What the object can hold, its size rounded up to its class; 0 when stale. */
 size_t kl_zs_object_size(struct kl_zs *pool, kl_handle handle);
 
-/* A reader that looks in place.  begin pins the object's zspage (it does not
- * move until end) and says where the object's runs are: within one frame bytes
- * are contiguous.  Pins nest, 61 an object at most (then -KL_EAGAIN).
- * Hold them briefly: a pin is in the way of giving memory back. */
+/* Who works in place.  begin pins the object and its zspage (neither moves until end), and
+ * kl_zs_run says where its bytes are: within one frame they are contiguous, so an object
+ * of several frames has several runs.  They may be written, too.  A pin is the caller's;
+ * end ends it, once, in any thread.  Pins nest, 61 an object at most (then -KL_EAGAIN).
+ * Hold them briefly: a pin is in the way of giving memory back.
+ * begin: -KL_ESTALE: no such object.  May wait, for moments, while the object is moved. */
 struct kl_zs_pin {
     struct kl_zs *pool;
     kl_handle handle;
     uint64_t priv[2];
-    size_t bytes; /* the object's size */
+    size_t bytes; /* what the object can hold, as kl_zs_object_size */
 };
 int kl_zs_begin(struct kl_zs *pool, kl_handle handle, struct kl_zs_pin *pin);
 /* The run at offset: its address, and in *len how many bytes follow there.
@@ -130,15 +141,16 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats);
 
 /* One row of the table of classes, in ascending sizes. */
 struct kl_zs_class_stats {
-    size_t size; /* sizeof(struct kl_zs_class_stats), set by the caller */
-    uint32_t object_size;
+    size_t size;                /* sizeof(struct kl_zs_class_stats), set by the caller */
+    uint32_t object_size;       /* what an object of it can hold, bytes */
     uint32_t frames_per_zspage; /* of a whole one; the last ones have fewer */
     uint32_t objects_per_zspage;
     uint32_t zspages;
     uint64_t objects;
-    uint64_t freeable_frames;
-    uint32_t fullness[12]; /* zspages: empty, ten deciles to 99 %, full */
-    uint64_t frames;       /* of its zspages */
+    uint64_t freeable_frames; /* what object compaction could free of them */
+    uint32_t fullness[12];    /* zspages by how much is in use: [0] nothing, [1] to [10] deciles
+                               * up to 99 %, [11] all */
+    uint64_t frames;          /* of its zspages */
 };
 /* -KL_ERANGE: index >= classes. */
 int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class_stats *stats);

@@ -5,6 +5,7 @@
  * (Z2), and nobody inside.  Both are only tried: an empty zspage that can't go yet is
  * put on the deferred list, which malloc, free, compact and destroy drain.
  */
+#include "zs/guard.h"
 #include "zs/zs.h"
 
 static kl_pfn frame_of(const struct kl_zs *pool, struct zspage *page, uint32_t i)
@@ -30,6 +31,8 @@ static void free_frames(struct kl_zs *pool, struct zspage *page, uint32_t first)
     for (uint32_t i = first; i < page->frames; i++) {
         kl_pfn pfn = frame_of(pool, page, i);
 
+        if (page->live > 0) /* the pool is being destroyed, or they are zero (G2) */
+            zs_guard_wipe_frame(pool, pfn);
         KLI_REQUIRE(&pool->host, kl_frame_free(pool->zone, pool->owner, pfn) == 0);
         kl_frame_unlock(pool->zone, pfn);
     }

@@ -2,6 +2,7 @@
 /* The recount of a pool. */
 #include "zs/direct.h"
 #include "zs/entry.h"
+#include "zs/guard.h"
 #include "zs/zs.h"
 
 static bool is_resting(const struct kl_zs *pool, uint64_t entry)
@@ -13,24 +14,36 @@ struct sums {
     uint64_t pages, frames, ready, live, kept;
 };
 
-/* Each live slot and the entry that names it. */
-static const char *check_slots(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
-                               struct sums *sums)
+/* A slot, and the entry that names it if it is live. */
+static const char *check_slot(struct kl_zs *pool, struct zspage *page, uint32_t i, uint16_t slot,
+                              struct sums *sums)
 {
-    const uint16_t *slots = zs_slots(page, class);
-    uint32_t live = 0, free = 0, index;
+    uint16_t back = slot & (ZS_SLOT_LIVE - 1);
+    bool is_live = slot & ZS_SLOT_LIVE;
+    const kli_word *entry;
+    uint32_t index = 0;
 
-    for (uint32_t i = 0; i < page->ready; i++) {
-        uint16_t back = slots[i] & (ZS_SLOT_LIVE - 1);
-        const kli_word *entry;
-
-        if (!(slots[i] & ZS_SLOT_LIVE))
-            continue;
-        live++;
+    if (is_live) {
         entry = zs_back_find(pool, back, zs_place(page->id, i), &index);
         if (!entry || !is_resting(pool, atomic_load(entry)) || zs_back(pool, index) != back)
             return "a slot and its entry disagree"; /* back.c, B1 */
         sums->kept += !pool->direct && zs_e_is_kept(atomic_load(entry));
+    }
+    return zs_guard_check(pool, page, i, is_live, index);
+}
+
+static const char *check_slots(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
+                               struct sums *sums)
+{
+    const uint16_t *slots = zs_slots(page, class);
+    uint32_t live = 0, free = 0;
+
+    for (uint32_t i = 0; i < page->ready; i++) {
+        const char *broken = check_slot(pool, page, i, slots[i], sums);
+
+        if (broken)
+            return broken;
+        live += (slots[i] & ZS_SLOT_LIVE) != 0;
     }
     for (uint32_t slot = page->free_slot; slot != ZS_NO_SLOT; free++) {
         if (slot >= page->ready || free > page->ready || (slots[slot] & ZS_SLOT_LIVE))

@@ -4,10 +4,11 @@
  * The plan is for a pool that is half full, of sizes as prior.c expects them.  A pool
  * that has half or twice as much then wastes little more than with a plan of its own;
  * a small pool has fewer classes, for each has a zspage that is not full. */
+#include "zs/guard.h"
 #include "zs/plan.h"
 #include "zs/zs.h"
 
-enum { SIZES = KL_ZS_MAX_SIZE / ZS_ALIGN };
+enum { SIZES = (KL_HARDENED ? 2 : 1) * KL_ZS_MAX_SIZE / ZS_ALIGN };
 
 _Static_assert((int)ZS_ALIGN == (int)ZS_PLAN_STEP, "counts are by ZS_ALIGN");
 _Static_assert((int)ZS_MAX_CHAIN <= (int)ZS_PLAN_CHAIN, "chains that a plan can have");
@@ -26,9 +27,10 @@ static size_t planning_bytes(void)
 static uint32_t plan(const struct kl_zs *pool, struct planning *planning)
 {
     uint64_t frames = zs_most_frames(pool);
-    struct zs_plan_in in = zs_plan_for(UINT32_C(1) << pool->frame_shift, KL_ZS_MAX_SIZE, frames);
+    struct zs_plan_in in = zs_plan_for(UINT32_C(1) << pool->frame_shift, zs_largest(pool), frames);
+    uint32_t typical = pool->typical_bytes ? pool->typical_bytes + ZS_GUARD_BYTES : 0;
 
-    zs_plan_prior(planning->counts, KL_ZS_MAX_SIZE, pool->typical_bytes);
+    zs_plan_prior(planning->counts, in.largest, typical);
     in.counts = planning->counts;
     return zs_plan(&in, planning->shapes, ZS_MAX_CLASSES, (void *)(planning + 1));
 }
@@ -52,9 +54,9 @@ static void fill(struct kl_zs *pool, const struct zs_shape *shapes)
     }
 }
 
-static size_t lookup_bytes(void)
+static size_t lookup_bytes(const struct kl_zs *pool)
 {
-    return SIZES * sizeof(uint16_t);
+    return zs_largest(pool) / ZS_ALIGN * sizeof(uint16_t);
 }
 
 int zs_classes_create(struct kl_zs *pool)
@@ -65,11 +67,11 @@ int zs_classes_create(struct kl_zs *pool)
     if (!planning)
         return -KL_ENOMEM;
     pool->nclasses = plan(pool, planning);
-    pool->class_of = kl_zone_meta_alloc(pool->zone, lookup_bytes());
+    pool->class_of = kl_zone_meta_alloc(pool->zone, lookup_bytes(pool));
     pool->classes = kl_zone_meta_alloc(pool->zone, pool->nclasses * sizeof(struct zs_class));
     if (pool->class_of && pool->classes) {
         fill(pool, planning->shapes);
-        pool->metadata_bytes += lookup_bytes() + pool->nclasses * sizeof(struct zs_class);
+        pool->metadata_bytes += lookup_bytes(pool) + pool->nclasses * sizeof(struct zs_class);
     } else {
         err = -KL_ENOMEM;
     }
@@ -80,7 +82,7 @@ int zs_classes_create(struct kl_zs *pool)
 void zs_classes_free(struct kl_zs *pool)
 {
     if (pool->class_of)
-        kl_zone_meta_free(pool->zone, pool->class_of, lookup_bytes());
+        kl_zone_meta_free(pool->zone, pool->class_of, lookup_bytes(pool));
     if (pool->classes)
         kl_zone_meta_free(pool->zone, pool->classes, pool->nclasses * sizeof(struct zs_class));
 }

@@ -12,6 +12,7 @@
  */
 #include "zs/direct.h"
 #include "zs/entry.h"
+#include "zs/guard.h"
 #include "zs/zs.h"
 
 /* Sparse pages with readers inside that are passed over before giving up. */
@@ -99,12 +100,16 @@ static bool move_object(struct kl_zs *pool, struct zs_class *class, struct zspag
     if (!claim(pool, src, from, back, &m))
         return false;
     KLI_TRACE_STEP(zs_compact_claimed, pool->tag, src->id, m.index);
+    zs_guard_look(pool, src, from, m.index, "compaction");
     to = zs_slot_take(class, dst, back);
     zs_object_copy(pool, dst, to, src, from);
     KLI_TRACE_STEP(zs_compact_copied, pool->tag, src->id, m.index);
     zs_slot_free(pool, class, src, from);
-    if (!place(pool, class, &m, zs_place(dst->id, to)))
+    if (!place(pool, class, &m, zs_place(dst->id, to))) {
+        zs_guard_wipe(pool, dst, to);
         zs_slot_free(pool, class, dst, to); /* not its last one: dst had some before */
+    }
+    zs_guard_wipe(pool, src, from);
     return true;
 }
 
@@ -141,16 +146,21 @@ static bool slide(struct kl_zs *pool, struct zs_class *class, struct zspage *pag
 {
     uint16_t *slots = zs_slots(page, class);
     struct moving m;
+    bool alive;
 
     if (!claim(pool, page, from, slots[from] & (ZS_SLOT_LIVE - 1), &m))
         return false;
     KLI_TRACE_STEP(zs_compact_claimed, pool->tag, page->id, m.index);
+    zs_guard_look(pool, page, from, m.index, "compaction");
     zs_object_copy(pool, page, to, page, from);
     KLI_TRACE_STEP(zs_compact_copied, pool->tag, page->id, m.index);
     slots[to] = slots[from];
     slots[from] = 0;
-    if (place(pool, class, &m, zs_place(page->id, to)))
+    alive = place(pool, class, &m, zs_place(page->id, to));
+    zs_guard_wipe(pool, page, from);
+    if (alive)
         return true;
+    zs_guard_wipe(pool, page, to);
     slots[to] = 0;
     page->live--;
     class->live--;

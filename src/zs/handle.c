@@ -7,6 +7,7 @@
  * that is free, or claimed and no valid handle's, is changed by one thread alone. (E1, E2)
  */
 #include "zs/entry.h"
+#include "zs/guard.h"
 #include "zs/zs.h"
 
 enum { BATCH = 16, MOST = 48 };
@@ -72,7 +73,7 @@ static int new_ones(struct kl_zs *pool, struct chain *chain)
         return err;
     for (uint32_t i = first; i < first + BATCH; i++) {
         uint32_t next = i + 1 < first + BATCH ? i + 2 : 0;
-        uint64_t e = zs_e_with_pins(UINT64_C(1) << 48 | next, ZS_PINS_FREE);
+        uint64_t e = zs_e_with_pins(zs_guard_generation(pool, i) << 48 | next, ZS_PINS_FREE);
 
         atomic_store_explicit(entry_at(pool, i), e, memory_order_relaxed);
     }
@@ -133,6 +134,7 @@ uint32_t zs_object_gone(struct kl_zs *pool, uint32_t index)
     struct zs_class *class = zs_class_of(pool, page);
     bool empty;
 
+    zs_guard_free(pool, page, zs_place_slot(e), index);
     zs_class_lock(pool, class);
     empty = zs_slot_free(pool, class, page, zs_place_slot(e));
     zs_handle_retire(pool, class, index);

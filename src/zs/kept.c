@@ -7,7 +7,8 @@
  * zspage, and object compaction can't move it: so whoever wants memory back drains first.
  * A stack holds few objects; all together hold no more than a thirty-second part of what
  * the pool may have, and their stacks, which are metadata, a 512th.  Direct pools have
- * none: their entries are their users'.
+ * none: their entries are their users'; and so has a hardened build, where what is free
+ * is wiped (guard.h).
  *
  * None is kept for long: background work ends them all (klotski/step.h) some time after
  * one was kept first, and again.
@@ -64,7 +65,8 @@ void zs_kept_create(struct kl_zs *pool)
 {
     uint64_t bytes = zs_most_frames(pool) << pool->frame_shift;
 
-    if (pool->direct || !pool->host.cpu_push || stack_bytes(pool) > bytes / METADATA_PART)
+    if (KL_HARDENED || pool->direct || !pool->host.cpu_push ||
+        stack_bytes(pool) > bytes / METADATA_PART)
         return;
     pool->kept = kl_zone_meta_alloc(pool->zone, stack_bytes(pool));
     if (!pool->kept)

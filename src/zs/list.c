@@ -60,18 +60,16 @@ void zs_slots_ready(const struct zs_class *class, struct zspage *page, uint32_t 
     page->ready = (uint16_t)ready;
 }
 
-/* The page has a free slot.  Who looks without a lock sees that what he looks at
- * changes, before it does. */
+/* The page has a free slot. */
 uint32_t zs_slot_take(struct zs_class *class, struct zspage *page, uint16_t back)
 {
-    uint32_t slot = page->free_slot, puts = atomic_load_explicit(&page->puts, memory_order_relaxed);
+    uint32_t slot = page->free_slot;
 
     page->free_slot = zs_slots(page, class)[slot];
     zs_slots(page, class)[slot] = ZS_SLOT_LIVE | back;
     page->live++;
     class->live++;
-    atomic_store_explicit(&page->puts, puts + 1, memory_order_relaxed);
-    kli_write_fence();
+    zs_puts_raise(page);
     return slot;
 }
 

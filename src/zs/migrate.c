@@ -6,6 +6,7 @@
  * way.  In async mode isolation only tries the class lock; the end of an isolation
  * takes it, for moments.
  */
+#include "zs/guard.h"
 #include "zs/zs.h"
 
 static struct zspage *page_of(struct kl_zs *pool, kl_pfn frame, uint32_t *place)
@@ -104,6 +105,7 @@ static int zs_migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
     KLI_TRACE_STEP(zs_migrate_copied, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     kl_frame_set_private(pool->zone, dst, kl_frame_private(pool->zone, src));
     atomic_store_explicit(&page->frame[place], kl_pfn_nr(dst), memory_order_relaxed);
+    zs_guard_wipe_frame(pool, src);
     KLI_TRACE_STEP(zs_migrate_chained, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     zs_writer_drop(page);
     KLI_TRACE_STEP(zs_migrate_open, pool->tag, kl_pfn_nr(src), kl_pfn_nr(dst));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The pool's public face: create, destroy, malloc, free, read, write, pins. */
 #include "zs/entry.h"
+#include "zs/guard.h"
 #include "zs/kept.h"
 #include "zs/zs.h"
 
@@ -23,6 +24,7 @@ static uint64_t handle_generation(kl_handle handle)
 /* NULL: not a handle of this pool. */
 static kli_word *entry_of(const struct kl_zs *pool, kl_handle handle)
 {
+    zs_guard_pool(pool);
     if ((handle.v & 0xffff) != pool->tag || handle_index(handle) >> 28)
         return NULL;
     return zs_table_at(&pool->handles, handle_index(handle));
@@ -33,6 +35,7 @@ static void free_pool(struct kl_zs *pool)
     struct kl_zone *zone = pool->zone;
 
     zs_kept_free(pool);
+    zs_guard_end(pool);
     zs_classes_free(pool);
     zs_table_free(pool, &pool->handles);
     zs_table_free(pool, &pool->arena);
@@ -99,6 +102,7 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
     if (!pool)
         return -KL_ENOMEM;
     init_pool(pool, zone, host);
+    zs_guard_begin(pool);
     set_direct(pool, direct, direct_n);
     pool->limit_frames = config && config->limit_frames ? config->limit_frames : UINT64_MAX;
     pool->typical_bytes = config ? config->typical_bytes : 0;
@@ -169,6 +173,7 @@ int kl_zs_destroy(struct kl_zs *pool)
 
     if (!pool)
         return 0;
+    zs_guard_pool(pool);
     if (anything_pinned(pool) || zs_shrinker_unregister(pool))
         return -KL_EBUSY;
     atomic_store(&pool->dying, true); /* nothing is isolated from now on */
@@ -194,17 +199,22 @@ int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *han
     uint32_t index;
     int err;
 
+    zs_guard_pool(pool);
     if (size == 0 || size > KL_ZS_MAX_SIZE || (flags & ~(unsigned)KL_NOWAIT))
         return -KL_EINVAL;
     if (zs_kept_take(pool, zs_class_for(pool, size), &index, &e)) {
         *handle = handle_make(pool, index, zs_e_generation(e));
         return 0;
     }
-    err = zs_take(pool, size, 0, flags, false, &taken);
+    err = zs_take(pool, size, 0, flags, KL_HARDENED, &taken);
     if (err && zs_kept_drain(pool, !(flags & KL_NOWAIT), &freed) > 0)
-        err = zs_take(pool, size, 0, flags, false, &taken);
+        err = zs_take(pool, size, 0, flags, KL_HARDENED, &taken);
     if (err)
         return err;
+    if (KL_HARDENED) {
+        zs_guard_new(pool, taken.page, taken.slot, taken.handle);
+        zs_users_drop(taken.page);
+    }
     entry = zs_table_at(&pool->handles, taken.handle);
     *handle = handle_make(pool, taken.handle, zs_e_generation(atomic_load(entry)));
     kli_apply_alone(entry, zs_e_place, zs_place(taken.page->id, taken.slot)); /* E1 */
@@ -288,16 +298,16 @@ static int transfer(struct kl_zs *pool, kl_handle handle, size_t offset, void *o
                     size_t len)
 {
     struct zspage *page;
-    size_t size, at;
+    size_t at;
     uint64_t e;
     int err = pin_patiently(pool, handle, &e);
 
     if (err)
         return err;
     page = zs_page(pool, zs_place_page(e));
-    size = zs_class_of(pool, page)->size;
-    at = size * zs_place_slot(e) + offset;
-    if (!in_object(size, offset, len))
+    at = (size_t)zs_class_of(pool, page)->size * zs_place_slot(e) + offset;
+    zs_guard_look(pool, page, zs_place_slot(e), handle_index(handle), in ? "write" : "read");
+    if (!in_object(zs_holds(zs_class_of(pool, page)), offset, len))
         err = -KL_ERANGE;
     else if (in)
         zs_object_fill(pool, page, at, in, len);
@@ -321,9 +331,9 @@ int kl_zs_read(struct kl_zs *pool, kl_handle handle, size_t offset, void *buf, s
 
         if (!zs_e_valid(e, handle_generation(handle)))
             return -KL_ESTALE;
-        if (!in_object(zs_class_of(pool, zs_page(pool, zs_place_page(e)))->size, offset, len))
+        if (!in_object(zs_holds(zs_class_of(pool, zs_page(pool, zs_place_page(e)))), offset, len))
             return -KL_ERANGE;
-        if (zs_copy_out(pool, entry, e, ZS_E_PINS, offset, buf, len))
+        if (zs_copy_out(pool, entry, handle_index(handle), e, ZS_E_PINS, offset, buf, len))
             return 0;
     }
     return transfer(pool, handle, offset, buf, NULL, len);
@@ -354,7 +364,7 @@ int kl_zs_begin(struct kl_zs *pool, kl_handle handle, struct kl_zs_pin *p)
     if (err)
         return err;
     *p = (struct kl_zs_pin){.pool = pool, .handle = handle, .priv = {e, 0}};
-    p->bytes = zs_class_of(pool, zs_page(pool, zs_place_page(e)))->size;
+    p->bytes = zs_holds(zs_class_of(pool, zs_page(pool, zs_place_page(e))));
     return 0;
 }
 
@@ -367,13 +377,17 @@ void *kl_zs_run(const struct kl_zs_pin *p, size_t offset, size_t *len)
         *len = 0;
         return NULL;
     }
-    run = zs_object_run(p->pool, page, p->bytes * zs_place_slot(p->priv[0]) + offset, len);
+    run = zs_object_run(
+        p->pool, page,
+        (size_t)zs_class_of(p->pool, page)->size * zs_place_slot(p->priv[0]) + offset, len);
     *len = kli_min(*len, p->bytes - offset);
     return run;
 }
 
 void kl_zs_end(struct kl_zs_pin *p)
 {
+    zs_guard_look(p->pool, zs_page(p->pool, zs_place_page(p->priv[0])), zs_place_slot(p->priv[0]),
+                  handle_index(p->handle), "the end of a pin");
     unpin(p->pool, handle_index(p->handle), p->priv[0]);
     zs_drain_deferred(p->pool);
 }

@@ -9,6 +9,7 @@
  * but a count of this CPU's, which keeps the memory there (frame/look.h).
  */
 #include "frame/look.h"
+#include "zs/guard.h"
 #include "zs/zs.h"
 
 /* What is copied may change meanwhile, and is then of no use.  ThreadSanitizer is not to
@@ -40,11 +41,13 @@ static void copy_runs(const struct kl_zs *pool, struct zspage *page, size_t at, 
     }
 }
 
-bool zs_copy_out(struct kl_zs *pool, const kli_word *entry, uint64_t word, uint64_t but_for,
-                 size_t offset, void *buf, size_t len)
+bool zs_copy_out(struct kl_zs *pool, const kli_word *entry, uint32_t index, uint64_t word,
+                 uint64_t but_for, size_t offset, void *buf, size_t len)
 {
     struct zspage *page = zs_page(pool, zs_place_page(word));
-    size_t at = (size_t)zs_class_of(pool, page)->size * zs_place_slot(word) + offset;
+    const struct zs_class *class = zs_class_of(pool, page);
+    size_t at = (size_t) class->size * zs_place_slot(word);
+    uint64_t guard = 0;
     kli_look *look = kli_look_begin(pool->zone);
     uint32_t users = atomic_load_explicit(&page->users, memory_order_acquire);
     uint32_t puts = atomic_load_explicit(&page->puts, memory_order_acquire);
@@ -53,7 +56,9 @@ bool zs_copy_out(struct kl_zs *pool, const kli_word *entry, uint64_t word, uint6
     if (!(users & ZS_WRITER) &&
         !((atomic_load_explicit(entry, memory_order_acquire) ^ word) & ~but_for)) {
         KLI_TRACE_STEP(zs_look_begun, pool->tag, page->id, puts);
-        copy_runs(pool, page, at, buf, len);
+        copy_runs(pool, page, at + offset, buf, len);
+        if (KL_HARDENED)
+            copy_runs(pool, page, at + zs_holds(class), (char *)&guard, sizeof(guard));
         KLI_TRACE_STEP(zs_look_copied, pool->tag, page->id, puts);
         kli_read_fence();
         same = !((atomic_load_explicit(&page->users, memory_order_relaxed) ^ users) & ~ZS_USERS) &&
@@ -61,5 +66,7 @@ bool zs_copy_out(struct kl_zs *pool, const kli_word *entry, uint64_t word, uint6
                !((atomic_load_explicit(entry, memory_order_relaxed) ^ word) & ~but_for);
     }
     kli_look_end(look);
+    if (same)
+        zs_guard_seen(pool, page, zs_place_slot(word), index, guard);
     return same;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Figures of a pool. */
+#include "zs/guard.h"
 #include "zs/zs.h"
 
 void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats)
@@ -22,13 +23,13 @@ void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats)
         zs_class_lock(pool, class);
         live = class->live - kli_min(class->live, zs_kept_count(pool, i));
         s.objects += live;
-        s.object_bytes += live * class->size;
+        s.object_bytes += live * zs_holds(class);
         s.zspages += class->zspages;
         s.frames += class->frames;
         s.freeable_frames += zs_class_freeable(pool, class);
         zs_class_unlock(pool, class);
         if (class->objects == 1 && i > 0)
-            s.huge_class_size = pool->classes[i - 1].size;
+            s.huge_class_size = zs_holds(&pool->classes[i - 1]);
     }
     kli_stats_out(stats, &s, sizeof(s));
 }
@@ -42,7 +43,7 @@ int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class
         return -KL_ERANGE;
     class = &pool->classes[index];
     zs_class_lock(pool, class);
-    s.object_size = class->size;
+    s.object_size = zs_holds(class);
     s.frames_per_zspage = class->chain;
     s.objects_per_zspage = class->objects;
     s.zspages = class->zspages;

@@ -24,7 +24,8 @@
  * (read.c).  Hence
  *   - whoever rewrites a chain or frees frames of it holds WRITER, whose end changes
  *     users;
- *   - whoever puts an object into a slot changes puts before a byte of it is written;
+ *   - whoever puts an object into a slot, or wipes one, changes puts before a byte of it
+ *     is written;
  *   - a frame that left a chain may still be read: its memory must be there until the
  *     last look is over (frame/look.h).
  *
@@ -66,8 +67,13 @@
 #include "klotski/shrinker.h"
 #include "klotski/zsmalloc.h"
 
+#ifndef KL_HARDENED
+#define KL_HARDENED 0
+#endif
+
 enum {
     ZS_ALIGN = 8,
+    ZS_GUARD_BYTES = KL_HARDENED ? 8 : 0, /* an object (guard.h) */
     ZS_MAX_CHAIN = 32,
     ZS_MAX_OBJECTS = 512, /* a zspage */
     ZS_MAX_CLASSES = 512,
@@ -157,6 +163,9 @@ struct kl_zs {
     kl_owner_id owner;
     kl_shrinker_id shrinker;
     uint64_t tag; /* in place, in the handle's low 16 bits */
+#if KL_HARDENED
+    uint64_t secret, mark; /* guard.h */
+#endif
     unsigned frame_shift;
     uint32_t typical_bytes; /* what the classes are planned for; 0: nobody knows */
     atomic_bool dying;
@@ -234,7 +243,7 @@ void zs_classes_free(struct kl_zs *pool);
 
 static inline struct zs_class *zs_class_for(struct kl_zs *pool, size_t size)
 {
-    return &pool->classes[pool->class_of[(size - 1) / ZS_ALIGN]];
+    return &pool->classes[pool->class_of[(size + ZS_GUARD_BYTES - 1) / ZS_ALIGN]];
 }
 static inline struct zspage *zs_page(const struct kl_zs *pool, uint32_t id)
 {
@@ -298,6 +307,19 @@ uint64_t zs_drain_deferred(struct kl_zs *pool);
 uint32_t zs_page_cut(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
                      uint32_t frames);
 
+/* Who looks without a lock sees that what he looks at changes, before it does.  With
+ * the class lock, but for hardened builds, which wipe objects without. */
+static inline void zs_puts_raise(struct zspage *page)
+{
+    if (KL_HARDENED)
+        atomic_fetch_add(&page->puts, 1);
+    else
+        atomic_store_explicit(&page->puts,
+                              atomic_load_explicit(&page->puts, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+    kli_write_fence();
+}
+
 /* users of a zspage */
 bool zs_users_try(struct zspage *page);
 void zs_users_drop(struct zspage *page);
@@ -312,9 +334,10 @@ void zs_object_fill(struct kl_zs *pool, struct zspage *page, size_t at, const vo
                     size_t len);
 
 /* read.c: a copy without a lock, of the object that `word` names, if that is still the
- * entry's word but for some bits.  false: not now, or no more; look at the entry again. */
-bool zs_copy_out(struct kl_zs *pool, const kli_word *entry, uint64_t word, uint64_t but_for,
-                 size_t offset, void *buf, size_t len);
+ * word of this entry, which is `index`'s, but for some bits.  false: not now, or no more;
+ * look at the entry again. */
+bool zs_copy_out(struct kl_zs *pool, const kli_word *entry, uint32_t index, uint64_t word,
+                 uint64_t but_for, size_t offset, void *buf, size_t len);
 
 /* back.c: from a slot to the entry of its object. */
 uint16_t zs_back(const struct kl_zs *pool, uint32_t index);

@@ -5,6 +5,7 @@
  * Frames and descriptors are got with no lock held; by the time they are there somebody
  * else's may have been put to use: what is not needed goes back, and one looks again.
  */
+#include "zs/guard.h"
 #include "zs/zs.h"
 
 bool zs_users_try(struct zspage *page)
@@ -128,10 +129,11 @@ static int get_frames(struct kl_zs *pool, uint32_t n, unsigned flags, struct sto
 {
     int err = 0;
 
+    flags |= KL_MOVABLE | (KL_HARDENED ? KL_ZERO : 0); /* G2 */
     if (!charge(pool, n))
         return -KL_ENOSPC;
     while (!err && stock->n < n) {
-        err = kl_frame_alloc(pool->zone, 0, pool->owner, KL_MOVABLE | flags, &stock->pfn[stock->n]);
+        err = kl_frame_alloc(pool->zone, 0, pool->owner, flags, &stock->pfn[stock->n]);
         stock->n += err == 0;
     }
     if (err)

@@ -223,6 +223,7 @@ static int grow(struct kl_zs *pool, struct zs_class *class, unsigned flags)
     }
     if (!err)
         err = get_frames(pool, n, flags, &stock);
+    KLI_TRACE_STEP(zs_stocked, pool->tag, class->index, stock.n);
     if (!err)
         use_stock(pool, class, &stock);
     put_stock(pool, class, &stock);

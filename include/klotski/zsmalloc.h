@@ -79,7 +79,7 @@ int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *han
 int kl_zs_free(struct kl_zs *pool, kl_handle handle);
 
 /* Copies len bytes at offset out of or into the object.  -KL_ERANGE: beyond its
- * class's size (kl_zs_object_size).  -KL_EAGAIN, of a write: 61 pins stay on it; of a
+ * class's size (kl_zs_object_size).  -KL_EAGAIN, of a write: no more pins of it are to be had; of a
  * read only if it is being moved again and again, too.
  * Never touches buf with a lock held. */
 int kl_zs_read(struct kl_zs *pool, kl_handle handle, size_t offset, void *buf, size_t len);
@@ -90,7 +90,8 @@ size_t kl_zs_object_size(struct kl_zs *pool, kl_handle handle);
 
 /* A reader that looks in place.  begin pins the object's zspage (it does not
  * move until end) and says where the object's runs are: within one frame bytes
- * are contiguous.  Pins nest, 61 an object at most (then -KL_EAGAIN).
+ * are contiguous.  Pins nest, 61 an object at most, and 4095 for the objects of one
+ * zspage together (then -KL_EAGAIN).
  * Hold them briefly: a pin is in the way of giving memory back. */
 struct kl_zs_pin {
     struct kl_zs *pool;

@@ -141,6 +141,7 @@
     X(STEP, ZS, zs_unpin_begin, "pool", "handle", "zspage")                                        \
     X(STEP, ZS, zs_unpin_left, "pool", "handle", "zspage")                                         \
     X(STEP, ZS, zs_free_marked, "pool", "handle", "pins")                                          \
+    X(STEP, ZS, zs_grow, "pool", "class", "flags")                                                 \
     X(STEP, ZS, zs_stocked, "pool", "class", "frames")                                             \
     X(STEP, ZS, zs_put, "pool", "zspage", "slot")                                                  \
     X(STEP, ZS, zs_claimed, "pool", "entry", "zspage")                                             \

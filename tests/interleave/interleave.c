@@ -329,6 +329,8 @@ static const struct way ways[] = {
     WAY(zs_look_copied, STORE, "st read"),
     WAY(zs_look_copied, STORE, "st read one"),
     WAY(zs_look_copied, STORE, "st part two"),
+    WAY(zs_grow, STORE, "st write"),
+    WAY(zs_grow, STORE, "st write new"),
     WAY(zs_stocked, STORE, "st write"),
     WAY(zs_stocked, STORE, "st write new"),
     WAY(zs_put, STORE, "st write"),

@@ -72,7 +72,8 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
 int kl_zs_destroy(struct kl_zs *pool);
 
 /* flags: 0 or KL_NOWAIT.  Contents undefined.  -KL_EINVAL: size is 0 or over
- * KL_ZS_MAX_SIZE.  -KL_ENOMEM: no frames, or no metadata.  -KL_ENOSPC: the limit. */
+ * KL_ZS_MAX_SIZE.  -KL_ENOMEM: no frames, or no metadata.  -KL_ENOSPC: the limit.
+ * -KL_ENOTSUP: the pool is a store's. */
 int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle);
 
 /* -KL_ESTALE: no object of this pool. */

@@ -196,6 +196,8 @@ int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *han
 
     if (size == 0 || size > KL_ZS_MAX_SIZE || (flags & ~(unsigned)KL_NOWAIT))
         return -KL_EINVAL;
+    if (pool->direct)
+        return -KL_ENOTSUP;
     if (zs_kept_take(pool, zs_class_for(pool, size), &index, &e)) {
         *handle = handle_make(pool, index, zs_e_generation(e));
         return 0;

@@ -137,6 +137,7 @@
     X(STEP, ZS, zs_pinned, "pool", "handle", "zspage")                                             \
     X(STEP, ZS, zs_inside, "pool", "handle", "zspage")                                             \
     X(STEP, ZS, zs_look_begun, "pool", "zspage", "puts")                                           \
+    X(STEP, ZS, zs_look_found, "pool", "zspage", "at")                                             \
     X(STEP, ZS, zs_look_copied, "pool", "zspage", "puts")                                          \
     X(STEP, ZS, zs_unpin_begin, "pool", "handle", "zspage")                                        \
     X(STEP, ZS, zs_unpin_left, "pool", "handle", "zspage")                                         \

@@ -301,6 +301,8 @@ static const struct way ways[] = {
     CUED(zs_putback, ZS, "give", C(zs_migrate_begin, open_reader)),
     WAY(zs_look_begun, ZS, "zs read"),
     WAY(zs_look_begun, ZS, "zs read one"),
+    WAY(zs_look_found, ZS, "zs read"),
+    WAY(zs_look_found, ZS, "zs read one"),
     WAY(zs_look_copied, ZS, "zs read"),
     WAY(zs_look_copied, ZS, "zs read one"),
     WAY(zs_pinned, ZS, "zs open"),
@@ -326,6 +328,10 @@ static const struct way ways[] = {
     WAY(zs_look_begun, STORE, "st read"),
     WAY(zs_look_begun, STORE, "st read one"),
     WAY(zs_look_begun, STORE, "st read two"),
+    WAY(zs_look_found, STORE, "st read"),
+    WAY(zs_look_found, STORE, "st read one"),
+    WAY(zs_look_found, STORE, "st read two"),
+    WAY(zs_look_found, STORE, "st part one"),
     WAY(zs_look_copied, STORE, "st read"),
     WAY(zs_look_copied, STORE, "st read one"),
     WAY(zs_look_copied, STORE, "st part two"),
@@ -442,7 +448,7 @@ static struct wait {
     {"zs_migrate_chained", "", "st recompress", false},
     /* Who writes a part of a block waits for who has claimed its object. */
     {"zs_claimed", "st ", "st part", false},
-    {"zs_look_copied", "st part", "st part", false},
+    {"zs_look_", "st part", "st part", false},
     {"zs_put", "st part", "st part", false},
     {"zs_put", "st recompress", "st part", false},
     /* Object compaction holds the class, and WRITER where objects slide. */

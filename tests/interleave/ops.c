@@ -46,6 +46,8 @@ static void op_contig(struct scene *s, unsigned who)
     s->ret[who] =
         kl_contig_alloc(s->zone, s->plain, n, n, KL_SYNC_LIGHT, &s->range[who], &s->report[who]);
     s->range_n[who] = s->ret[who] == 0 ? n : 0;
+    if (s->range_n[who]) /* it is his */
+        memset(kl_frame_addr(s->zone, s->range[who]), 0xee, n * kl_zone_frame_bytes(s->zone));
 }
 
 /* Part of a block: the subject and the pair stand in it. */
@@ -361,6 +363,7 @@ const struct op ops[] = {
     {"st write one", STORE, op_st_write_one, {-KL_ENOSPC}, false},
     {"st write two", STORE, op_st_write_two, {-KL_ENOSPC}, false},
     {"st write new", STORE, op_st_write_new, {-KL_ENOSPC}, false},
+    {"st move one", STORE, op_st_move_one, {-KL_ENOSPC}, false},
     {"st part", STORE, op_st_part, {-KL_ENOSPC}, false},
     {"st part one", STORE, op_st_part_one, {-KL_ENOSPC}, false},
     {"st part two", STORE, op_st_part_two, {-KL_ENOSPC}, false},

@@ -59,7 +59,7 @@ struct scene {
     kl_pfn range[2];
     uint32_t range_n[2];
     unsigned pins[2];
-    struct effect effect[2];
+    struct effect effect[2], second[2];
     char got[2][STORE_BLOCK];
     const char *broken;
 };
@@ -87,6 +87,7 @@ void op_st_write(struct scene *s, unsigned who);
 void op_st_write_one(struct scene *s, unsigned who);
 void op_st_write_two(struct scene *s, unsigned who);
 void op_st_write_new(struct scene *s, unsigned who);
+void op_st_move_one(struct scene *s, unsigned who);
 void op_st_part(struct scene *s, unsigned who);
 void op_st_part_one(struct scene *s, unsigned who);
 void op_st_part_two(struct scene *s, unsigned who);

@@ -146,8 +146,10 @@ static bool is_after(struct scene *s, const char *buf, unsigned block, unsigned 
     for (unsigned i = 0; i < 2; i++) {
         unsigned actor = i ? last : !last;
 
-        if (who & 1u << actor)
+        if (who & 1u << actor) {
             apply(&s->effect[actor], s->ret[actor], block, seeds);
+            apply(&s->second[actor], 0, block, seeds);
+        }
     }
     block_fill(want, seeds, block);
     return memcmp(buf, want, sizeof(want)) == 0;
@@ -225,6 +227,14 @@ void op_st_write_two(struct scene *s, unsigned who)
 void op_st_write_new(struct scene *s, unsigned who)
 {
     write_block(s, who, 11, 1);
+}
+
+/* The place that block 9 had is block 6's. */
+void op_st_move_one(struct scene *s, unsigned who)
+{
+    discard_block(s, who, 9);
+    s->second[who] = s->effect[who];
+    write_block(s, who, 6, 2);
 }
 
 void op_st_part(struct scene *s, unsigned who)

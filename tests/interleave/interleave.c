@@ -455,6 +455,7 @@ static struct wait {
     {"zs_compact_", "", "st write", false},
     {"zs_compact_", "", "st part", false},
     {"zs_compact_", "", "st discard", false},
+    {"zs_compact_", "", "st move", false},
     {"zs_compact_", "", "st read one", false},
     {"zs_compact_", "", "st recompress", false},
     {"zs_cut_locked", "", "give", false},
@@ -462,6 +463,7 @@ static struct wait {
     {"zs_cut_locked", "", "st write", false},
     {"zs_cut_locked", "", "st part", false},
     {"zs_cut_locked", "", "st discard", false},
+    {"zs_cut_locked", "", "st move", false},
     {"zs_cut_locked", "", "st read one", false},
     {"zs_cut_locked", "", "st recompress", false},
     /* ... also while it frees the frames that it cuts off. */

@@ -4,6 +4,7 @@
 #include "support/fixture.h"
 
 #include "base/trace.h"
+#include "frame/look.h"
 
 #include <string.h>
 
@@ -82,9 +83,88 @@ static void a_place_that_came_back_is_not_trusted(void **state)
 #endif
 }
 
+#if KL_DEBUG
+static struct kl_zs *pool;
+static kl_handle mine, others;
+
+/* It is freed, kept at hand, and somebody else's with other bytes: neither a frame nor a slot
+ * of its zspage has changed. */
+static void free_and_take(enum kli_trace_point point, uint64_t a, uint64_t b, uint64_t c)
+{
+    char bytes[200];
+
+    (void)a, (void)b, (void)c;
+    if (point != KLI_T_zs_look_found || found++ > 0)
+        return;
+    fill_bytes(bytes, sizeof(bytes), 2);
+    assert_int_equal(kl_zs_free(pool, mine), 0);
+    assert_int_equal(kl_zs_malloc(pool, sizeof(bytes), 0, &others), 0);
+    assert_int_equal(kl_zs_write(pool, others, 0, bytes, sizeof(bytes)), 0);
+}
+#endif
+
+static void an_object_that_changed_hands_is_stale(void **state)
+{
+#if KL_DEBUG
+    struct fixture f;
+    char bytes[200];
+
+    (void)state;
+    fixture_open(&f, 64, 9, 0);
+    assert_int_equal(kl_zs_create(f.zone, NULL, &pool), 0);
+    assert_int_equal(kl_zs_malloc(pool, sizeof(bytes), 0, &mine), 0);
+    fill_bytes(bytes, sizeof(bytes), 1);
+    assert_int_equal(kl_zs_write(pool, mine, 0, bytes, sizeof(bytes)), 0);
+    found = 0;
+    atomic_store(&kli_trace_hook, free_and_take);
+    assert_int_equal(kl_zs_read(pool, mine, 0, bytes, sizeof(bytes)), -KL_ESTALE);
+    atomic_store(&kli_trace_hook, NULL);
+    assert_int_equal(found, 1);
+    assert_int_equal(kl_zs_read(pool, others, 0, bytes, sizeof(bytes)), 0);
+    assert_true(bytes_are(bytes, sizeof(bytes), 2));
+    assert_int_equal(kl_zs_free(pool, others), 0);
+    assert_int_equal(kl_zs_destroy(pool), 0);
+    fixture_close(&f);
+#else
+    (void)state;
+    skip();
+#endif
+}
+
+/* However often it was waited for in vain; later looks are not its matter. (L1) */
+static void a_look_is_waited_for_until_it_ends(void **state)
+{
+    struct fixture f;
+    kli_look *look, *later;
+
+    (void)state;
+    fixture_open(&f, 4, 4, 0);
+    assert_true(kli_looks_over(f.zone));
+    for (unsigned phase = 0; phase < 2; phase++) {
+        look = kli_look_begin(f.zone);
+        for (unsigned i = 0; i < 3; i++)
+            assert_false(kli_looks_over(f.zone));
+        later = kli_look_begin(f.zone);
+        assert_false(kli_looks_over(f.zone));
+        kli_look_end(look);
+        assert_false(kli_looks_over(f.zone));
+        kli_look_end(later);
+        assert_true(kli_looks_over(f.zone));
+        assert_true(kli_looks_over(f.zone));
+        look = kli_look_begin(f.zone); /* the other phase is next */
+        kli_look_end(look);
+        (void)kli_looks_over(f.zone);
+    }
+    fixture_close(&f);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_place_that_came_back_is_not_trusted)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_place_that_came_back_is_not_trusted),
+        cmocka_unit_test(an_object_that_changed_hands_is_stale),
+        cmocka_unit_test(a_look_is_waited_for_until_it_ends),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,7 +148,7 @@ void kl_store_reset_peak(struct kl_store *store);
 /* Object compaction, as kl_zs_compact. */
 int64_t kl_store_compact(struct kl_store *store, uint32_t budget);
 
-/* The pool behind it, for its statistics.  Do not free objects in it. */
+/* The pool behind it, for its statistics and kl_zs_check.  Its objects are the store's alone. */
 struct kl_zs *kl_store_zs(struct kl_store *store);
 
 struct kl_store_stats {

@@ -80,7 +80,8 @@ int kl_zs_destroy(struct kl_zs *pool);
  * handle.  flags: 0, which may wait and may call shrinkers and owners when frames are
  * short, or KL_NOWAIT, which does neither.  Contents undefined.
  * -KL_EINVAL: size is 0 or over KL_ZS_MAX_SIZE, or other flags.  -KL_ENOMEM: no frames,
- * or no metadata.  -KL_ENOSPC: the limit.  *handle is not touched then. */
+ * or no metadata.  -KL_ENOSPC: the limit.
+ * -KL_ENOTSUP: the pool is a store's.  *handle is not touched then. */
 int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle);
 
 /* The end of an object; its handle names nothing from now on.  Never waits for readers.
@@ -89,8 +90,8 @@ int kl_zs_free(struct kl_zs *pool, kl_handle handle);
 
 /* Copies len bytes at offset out of or into the object; never touches buf with a lock held.
  * -KL_ESTALE: no such object.  -KL_ERANGE: beyond what it can hold (kl_zs_object_size).
- * -KL_EAGAIN, of a write: 61 pins stay on it; of a read only if it is being moved again and
- * again, too. */
+ * -KL_EAGAIN, of a write: no more pins of it are to be had; of a read only if it is being moved
+ * again and again, too. */
 int kl_zs_read(struct kl_zs *pool, kl_handle handle, size_t offset, void *buf, size_t len);
 int kl_zs_write(struct kl_zs *pool, kl_handle handle, size_t offset, const void *buf, size_t len);
 
@@ -100,7 +101,8 @@ size_t kl_zs_object_size(struct kl_zs *pool, kl_handle handle);
 /* Who works in place.  begin pins the object and its zspage (neither moves until end), and
  * kl_zs_run says where its bytes are: within one frame they are contiguous, so an object
  * of several frames has several runs.  They may be written, too.  A pin is the caller's;
- * end ends it, once, in any thread.  Pins nest, 61 an object at most (then -KL_EAGAIN).
+ * end ends it, once, in any thread.  Pins nest, 61 an object at most,
+ * and 4095 for the objects of one zspage together (then -KL_EAGAIN).
  * Hold them briefly: a pin is in the way of giving memory back.
  * begin: -KL_ESTALE: no such object.  May wait, for moments, while the object is moved. */
 struct kl_zs_pin {

@@ -103,6 +103,7 @@
     X(PROBE, PRESENT, populate_end, "zone", "block", "err")                                        \
     X(PROBE, PRESENT, release_begin, "zone", "block", "given")                                     \
     X(STEP, PRESENT, release_vacated, "zone", "block", "given")                                    \
+    X(STEP, PRESENT, release_looked, "zone", "block", "over")                                      \
     X(PROBE, PRESENT, release_end, "zone", "block", "err")                                         \
     X(PROBE, RUN, evacuate_begin, "zone", "frame", "frames")                                       \
     X(PROBE, RUN, evacuate_round, "zone", "frame", "idle")                                         \
@@ -136,10 +137,16 @@
     X(STEP, ZS, zs_pinned, "pool", "handle", "zspage")                                             \
     X(STEP, ZS, zs_inside, "pool", "handle", "zspage")                                             \
     X(STEP, ZS, zs_look_begun, "pool", "zspage", "puts")                                           \
+    X(STEP, ZS, zs_look_found, "pool", "zspage", "at")                                             \
     X(STEP, ZS, zs_look_copied, "pool", "zspage", "puts")                                          \
     X(STEP, ZS, zs_unpin_begin, "pool", "handle", "zspage")                                        \
     X(STEP, ZS, zs_unpin_left, "pool", "handle", "zspage")                                         \
     X(STEP, ZS, zs_free_marked, "pool", "handle", "pins")                                          \
+    X(STEP, ZS, zs_grow, "pool", "class", "flags")                                                 \
+    X(STEP, ZS, zs_stocked, "pool", "class", "frames")                                             \
+    X(STEP, ZS, zs_put, "pool", "zspage", "slot")                                                  \
+    X(STEP, ZS, zs_claimed, "pool", "entry", "zspage")                                             \
+    X(STEP, ZS, zs_out, "pool", "zspage", "slot")                                                  \
     X(STEP, ZS, zs_bury_begin, "pool", "zspage", "frames")                                         \
     X(STEP, ZS, zs_bury_alone, "pool", "zspage", "frames")                                         \
     X(STEP, ZS, zs_bury_locked, "pool", "zspage", "frames")                                        \
@@ -149,6 +156,8 @@
     X(STEP, ZS, zs_compact_source, "pool", "zspage", "live")                                       \
     X(STEP, ZS, zs_compact_claimed, "pool", "zspage", "handle")                                    \
     X(STEP, ZS, zs_compact_copied, "pool", "zspage", "handle")                                     \
+    X(STEP, ZS, zs_compact_slid, "pool", "zspage", "handle")                                       \
+    X(STEP, ZS, zs_cut_locked, "pool", "zspage", "frames")                                         \
     X(PROBE, ZS, zs_compact_end, "pool", "moved", "freed")
 
 /* How far an allocation has had to go: alloc_stage. */

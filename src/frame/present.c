@@ -140,9 +140,13 @@ bool kli_populate_one(struct kl_zone *zone, uint32_t end, uint32_t *block)
 /* The block is empty: nobody finds a frame of it from now on. */
 static int release_memory(struct kl_zone *zone, uint32_t block)
 {
+    bool over;
+
     if (!zone->backing.release)
         return 0;
-    if (!kli_looks_over(zone))
+    over = kli_looks_over(zone);
+    KLI_TRACE_STEP(release_looked, KLI_TAG(zone), block, over);
+    if (!over)
         return -KL_EBUSY;
     return backing_call(zone, block, zone->backing.release);
 }

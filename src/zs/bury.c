@@ -136,6 +136,7 @@ uint32_t zs_page_cut(struct kl_zs *pool, struct zs_class *class, struct zspage *
     if (n > 0 && !lock_frames(pool, page, frames))
         n = 0;
     if (n > 0) {
+        KLI_TRACE_STEP(zs_cut_locked, pool->tag, page->id, n);
         free_frames(pool, page, frames);
         page->frames = (uint8_t)frames;
         class->frames -= n;

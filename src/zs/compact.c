@@ -153,7 +153,7 @@ static bool slide(struct kl_zs *pool, struct zs_class *class, struct zspage *pag
     KLI_TRACE_STEP(zs_compact_claimed, pool->tag, page->id, m.index);
     zs_guard_look(pool, page, from, m.index, "compaction");
     zs_object_copy(pool, page, to, page, from);
-    KLI_TRACE_STEP(zs_compact_copied, pool->tag, page->id, m.index);
+    KLI_TRACE_STEP(zs_compact_slid, pool->tag, page->id, m.index);
     slots[to] = slots[from];
     slots[from] = 0;
     alive = place(pool, class, &m, zs_place(page->id, to));

@@ -22,6 +22,7 @@ int zs_direct_put(struct kl_zs *pool, uint32_t index, const void *bytes, uint32_
     zs_object_fill(pool, taken.page, (size_t)taken.class->size * taken.slot, bytes, n);
     *name = zs_place(taken.page->id, taken.slot) | ZS_W_OBJECT;
     zs_users_drop(taken.page);
+    KLI_TRACE_STEP(zs_put, pool->tag, taken.page->id, taken.slot);
     return 0;
 }
 
@@ -45,6 +46,7 @@ static void end_object(struct kl_zs *pool, uint32_t index, uint64_t word)
     struct zs_class *class = zs_class_of(pool, page);
     bool empty;
 
+    KLI_TRACE_STEP(zs_out, pool->tag, page->id, zs_place_slot(word));
     zs_guard_free(pool, page, zs_place_slot(word), index);
     zs_class_lock(pool, class);
     empty = zs_slot_free(pool, class, page, zs_place_slot(word));
@@ -62,7 +64,10 @@ void zs_direct_free(struct kl_zs *pool, uint32_t index, uint64_t word)
 
 bool zs_direct_claim(struct kl_zs *pool, uint32_t index, uint64_t word)
 {
-    return kli_apply(&pool->direct[index], zs_w_claim, word & ZS_W_NAME, NULL);
+    if (!kli_apply(&pool->direct[index], zs_w_claim, word & ZS_W_NAME, NULL))
+        return false;
+    KLI_TRACE_STEP(zs_claimed, pool->tag, index, zs_place_page(word));
+    return true;
 }
 
 void zs_direct_unclaim(struct kl_zs *pool, uint32_t index, uint64_t word)

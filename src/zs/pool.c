@@ -202,6 +202,8 @@ int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *han
     zs_guard_pool(pool);
     if (size == 0 || size > KL_ZS_MAX_SIZE || (flags & ~(unsigned)KL_NOWAIT))
         return -KL_EINVAL;
+    if (pool->direct)
+        return -KL_ENOTSUP;
     if (zs_kept_take(pool, zs_class_for(pool, size), &index, &e)) {
         *handle = handle_make(pool, index, zs_e_generation(e));
         return 0;
@@ -238,11 +240,19 @@ int kl_zs_free(struct kl_zs *pool, kl_handle handle)
     return 0;
 }
 
-/* Pins the object and its zspage; *e is the entry's word. */
-static int pin(struct kl_zs *pool, kl_handle handle, uint64_t *e)
+/* The end of a pin of the entry; the last one of a freed object completes that. */
+static void unpin_entry(struct kl_zs *pool, uint32_t index)
+{
+    uint64_t seen;
+
+    KLI_REQUIRE(&pool->host, kli_apply(zs_table_at(&pool->handles, index), zs_e_unpin, 0, &seen));
+    if ((seen & ZS_E_DYING) && zs_e_pins(seen) == 1)
+        zs_object_gone(pool, index);
+}
+
+static int pin_entry(struct kl_zs *pool, kl_handle handle, uint64_t *e)
 {
     kli_word *entry = entry_of(pool, handle);
-    struct zspage *page;
 
     if (!entry)
         return -KL_ESTALE;
@@ -254,9 +264,25 @@ static int pin(struct kl_zs *pool, kl_handle handle, uint64_t *e)
         KLI_TRACE(stall_entry, pool->tag, handle_index(handle), round);
         pool->host.relax(pool->host.ctx, round); /* being moved */
     }
+    return 0;
+}
+
+/* Pins the object and its zspage; *e is the entry's word.  A zspage that has as many
+ * users as it can is not waited for: they may all be this thread's. */
+static int pin(struct kl_zs *pool, kl_handle handle, uint64_t *e)
+{
+    struct zspage *page;
+    int err = pin_entry(pool, handle, e);
+
+    if (err)
+        return err;
     page = zs_page(pool, zs_place_page(*e));
     KLI_TRACE_STEP(zs_pinned, pool->tag, handle_index(handle), page->id);
     for (unsigned round = 0; !zs_users_try(page); round++) {
+        if (zs_users_full(page)) {
+            unpin_entry(pool, handle_index(handle));
+            return -KL_EAGAIN;
+        }
         KLI_TRACE(stall_zspage, pool->tag, page->id, round);
         pool->host.relax(pool->host.ctx, round); /* a frame of it is being moved */
     }
@@ -266,15 +292,10 @@ static int pin(struct kl_zs *pool, kl_handle handle, uint64_t *e)
 
 static void unpin(struct kl_zs *pool, uint32_t index, uint64_t e)
 {
-    kli_word *entry = zs_table_at(&pool->handles, index);
-    uint64_t seen;
-
     KLI_TRACE_STEP(zs_unpin_begin, pool->tag, index, zs_place_page(e));
     zs_users_drop(zs_page(pool, zs_place_page(e)));
     KLI_TRACE_STEP(zs_unpin_left, pool->tag, index, zs_place_page(e));
-    KLI_REQUIRE(&pool->host, kli_apply(entry, zs_e_unpin, 0, &seen));
-    if ((seen & ZS_E_DYING) && zs_e_pins(seen) == 1)
-        zs_object_gone(pool, index);
+    unpin_entry(pool, index);
 }
 
 /* Reads and writes retry a full pin count, for a while: most pins are short. */

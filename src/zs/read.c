@@ -37,6 +37,7 @@ static void copy_runs(const struct kl_zs *pool, struct zspage *page, size_t at, 
         const void *run = zs_object_run(pool, page, at, &n);
 
         n = kli_min(n, len);
+        KLI_TRACE_STEP(zs_look_found, pool->tag, page->id, at);
         copy(buf, run, n);
     }
 }

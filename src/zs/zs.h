@@ -323,6 +323,11 @@ static inline void zs_puts_raise(struct zspage *page)
 /* users of a zspage */
 bool zs_users_try(struct zspage *page);
 void zs_users_drop(struct zspage *page);
+static inline bool zs_users_full(const struct zspage *page)
+{
+    return (atomic_load_explicit(&page->users, memory_order_relaxed) & (ZS_WRITER | ZS_USERS)) ==
+           ZS_USERS;
+}
 bool zs_writer_try(struct zspage *page);
 void zs_writer_drop(struct zspage *page);
 

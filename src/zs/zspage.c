@@ -114,9 +114,11 @@ static bool charge(struct kl_zs *pool, uint32_t n)
 
 static void put_stock(struct kl_zs *pool, struct zs_class *class, struct stock *stock)
 {
-    atomic_fetch_sub(&pool->frames, stock->n);
+    uint32_t n = stock->n;
+
     while (stock->n > 0)
         kl_frame_free(pool->zone, pool->owner, stock->pfn[--stock->n]);
+    atomic_fetch_sub(&pool->frames, n); /* now they may be had again, not before */
     if (!stock->page)
         return;
     zs_class_lock(pool, class);
@@ -215,6 +217,7 @@ static int grow(struct kl_zs *pool, struct zs_class *class, unsigned flags)
     uint32_t n;
     int err = 0;
 
+    KLI_TRACE_STEP(zs_grow, pool->tag, class->index, flags);
     zs_class_lock(pool, class);
     page = growable(pool, class);
     n = wants(pool, class, page);
@@ -225,6 +228,7 @@ static int grow(struct kl_zs *pool, struct zs_class *class, unsigned flags)
     }
     if (!err)
         err = get_frames(pool, n, flags, &stock);
+    KLI_TRACE_STEP(zs_stocked, pool->tag, class->index, stock.n);
     if (!err)
         use_stock(pool, class, &stock);
     put_stock(pool, class, &stock);
@@ -264,12 +268,13 @@ static enum found take_one(struct kl_zs *pool, struct zs_class *class, uint32_t 
     return found;
 }
 
-/* No frames for a zspage of its class: a free slot of a larger object's will do,
- * up to twice the size.  Better some waste than a refusal while there is room. */
-static bool take_larger(struct kl_zs *pool, const struct zs_class *class, uint32_t index, bool pin,
-                        struct zs_taken *taken)
+/* No frames for a zspage of its class: a free slot will do that others have made meanwhile, or
+ * one of a larger object's, up to twice the size.  Better some waste than a refusal while
+ * there is room. */
+static bool take_any(struct kl_zs *pool, const struct zs_class *class, uint32_t index, bool pin,
+                     struct zs_taken *taken)
 {
-    for (uint32_t i = class->index + 1; i < pool->nclasses; i++) {
+    for (uint32_t i = class->index; i < pool->nclasses; i++) {
         struct zs_class *larger = &pool->classes[i];
         enum found found;
 
@@ -298,7 +303,7 @@ int zs_take(struct kl_zs *pool, size_t size, uint32_t index, unsigned flags, boo
         if (found == NO_SLOT)
             zs_drain_deferred(pool);
         err = found == NO_SLOT ? grow(pool, class, flags) : zs_handles_refill(pool, class);
-        if (err && found == NO_SLOT && take_larger(pool, class, index, pin, taken))
+        if (err && found == NO_SLOT && take_any(pool, class, index, pin, taken))
             return 0;
         if (err)
             return err;

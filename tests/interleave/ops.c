@@ -46,6 +46,8 @@ static void op_contig(struct scene *s, unsigned who)
     s->ret[who] =
         kl_contig_alloc(s->zone, s->plain, n, n, KL_SYNC_LIGHT, &s->range[who], &s->report[who]);
     s->range_n[who] = s->ret[who] == 0 ? n : 0;
+    if (s->range_n[who]) /* it is his */
+        memset(kl_frame_addr(s->zone, s->range[who]), 0xee, n * kl_zone_frame_bytes(s->zone));
 }
 
 /* Part of a block: the subject and the pair stand in it. */
@@ -324,15 +326,15 @@ static void op_zs_destroy(struct scene *s, unsigned who)
 #define ZFAIL -KL_ESTALE, -KL_EAGAIN
 
 const struct op ops[] = {
-    {"give", FRAMES | SPARE | BATCH | ABSENT | ZS, op_give, {BUSY}, false},
+    {"give", FRAMES | SPARE | BATCH | ABSENT | ZS | STORE, op_give, {BUSY}, false},
     {"give two", ABSENT, op_give_two, {BUSY}, false},
     {"give, refused", FRAMES, op_give_refused, {BUSY}, false},
     {"give, failing", FRAMES | BATCH, op_give_failing, {BUSY}, false},
-    {"compact", FRAMES | SPARE | BATCH | ABSENT | ZS, op_compact, {BUSY}, false},
-    {"contig", FRAMES | SPARE | BATCH | ABSENT | ZS, op_contig, {BUSY}, false},
+    {"compact", FRAMES | SPARE | BATCH | ABSENT | ZS | STORE, op_compact, {BUSY}, false},
+    {"contig", FRAMES | SPARE | BATCH | ABSENT | ZS | STORE, op_contig, {BUSY}, false},
     {"contig part", FRAMES, op_contig_part, {BUSY}, false},
     {"contig last", ABSENT | SPARE, op_contig_last, {BUSY}, false},
-    {"trim", FRAMES | SPARE | ABSENT | ZS, op_trim, {0}, false},
+    {"trim", FRAMES | SPARE | ABSENT | ZS | STORE, op_trim, {0}, false},
     {"free", FRAMES | BATCH, op_free, {STALE}, false},
     {"free pair", FRAMES, op_free_pair, {STALE}, false},
     {"free locked", FRAMES, op_free_locked, {STALE}, false},
@@ -355,8 +357,23 @@ const struct op ops[] = {
     {"zs open one", ZS, op_zs_open_one, {ZFAIL}, false},
     {"zs write", ZS, op_zs_write, {ZFAIL}, false},
     {"zs malloc", ZS, op_zs_malloc, {-KL_ENOMEM}, false},
-    {"zs compact", ZS, op_zs_compact, {-KL_EAGAIN}, false},
-    {"shrink", ZS, op_shrink, {0}, false},
+    {"zs compact", ZS | STORE, op_zs_compact, {-KL_EAGAIN}, false},
+    {"shrink", ZS | STORE, op_shrink, {0}, false},
+    {"st write", STORE, op_st_write, {-KL_ENOSPC}, false},
+    {"st write one", STORE, op_st_write_one, {-KL_ENOSPC}, false},
+    {"st write two", STORE, op_st_write_two, {-KL_ENOSPC}, false},
+    {"st write new", STORE, op_st_write_new, {-KL_ENOSPC}, false},
+    {"st move one", STORE, op_st_move_one, {-KL_ENOSPC}, false},
+    {"st part", STORE, op_st_part, {-KL_ENOSPC}, false},
+    {"st part one", STORE, op_st_part_one, {-KL_ENOSPC}, false},
+    {"st part two", STORE, op_st_part_two, {-KL_ENOSPC}, false},
+    {"st read", STORE, op_st_read, {0}, false},
+    {"st read one", STORE, op_st_read_one, {0}, false},
+    {"st read two", STORE, op_st_read_two, {0}, false},
+    {"st discard", STORE, op_st_discard, {0}, false},
+    {"st discard one", STORE, op_st_discard_one, {0}, false},
+    {"st discard two", STORE, op_st_discard_two, {0}, false},
+    {"st recompress", STORE, op_st_recompress, {-KL_ENOSPC}, false},
     {"zs destroy", ZS, op_zs_destroy, {-KL_EBUSY}, false},
 };
 const unsigned ops_n = sizeof(ops) / sizeof(ops[0]);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { FRAMES_N = SCENE_BLOCKS << SCENE_ORDER, BLOCK = 1 << SCENE_ORDER, FRAME = 4096 };
 
@@ -12,16 +13,17 @@ static struct mover mover;
 static int populate(void *ctx, uint64_t offset, uint64_t bytes)
 {
     (void)ctx;
+    if (mprotect(memory + offset, bytes, PROT_READ | PROT_WRITE) != 0)
+        return -KL_ENOMEM;
     memset(memory + offset, 0, bytes);
     return 0;
 }
 
-/* Whoever still reads or writes there is found by its checksums. */
+/* Whoever still reads or writes there dies of it. */
 static int release(void *ctx, uint64_t offset, uint64_t bytes)
 {
     (void)ctx;
-    memset(memory + offset, 0xee, bytes);
-    return 0;
+    return mprotect(memory + offset, bytes, PROT_NONE) == 0 ? 0 : -KL_EIO;
 }
 
 static void say(const char *what)
@@ -110,6 +112,15 @@ static void fill_objects(struct scene *s)
         free_from_to(s, b * BLOCK, b * BLOCK + 4);
 }
 
+/* Block 0 has the store's frames. */
+static void fill_store(struct scene *s)
+{
+    free_from_to(s, 0, BLOCK);
+    store_open(s);
+    for (unsigned b = 1; b < SCENE_BLOCKS; b++)
+        free_from_to(s, b * BLOCK, b * BLOCK + 4);
+}
+
 void scene_open(struct scene *s, enum scene_kind kind)
 {
     memset(s, 0, sizeof(*s));
@@ -121,7 +132,9 @@ void scene_open(struct scene *s, enum scene_kind kind)
     assert_int_equal(kl_owner_register(s->zone, NULL, NULL, &s->plain), 0);
     for (unsigned i = 0; i < FRAMES_N; i++)
         assert_int_equal(mover_alloc(s->m, i, 0, KL_MOVABLE), 0);
-    if (kind == ZS)
+    if (kind == STORE)
+        fill_store(s);
+    else if (kind == ZS)
         fill_objects(s);
     else
         fill_frames(s);
@@ -186,13 +199,17 @@ static void check_all(struct scene *s)
     }
     if (s->pool)
         check_objects(s);
+    if (s->store && kl_store_check(s->store, &what) != 0)
+        say(what);
+    if (s->store)
+        store_judge(s);
     if (s->m->broken || s->broken)
         say(s->m->broken ? s->m->broken : s->broken);
 }
 
 static void close_pool(struct scene *s)
 {
-    if (s->pool && kl_zs_destroy(s->pool) != 0)
+    if (s->store ? kl_store_destroy(s->store) != 0 : s->pool && kl_zs_destroy(s->pool) != 0)
         say("a pool stays");
 }
 

@@ -17,15 +17,24 @@ enum scene_kind {
     ABSENT = 1 << 2, /* the same, and the last block has no memory */
     SPARE = 1 << 3,  /* the same, and the last block is free */
     ZS = 1 << 4,     /* the subject is the only object of a zspage of one frame */
+    STORE = 1 << 5,  /* the same, and the object is a store's block 0 (store.c) */
 };
 
 enum { SCENE_BLOCKS = 4, SCENE_ORDER = 4, SCENE_OBJECTS = 12 };
+enum { STORE_BLOCKS = 15, STORE_BLOCK = 4096, STORE_SECTORS = 8 };
 
 struct object {
     kl_handle handle;
     size_t size;
     uint64_t seed;
     bool there;
+};
+
+/* What an operation does to one block of the store. */
+struct effect {
+    unsigned block, from, n, end; /* sectors; whole: those from end on are zero */
+    bool whole, read;
+    uint64_t seed; /* 0: zeroes */
 };
 
 struct scene {
@@ -39,6 +48,8 @@ struct scene {
     bool left;              /* the test owner has gone */
     struct kl_zs *pool;
     struct object object[SCENE_OBJECTS];
+    struct kl_store *store;                      /* the pool is its */
+    uint64_t model[STORE_BLOCKS][STORE_SECTORS]; /* seeds, before the play */
     struct kl_zs_pin pin;
     bool open; /* pin is */
     /* By actor. */
@@ -48,6 +59,8 @@ struct scene {
     kl_pfn range[2];
     uint32_t range_n[2];
     unsigned pins[2];
+    struct effect effect[2], second[2];
+    char got[2][STORE_BLOCK];
     const char *broken;
 };
 
@@ -65,5 +78,25 @@ void scene_open(struct scene *s, enum scene_kind kind);
 void scene_close(struct scene *s);
 void scene_play(void *scene, unsigned who);
 const struct op *op_named(const char *name);
+
+/* store.c */
+void store_open(struct scene *s);
+/* With both operations done, and nothing changed since. */
+void store_judge(struct scene *s);
+void op_st_write(struct scene *s, unsigned who);
+void op_st_write_one(struct scene *s, unsigned who);
+void op_st_write_two(struct scene *s, unsigned who);
+void op_st_write_new(struct scene *s, unsigned who);
+void op_st_move_one(struct scene *s, unsigned who);
+void op_st_part(struct scene *s, unsigned who);
+void op_st_part_one(struct scene *s, unsigned who);
+void op_st_part_two(struct scene *s, unsigned who);
+void op_st_read(struct scene *s, unsigned who);
+void op_st_read_one(struct scene *s, unsigned who);
+void op_st_read_two(struct scene *s, unsigned who);
+void op_st_discard(struct scene *s, unsigned who);
+void op_st_discard_one(struct scene *s, unsigned who);
+void op_st_discard_two(struct scene *s, unsigned who);
+void op_st_recompress(struct scene *s, unsigned who);
 
 #endif

@@ -132,8 +132,10 @@ static size_t migrate_async(void *ctx, struct kl_move *moves, size_t n, enum kl_
         job->moves[job->n++] = &moves[i];
     }
     pending = job->n;
-    pthread_create(&thread, NULL, engine, job);
-    pthread_detach(thread);
+    if (pthread_create(&thread, NULL, engine, job) == 0)
+        pthread_detach(thread);
+    else
+        engine(job); /* no more threads: it does the moves itself */
     return pending;
 }
 

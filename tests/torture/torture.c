@@ -15,6 +15,7 @@
  * Every content is checked whenever it is looked at; at the end every module's
  * recount runs, and every isolation has had exactly one outcome.
  */
+#include "support/crash.h"
 #include "support/mover.h"
 #include "support/shake.h"
 
@@ -450,6 +451,7 @@ static void everything_at_once(void **state)
     pthread_t thread[THREADS];
 
     (void)state;
+    crash_watch();
     open_all();
     for (uintptr_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);

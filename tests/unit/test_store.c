@@ -350,13 +350,40 @@ static void two_writers(void **state)
     }
 }
 
+/* It has no handles: whoever asks for an object there gets none, and the store stays. */
+static void its_pool_is_for_nobody_else(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_store(&f, "lz4", BLOCK, 0);
+    struct kl_zs *pool = kl_store_zs(store);
+    kl_handle handle = {0};
+    struct kl_zs_pin pin;
+    char buf[8];
+
+    (void)state;
+    assert_int_equal(kl_zs_malloc(pool, 100, 0, &handle), -KL_ENOTSUP);
+    assert_int_equal(handle.v, 0);
+    for (uint64_t v = 0; v <= 0xffff; v++) { /* the tag of the pool is among these */
+        handle.v = v;
+        assert_int_equal(kl_zs_free(pool, handle), -KL_ESTALE);
+        assert_int_equal(kl_zs_read(pool, handle, 0, buf, 1), -KL_ESTALE);
+        assert_int_equal(kl_zs_begin(pool, handle, &pin), -KL_ESTALE);
+    }
+    close_store(&f, store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),       cmocka_unit_test(kinds_of_blocks),
-        cmocka_unit_test(parts_of_blocks),  cmocka_unit_test(refuses_bad_requests),
-        cmocka_unit_test(the_limit_holds),  cmocka_unit_test(failures_undo_themselves),
-        cmocka_unit_test(idle_contexts_go), cmocka_unit_test(two_writers),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(kinds_of_blocks),
+        cmocka_unit_test(parts_of_blocks),
+        cmocka_unit_test(refuses_bad_requests),
+        cmocka_unit_test(the_limit_holds),
+        cmocka_unit_test(failures_undo_themselves),
+        cmocka_unit_test(idle_contexts_go),
+        cmocka_unit_test(two_writers),
+        cmocka_unit_test(its_pool_is_for_nobody_else),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,78 @@ static void begin_is_a_pin_that_nests(void **state)
     close_pool(&f, pool);
 }
 
+/* Whoever holds all pins that a zspage can have, is not to wait for himself. */
+static void pins_of_one_zspage_are_bounded(void **state)
+{
+    enum { OBJECTS = 68, EACH = 61, MOST = 4095 };
+    static struct kl_zs_pin pin[OBJECTS * EACH];
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 4);
+    struct object o[OBJECTS];
+    unsigned n = 0;
+    int err = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < OBJECTS; i++)
+        put_in(pool, &o[i], 8, i);
+    while (!err && n < OBJECTS * EACH) {
+        err = kl_zs_begin(pool, o[n / EACH].handle, &pin[n]);
+        n += !err;
+    }
+    assert_int_equal(err, -KL_EAGAIN);
+    assert_int_equal(n, MOST);
+    assert_int_equal(kl_zs_write(pool, o[OBJECTS - 1].handle, 0, &n, 1), -KL_EAGAIN);
+    assert_true(holds(pool, &o[OBJECTS - 1]));
+    assert_int_equal(kl_zs_free(pool, o[OBJECTS - 1].handle), 0);
+    while (n > 0)
+        kl_zs_end(&pin[--n]);
+    assert_int_equal(kl_zs_free(pool, o[OBJECTS - 1].handle), -KL_ESTALE);
+    close_pool(&f, pool);
+}
+
+#if KL_DEBUG
+/* At the pool's only step to more frames another thread is faster. */
+static struct kl_zs *overtaken;
+static kl_handle of_the_other;
+
+static void overtake(enum kli_trace_point point, uint64_t a, uint64_t b, uint64_t c)
+{
+    struct kl_zs *pool = overtaken;
+
+    (void)a, (void)b, (void)c;
+    if (point != KLI_T_zs_grow || !pool)
+        return;
+    overtaken = NULL;
+    assert_int_equal(kl_zs_malloc(pool, 64, 0, &of_the_other), 0);
+}
+#endif
+
+/* The last frame of the limit went to somebody else: his zspage has slots for both. */
+static void a_slot_that_another_made_is_no_refusal(void **state)
+{
+#if KL_DEBUG
+    struct kl_zs_config config = {.size = sizeof(config), .limit_frames = 1};
+    struct fixture f;
+    struct kl_zs *pool;
+    kl_handle h;
+
+    (void)state;
+    fixture_open(&f, 4, 6, 0);
+    assert_int_equal(kl_zs_create(f.zone, &config, &pool), 0);
+    overtaken = pool;
+    atomic_store(&kli_trace_hook, overtake);
+    assert_int_equal(kl_zs_malloc(pool, 64, 0, &h), 0);
+    atomic_store(&kli_trace_hook, NULL);
+    assert_null(overtaken);
+    assert_int_equal(kl_zs_free(pool, h), 0);
+    assert_int_equal(kl_zs_free(pool, of_the_other), 0);
+    close_pool(&f, pool);
+#else
+    (void)state;
+    skip();
+#endif
+}
+
 /* Fills the pool, frees most of it at random: sparse zspages, sparse blocks. */
 static unsigned make_sparse(struct kl_zs *pool, struct object *o, unsigned n, unsigned keep)
 {
@@ -537,6 +609,8 @@ int main(void)
         cmocka_unit_test(every_size),
         cmocka_unit_test(refuses_bad_handles),
         cmocka_unit_test(begin_is_a_pin_that_nests),
+        cmocka_unit_test(pins_of_one_zspage_are_bounded),
+        cmocka_unit_test(a_slot_that_another_made_is_no_refusal),
         cmocka_unit_test(object_compaction),
         cmocka_unit_test(a_pool_is_a_shrinker),
         cmocka_unit_test(shrinking_async_never_waits),

@@ -28,12 +28,12 @@ static void say(int signal, siginfo_t *info, void *context)
     if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
         _exit(1);
     backtrace_symbols_fd(calls, backtrace(calls, 64), STDERR_FILENO);
+    raise(signal); /* the default action is next */
 }
 
 void crash_watch(void)
 {
     static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
-    /* the default action is next, and the instruction or abort comes again */
     struct sigaction action = {.sa_sigaction = say, .sa_flags = SA_SIGINFO | SA_RESETHAND};
     const char *given = getenv("KLOTSKI_SEED");
     void *first[1];

@@ -62,7 +62,7 @@ int direct_try_put(uint32_t index, uint64_t seed, uint64_t *word)
 /* An object for this entry that nobody knows yet. */
 uint64_t direct_put(uint32_t index, uint64_t seed)
 {
-    uint64_t word;
+    uint64_t word = 0;
 
     assert_int_equal(direct_try_put(index, seed, &word), 0);
     return word;

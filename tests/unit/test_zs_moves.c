@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Failures of the original migration of zsmalloc (test_zs_original.c) in whole runs: moves
  * of every chain and class, and races among threads that nobody stops. */
+#include "support/meanwhile.h"
 #include "support/objects.h"
 #include "support/shake.h"
+#include "zs/entry.h"
+#include "zs/zs.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -220,6 +223,62 @@ static void first_objects_of_every_class(void **state)
     pool_close(&f, pool);
 }
 
+/* A try-lock of the class that failed is not undone: isolation in async mode only tries. */
+static void no_unlock_of_a_class_that_was_not_locked(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool;
+    struct object o;
+    struct kl_report r = {.size = sizeof(r)};
+
+    (void)state;
+    fixture_host = meanwhile_host; /* no stacks per CPU: what is freed goes at once */
+    pool = pool_open(&f, 8, 0);
+    fixture_host = NULL;
+    object_put(pool, &o, 12000, 1);
+    for (uint32_t i = pool->nclasses; i-- > 0;)
+        assert_int_equal(atomic_exchange(&pool->classes[i].lock.word, 1), 0);
+    for (uint32_t block = 0; block < 8; block++)
+        shake_block(f.zone, block, KL_ASYNC, &r);
+    assert_int_equal(r.isolated, 0);
+    for (uint32_t i = 0; i < pool->nclasses; i++)
+        assert_int_equal(atomic_exchange(&pool->classes[i].lock.word, 0), 1);
+    pool_close(&f, pool);
+}
+
+/* A generation goes on after 65535 with 0, and touches nothing beside it. */
+static void generations_wrap(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool;
+    struct object o;
+    kli_word *entry;
+    kl_handle before, h;
+
+    (void)state;
+    fixture_host = meanwhile_host; /* no stacks per CPU: what is freed goes at once */
+    pool = pool_open(&f, 8, 0);
+    fixture_host = NULL;
+    object_put(pool, &o, 100, 1);
+    entry = zs_table_at(&pool->handles, (uint32_t)(o.handle.v >> 32));
+    atomic_fetch_or(entry, ZS_E_GENERATION);
+    before = (kl_handle){o.handle.v | UINT64_C(0xffff) << 16};
+    o.handle = before;
+    assert_true(object_right(pool, &o));
+    assert_int_equal(kl_zs_free(pool, before), 0);
+    assert_int_equal(zs_e_generation(atomic_load(entry)), 0);
+    assert_int_equal(zs_e_pins(atomic_load(entry)), ZS_PINS_FREE);
+    do /* until that entry comes again */
+        assert_int_equal(kl_zs_malloc(pool, 100, 0, &h), 0);
+    while (h.v >> 32 != before.v >> 32);
+    assert_int_equal(h.v >> 16 & 0xffff, 0);
+    assert_true(h.v != 0);
+    assert_int_equal(kl_zs_free(pool, before), -KL_ESTALE);
+    assert_int_equal(kl_zs_free(pool, h), 0);
+    assert_int_equal(kl_zs_free(pool, h), -KL_ESTALE);
+    pool_close(&f, pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +288,8 @@ int main(void)
         cmocka_unit_test(readers_inside_make_migration_give_way),
         cmocka_unit_test(isolation_counts_a_whole_chain),
         cmocka_unit_test(first_objects_of_every_class),
+        cmocka_unit_test(no_unlock_of_a_class_that_was_not_locked),
+        cmocka_unit_test(generations_wrap),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,7 +114,7 @@ static void users_while_objects_move(void **state)
 static void users_while_objects_slide(void **state)
 {
     static const enum kli_trace_point points[] = {KLI_T_zs_compact_claimed,
-                                                  KLI_T_zs_compact_copied};
+                                                  KLI_T_zs_compact_slid};
 
     (void)state;
     for (unsigned p = 0; p < 2; p++) {

@@ -113,8 +113,7 @@ static void users_while_objects_move(void **state)
 /* Within a zspage, where nothing is left to move elsewhere. */
 static void users_while_objects_slide(void **state)
 {
-    static const enum kli_trace_point points[] = {KLI_T_zs_compact_claimed,
-                                                  KLI_T_zs_compact_slid};
+    static const enum kli_trace_point points[] = {KLI_T_zs_compact_claimed, KLI_T_zs_compact_slid};
 
     (void)state;
     for (unsigned p = 0; p < 2; p++) {

@@ -187,12 +187,20 @@ double median(double *values, size_t n)
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
+static cpu_set_t may; /* be used, before anybody was told to stay anywhere */
+
+static void look_at_cpus(void)
+{
+    if (sched_getaffinity(0, sizeof(may), &may) != 0)
+        CPU_ZERO(&may);
+}
+
 void stay_on(unsigned cpu)
 {
-    cpu_set_t may, set;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    cpu_set_t set;
 
-    if (sched_getaffinity(getpid(), sizeof(may), &may) != 0)
-        return;
+    pthread_once(&once, look_at_cpus);
     for (unsigned i = 0; i < CPU_SETSIZE; i++) {
         if (!CPU_ISSET(i, &may) || cpu-- > 0)
             continue;

@@ -139,7 +139,7 @@ static int set_writeback_key(const char *key, const char *value, struct kli_para
     if (strcmp(key, "writeback") == 0)
         return set_writeback(value, params);
     if (strcmp(key, "writeback-size") == 0)
-        return set_size(key, value, BLOCK_MAX * 2, MEMORY_MAX, &params->writeback_size);
+        return set_size(key, value, (uint64_t)BLOCK_MAX * 2, MEMORY_MAX, &params->writeback_size);
     if (strcmp(key, "writeback-age") == 0)
         return set_number(key, value, IDLE_MAX, &params->writeback_age);
     if (strcmp(key, "writeback-share") == 0)

@@ -172,7 +172,7 @@ static double best_of(const struct zs_plan_in *in)
     double best = 1e300;
 
     for (uint32_t pick = 0; pick < 1 << 16; pick++) {
-        struct zs_shape s[8];
+        struct zs_shape s[8] = {{0}};
         uint32_t n = 0;
 
         for (uint32_t i = 0; i < 8; i++) {

@@ -174,23 +174,16 @@ static uint32_t squeeze(struct kl_zs *pool, struct zs_class *class, struct zspag
 {
     const uint16_t *slots = zs_slots(page, class);
     uint32_t end = zs_ready_in(pool, class, zs_frames_for(pool, class, page->live));
-    uint32_t used = 0, to = 0, moved = 0;
+    uint32_t used = page->ready, to = 0, moved = 0;
 
-    for (uint32_t from = page->ready; from-- > 0;) {
+    for (uint32_t from = page->ready; from-- > end;) {
         while (to < end && (slots[to] & ZS_SLOT_LIVE))
             to++;
-        if (!(slots[from] & ZS_SLOT_LIVE))
-            continue;
-        if (from >= end && to < end && slide(pool, class, page, from, to))
-            moved++;
-        else
-            used = (uint32_t)kli_max(used, from + 1);
-        if (used == 0 && from < end)
-            break;
+        if (to < end && (slots[from] & ZS_SLOT_LIVE))
+            moved += slide(pool, class, page, from, to);
     }
-    while (end > 0 && used < end && !(slots[end - 1] & ZS_SLOT_LIVE))
-        end--;
-    used = (uint32_t)kli_max(used, end);
+    while (used > 0 && !(slots[used - 1] & ZS_SLOT_LIVE))
+        used--;
     *freed += zs_page_cut(pool, class, page, zs_frames_for(pool, class, used));
     return moved;
 }

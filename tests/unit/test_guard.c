@@ -4,7 +4,7 @@
  * zone of its own, whose host says what it was told.  Without -Dhardened=true there are
  * no guards, and that they cost nothing is all that is tested. */
 #include "klotski/store.h"
-#include "support/fixture.h"
+#include "support/objects.h"
 #include "support/shake.h"
 #include "zs/direct.h"
 #include "zs/guard.h"
@@ -16,22 +16,6 @@
 #include <unistd.h>
 
 enum { BLOCKS = 8, FATAL = 42 };
-
-static struct kl_zs *open_pool(struct fixture *f)
-{
-    struct kl_zs *pool;
-
-    fixture_open(f, BLOCKS, 6, 0);
-    assert_int_equal(kl_zs_create(f->zone, NULL, &pool), 0);
-    return pool;
-}
-
-static void close_pool(struct fixture *f, struct kl_zs *pool)
-{
-    assert_zs_ok(pool);
-    assert_int_equal(kl_zs_destroy(pool), 0);
-    fixture_close(f);
-}
 
 /* --- what ends the process -------------------------------------------------- */
 
@@ -111,7 +95,7 @@ static struct fixture child_zone;
 
 static void overflow_and_end(void)
 {
-    struct kl_zs *pool = open_pool(&child_zone);
+    struct kl_zs *pool = pool_open(&child_zone, BLOCKS, 0);
 
     new_object(pool, 100);
     overflow(pool, new_object(pool, 100), true);
@@ -119,7 +103,7 @@ static void overflow_and_end(void)
 
 static void overflow_and_free(void)
 {
-    struct kl_zs *pool = open_pool(&child_zone);
+    struct kl_zs *pool = pool_open(&child_zone, BLOCKS, 0);
     kl_handle h = new_object(pool, 3000);
 
     overflow(pool, h, false);
@@ -128,7 +112,7 @@ static void overflow_and_free(void)
 
 static void overflow_and_read(void)
 {
-    struct kl_zs *pool = open_pool(&child_zone);
+    struct kl_zs *pool = pool_open(&child_zone, BLOCKS, 0);
     kl_handle h = new_object(pool, 3000);
     char buf[8];
 
@@ -138,7 +122,7 @@ static void overflow_and_read(void)
 
 static void overflow_and_write(void)
 {
-    struct kl_zs *pool = open_pool(&child_zone);
+    struct kl_zs *pool = pool_open(&child_zone, BLOCKS, 0);
     kl_handle h = new_object(pool, 3000);
 
     overflow(pool, h, false);
@@ -148,7 +132,7 @@ static void overflow_and_write(void)
 /* The largest object has a guard, too: in the next frame of its chain. */
 static void overflow_of_the_largest(void)
 {
-    struct kl_zs *pool = open_pool(&child_zone);
+    struct kl_zs *pool = pool_open(&child_zone, BLOCKS, 0);
     kl_handle h = new_object(pool, KL_ZS_MAX_SIZE);
     struct kl_zs_pin pin;
     struct zspage *page;
@@ -163,7 +147,7 @@ static void overflow_of_the_largest(void)
 
 static void overflow_and_compact(void)
 {
-    struct kl_zs *pool = open_pool(&child_zone);
+    struct kl_zs *pool = pool_open(&child_zone, BLOCKS, 0);
     kl_handle h[400];
 
     for (int i = 0; i < 400; i++)
@@ -180,7 +164,7 @@ static void overflow_and_compact(void)
 /* Written after it was freed: the next one that gets the slot is told. */
 static void written_after_free(void)
 {
-    struct kl_zs *pool = open_pool(&child_zone);
+    struct kl_zs *pool = pool_open(&child_zone, BLOCKS, 0);
     kl_handle h = new_object(pool, 100);
     struct kl_zs_pin pin;
     size_t len;
@@ -232,7 +216,7 @@ static void freed_by_another_index(void)
 
 static void a_pool_that_is_none(void)
 {
-    struct kl_zs *pool = open_pool(&child_zone);
+    struct kl_zs *pool = pool_open(&child_zone, BLOCKS, 0);
     kl_handle h;
 
 #if KL_HARDENED
@@ -270,14 +254,14 @@ static void the_recount_says_it(void **state)
     kl_handle h;
 
     (void)state;
-    pool = open_pool(&f);
+    pool = pool_open(&f, BLOCKS, 0);
     h = new_object(pool, 100);
     overflow(pool, h, false);
     assert_int_equal(kl_zs_check(pool, &what), -KL_EIO);
     assert_string_equal(what, "an object was overwritten beyond its end");
     overflow(pool, h, false); /* the same bit: right again */
     assert_int_equal(kl_zs_free(pool, h), 0);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* How often these bytes are in the zone's memory, at any place. */
@@ -321,7 +305,7 @@ static void freed_contents_are_gone(void **state)
         assert_int_equal(times_in_memory(&f, secret, sizeof(secret)), 0);
     else
         assert_true(times_in_memory(&f, secret, sizeof(secret)) > 0); /* it would be found */
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* Of moved frames and objects, and of a pool that is destroyed, nothing stays. */
@@ -364,7 +348,7 @@ static void moved_contents_are_in_one_place(void **state)
 static void guards_move_with_objects(void **state)
 {
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f);
+    struct kl_zs *pool = pool_open(&f, BLOCKS, 0);
     kl_handle h[600];
     char buf[3000];
 
@@ -390,14 +374,14 @@ static void guards_move_with_objects(void **state)
         assert_true(bytes_are(buf, 1 + i * 5, i));
         assert_int_equal(kl_zs_free(pool, h[i]), 0);
     }
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* Every size up to the largest is served, and holds what was asked for. */
 static void sizes_are_as_without(void **state)
 {
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f);
+    struct kl_zs *pool = pool_open(&f, BLOCKS, 0);
     struct kl_zs_stats s = {.size = sizeof(s)};
     kl_handle h;
 
@@ -411,7 +395,7 @@ static void sizes_are_as_without(void **state)
     assert_int_equal(kl_zs_malloc(pool, KL_ZS_MAX_SIZE + 1, 0, &h), -KL_EINVAL);
     kl_zs_get_stats(pool, &s);
     assert_true(s.huge_class_size < KL_ZS_MAX_SIZE);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* A store with guards: its blocks' contents are gone when they are discarded. */

@@ -2,6 +2,7 @@
 /* zsmalloc: sizes, handles, object compaction, migration.  The mistakes that the original
  * made are in test_zs_original.c. */
 #include "reclaim/reclaim.h"
+#include "support/objects.h"
 #include "support/shake.h"
 #include "zs/zs.h"
 
@@ -9,59 +10,20 @@
 #include <string.h>
 #include <unistd.h>
 
-struct object {
-    kl_handle handle;
-    uint32_t size;
-    uint64_t seed;
-};
-
-static struct kl_zs *open_pool(struct fixture *f, unsigned blocks)
-{
-    struct kl_zs *pool;
-
-    fixture_open(f, blocks, 6, 0);
-    assert_int_equal(kl_zs_create(f->zone, NULL, &pool), 0);
-    return pool;
-}
-
-static void close_pool(struct fixture *f, struct kl_zs *pool)
-{
-    assert_zs_ok(pool);
-    assert_int_equal(kl_zs_destroy(pool), 0);
-    fixture_close(f);
-}
-
-static void put_in(struct kl_zs *pool, struct object *o, uint32_t size, uint64_t seed)
-{
-    static char buf[KL_ZS_MAX_SIZE];
-
-    *o = (struct object){.size = size, .seed = seed};
-    assert_int_equal(kl_zs_malloc(pool, size, 0, &o->handle), 0);
-    fill_bytes(buf, size, seed);
-    assert_int_equal(kl_zs_write(pool, o->handle, 0, buf, size), 0);
-}
-
-static bool holds(struct kl_zs *pool, const struct object *o)
-{
-    static char buf[KL_ZS_MAX_SIZE];
-
-    return kl_zs_read(pool, o->handle, 0, buf, o->size) == 0 && bytes_are(buf, o->size, o->seed);
-}
-
 static void every_size(void **state)
 {
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 512);
+    struct kl_zs *pool = pool_open(&f, 512, 0);
     static struct object o[KL_ZS_MAX_SIZE / 37 + 2];
     struct kl_zs_stats s = {.size = sizeof(s)};
     unsigned n = 0;
 
     (void)state;
     for (uint32_t size = 1; size <= KL_ZS_MAX_SIZE; size += 37)
-        put_in(pool, &o[n++], size, size);
-    put_in(pool, &o[n++], KL_ZS_MAX_SIZE, 1);
+        object_put(pool, &o[n++], size, size);
+    object_put(pool, &o[n++], KL_ZS_MAX_SIZE, 1);
     for (unsigned i = 0; i < n; i++) {
-        assert_true(holds(pool, &o[i]));
+        assert_true(object_right(pool, &o[i]));
         assert_true(kl_zs_object_size(pool, o[i].handle) >= o[i].size);
     }
     assert_zs_ok(pool);
@@ -75,13 +37,13 @@ static void every_size(void **state)
     assert_int_equal(kl_zs_compact(pool, 0), s.frames); /* what was kept at hand */
     kl_zs_get_stats(pool, &s);
     assert_int_equal(s.frames, 0);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 static void refuses_bad_handles(void **state)
 {
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 4), *other;
+    struct kl_zs *pool = pool_open(&f, 4, 0), *other;
     struct kl_zs_pin pin;
     kl_handle h, foreign;
     char buf[96] = {0};
@@ -120,25 +82,25 @@ static void refuses_bad_handles(void **state)
     assert_int_equal(kl_zs_begin(pool, h, &pin), -KL_ESTALE);
     assert_int_equal(kl_zs_object_size(pool, h), 0);
     assert_int_equal(kl_zs_destroy(other), 0);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 static void begin_is_a_pin_that_nests(void **state)
 {
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 4);
+    struct kl_zs *pool = pool_open(&f, 4, 0);
     struct kl_zs_pin pin[62];
     struct object o;
     size_t len, at = 0;
     kl_handle h;
 
     (void)state;
-    put_in(pool, &o, 10000, 3);
+    object_put(pool, &o, 10000, 3);
     for (int i = 0; i < 61; i++)
         assert_int_equal(kl_zs_begin(pool, o.handle, &pin[i]), 0);
     assert_int_equal(kl_zs_begin(pool, o.handle, &pin[61]), -KL_EAGAIN);
     assert_int_equal(kl_zs_write(pool, o.handle, 0, &len, 1), -KL_EAGAIN); /* not for ever */
-    assert_true(holds(pool, &o)); /* who only looks needs no pin */
+    assert_true(object_right(pool, &o)); /* who only looks needs no pin */
     for (; kl_zs_run(&pin[0], at, &len) != NULL; at += len)
         assert_true(len > 0 && len <= 4096);
     assert_int_equal(at, pin[0].bytes);
@@ -149,7 +111,7 @@ static void begin_is_a_pin_that_nests(void **state)
     for (int i = 0; i < 61; i++)
         kl_zs_end(&pin[i]);
     assert_int_equal(kl_zs_free(pool, h), 0);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* Whoever holds all pins that a zspage can have, is not to wait for himself. */
@@ -158,14 +120,14 @@ static void pins_of_one_zspage_are_bounded(void **state)
     enum { OBJECTS = 68, EACH = 61, MOST = 4095 };
     static struct kl_zs_pin pin[OBJECTS * EACH];
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 4);
+    struct kl_zs *pool = pool_open(&f, 4, 0);
     struct object o[OBJECTS];
     unsigned n = 0;
     int err = 0;
 
     (void)state;
     for (unsigned i = 0; i < OBJECTS; i++)
-        put_in(pool, &o[i], 8, i);
+        object_put(pool, &o[i], 8, i);
     while (!err && n < OBJECTS * EACH) {
         err = kl_zs_begin(pool, o[n / EACH].handle, &pin[n]);
         n += !err;
@@ -173,12 +135,12 @@ static void pins_of_one_zspage_are_bounded(void **state)
     assert_int_equal(err, -KL_EAGAIN);
     assert_int_equal(n, MOST);
     assert_int_equal(kl_zs_write(pool, o[OBJECTS - 1].handle, 0, &n, 1), -KL_EAGAIN);
-    assert_true(holds(pool, &o[OBJECTS - 1]));
+    assert_true(object_right(pool, &o[OBJECTS - 1]));
     assert_int_equal(kl_zs_free(pool, o[OBJECTS - 1].handle), 0);
     while (n > 0)
         kl_zs_end(&pin[--n]);
     assert_int_equal(kl_zs_free(pool, o[OBJECTS - 1].handle), -KL_ESTALE);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 #if KL_DEBUG
@@ -217,7 +179,7 @@ static void a_slot_that_another_made_is_no_refusal(void **state)
     assert_null(overtaken);
     assert_int_equal(kl_zs_free(pool, h), 0);
     assert_int_equal(kl_zs_free(pool, of_the_other), 0);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 #else
     (void)state;
     skip();
@@ -231,7 +193,7 @@ static unsigned make_sparse(struct kl_zs *pool, struct object *o, unsigned n, un
     unsigned kept = 0;
 
     for (unsigned i = 0; i < n; i++)
-        put_in(pool, &o[i], 1 + rng_below(&rng, 9000), i);
+        object_put(pool, &o[i], 1 + rng_below(&rng, 9000), i);
     for (unsigned i = 0; i < n; i++) {
         if (rng_below(&rng, keep) == 0)
             o[kept++] = o[i];
@@ -245,7 +207,7 @@ static void object_compaction(void **state)
 {
     static struct object o[4000];
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 128);
+    struct kl_zs *pool = pool_open(&f, 128, 0);
     struct kl_zs_stats before = {.size = sizeof(before)}, after = before;
     unsigned n = make_sparse(pool, o, 4000, 4);
     int64_t freed;
@@ -259,8 +221,8 @@ static void object_compaction(void **state)
     assert_int_equal(before.frames - after.frames, freed);
     assert_int_equal(after.freeable_frames, 0);
     for (unsigned i = 0; i < n; i++)
-        assert_true(holds(pool, &o[i]));
-    close_pool(&f, pool);
+        assert_true(object_right(pool, &o[i]));
+    pool_close(&f, pool);
 }
 
 /* The pool gives its sparse zspages when the zone is short. */
@@ -268,7 +230,7 @@ static void a_pool_is_a_shrinker(void **state)
 {
     static struct object o[4000];
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 128);
+    struct kl_zs *pool = pool_open(&f, 128, 0);
     struct kl_shrinker_stats shrinker = {.size = sizeof(shrinker)};
     struct kl_zs_stats before = {.size = sizeof(before)}, after = before;
     unsigned n = make_sparse(pool, o, 4000, 4);
@@ -289,8 +251,8 @@ static void a_pool_is_a_shrinker(void **state)
     assert_int_equal(gained, before.frames - after.frames);
     assert_int_equal(after.freeable_frames, 0);
     for (unsigned i = 0; i < n; i++)
-        assert_true(holds(pool, &o[i]));
-    close_pool(&f, pool);
+        assert_true(object_right(pool, &o[i]));
+    pool_close(&f, pool);
 }
 
 /* In KL_ASYNC a class that somebody is at is passed by, and so is a pool that
@@ -299,13 +261,13 @@ static void shrinking_async_never_waits(void **state)
 {
     static struct object o[400];
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 16);
+    struct kl_zs *pool = pool_open(&f, 16, 0);
     struct kl_zs_stats s = {.size = sizeof(s)};
     unsigned n = 0;
 
     (void)state;
     for (unsigned i = 0; i < 400; i++)
-        put_in(pool, &o[i], 1000, i);
+        object_put(pool, &o[i], 1000, i);
     for (unsigned i = 0; i < 400; i++) {
         if (i % 4 == 0)
             o[n++] = o[i];
@@ -324,8 +286,8 @@ static void shrinking_async_never_waits(void **state)
     kl_zs_get_stats(pool, &s);
     assert_int_equal(s.freeable_frames, 0);
     for (unsigned i = 0; i < n; i++)
-        assert_true(holds(pool, &o[i]));
-    close_pool(&f, pool);
+        assert_true(object_right(pool, &o[i]));
+    pool_close(&f, pool);
 }
 
 /* A zone has 64 shrinkers and more pools. */
@@ -341,8 +303,8 @@ static void pools_beyond_the_shrinkers(void **state)
     for (unsigned i = 0; i < POOLS; i++)
         assert_int_equal(kl_zs_create(f.zone, NULL, &pool[i]), 0);
     assert_int_equal(pool[POOLS - 1]->shrinker.v, 0);
-    put_in(pool[POOLS - 1], &o, 100, 1);
-    assert_true(holds(pool[POOLS - 1], &o));
+    object_put(pool[POOLS - 1], &o, 100, 1);
+    assert_true(object_right(pool[POOLS - 1], &o));
     assert_int_equal(kl_zone_shrink(f.zone, UINT32_MAX, KL_SYNC), 0);
     for (unsigned i = 0; i < POOLS; i++)
         assert_int_equal(kl_zs_destroy(pool[i]), 0);
@@ -374,7 +336,7 @@ static void destroyed_while_it_is_shrunk(void **state)
     for (unsigned i = 0; i < 20; i++) {
         assert_int_equal(kl_zs_create(f.zone, NULL, &pool), 0);
         for (unsigned k = make_sparse(pool, o, 300, 4); k-- > 0;)
-            assert_true(holds(pool, &o[k]));
+            assert_true(object_right(pool, &o[k]));
         assert_int_equal(kl_zs_destroy(pool), 0);
     }
     atomic_store(&shrinking, false);
@@ -407,24 +369,24 @@ static void destroyed_from_a_scan(void **state)
     const struct kl_shrinker_ops ops = {
         .size = sizeof(ops), .name = "x", .seeks = 2, .count = one_object, .scan = destroy_pool};
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 16);
+    struct kl_zs *pool = pool_open(&f, 16, 0);
     kl_shrinker_id id;
     struct object o;
 
     (void)state;
-    put_in(pool, &o, 100, 1);
+    object_put(pool, &o, 100, 1);
     assert_int_equal(kl_shrinker_register(f.zone, &ops, pool, &id), 0);
     assert_int_equal(kl_zone_shrink(f.zone, 1, KL_SYNC), 0);
     assert_int_equal(kl_shrinker_unregister(f.zone, id), 0);
-    assert_true(holds(pool, &o)); /* as it was */
-    close_pool(&f, pool);
+    assert_true(object_right(pool, &o)); /* as it was */
+    pool_close(&f, pool);
 }
 
 static void frames_move_under_objects(void **state)
 {
     static struct object o[4000];
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 128);
+    struct kl_zs *pool = pool_open(&f, 128, 0);
     struct kl_report r = {.size = sizeof(r)};
     unsigned n = make_sparse(pool, o, 4000, 8);
     struct kl_zone_stats s = {.size = sizeof(s)};
@@ -437,13 +399,13 @@ static void frames_move_under_objects(void **state)
     assert_zs_ok(pool);
     assert_zone_ok(f.zone);
     for (unsigned i = 0; i < n; i++)
-        assert_true(holds(pool, &o[i]));
+        assert_true(object_right(pool, &o[i]));
     for (unsigned i = 0; i < n; i++)
         assert_int_equal(kl_zs_free(pool, o[i].handle), 0);
     assert_true(kl_zs_compact(pool, 0) >= 0);
     kl_zone_get_stats(f.zone, &s);
     assert_int_equal(s.used_frames, 0);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* Classes are for the sizes that a pool is told, and fewer in a small pool. */
@@ -499,7 +461,7 @@ static void the_limit_holds(void **state)
     assert_int_equal(s.frames, 8);
     assert_int_equal(kl_zs_free(pool, h), 0);
     assert_int_equal(kl_zs_malloc(pool, 4096, 0, &h), 0);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* A small pool has many classes and few frames: free slots of larger classes are
@@ -525,7 +487,7 @@ static void a_small_limit_is_used(void **state)
             refused++;
     }
     assert_true(bytes > 512ull * 4096 * 45 / 100); /* 26 % without, 59 % with them */
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* Somebody who asks for more than the limit does not make others fail. */
@@ -561,14 +523,14 @@ static void the_limit_is_exact(void **state)
     }
     atomic_store(&greedy, false);
     pthread_join(thread, NULL);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 /* No frames, no metadata, one failure at each point: nothing is lost. */
 static void failures_undo_themselves(void **state)
 {
     struct fixture f;
-    struct kl_zs *pool = open_pool(&f, 2), *second;
+    struct kl_zs *pool = pool_open(&f, 2, 0), *second;
     static struct object o[200];
     unsigned n = 0;
     kl_handle h;
@@ -600,7 +562,7 @@ static void failures_undo_themselves(void **state)
     assert_zone_ok(f.zone);
     assert_int_equal(kl_zs_free(pool, o[0].handle), 0);
     assert_int_equal(kl_zs_malloc(pool, 30000, 0, &h), 0);
-    close_pool(&f, pool);
+    pool_close(&f, pool);
 }
 
 int main(void)

@@ -20,13 +20,12 @@ static uint64_t now_ns(void *ctx)
 }
 
 /* What happens while somebody waits for a lock, once. */
-static void (*meanwhile)(void);
+static void (*_Atomic meanwhile)(void);
 
 static void relax(void *ctx, unsigned round)
 {
-    void (*now)(void) = meanwhile;
+    void (*now)(void) = atomic_exchange(&meanwhile, NULL);
 
-    meanwhile = NULL;
     if (now)
         now();
     else
@@ -443,9 +442,9 @@ static void wanted_while_it_goes_to_rest(void **state)
     assert_true(kl_zs_compact(s.pool, 0) > 0);
     assert_true(zs_class_for(s.pool, SIZE)->index < s.pool->nclasses - 1);
     atomic_store(&s.pool->classes[s.pool->nclasses - 1].lock.word, 1); /* where it has to wait */
-    meanwhile = drop_many;
+    atomic_store(&meanwhile, drop_many);
     assert_int_equal(settle(50, &steps), -1);
-    assert_null(meanwhile);
+    assert_null(atomic_load(&meanwhile));
     assert_int_equal(stats().automatic_runs, 1);
     assert_true(stats().freeable_frames * 100 <= stats().frames * 2);
     close_scene();

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -39,6 +40,15 @@ static void fault(int sig, siginfo_t *info, void *context)
     while (!atomic_load(&m.done))
         sched_yield();
     mprotect(m.buf, 2 * m.page, PROT_READ | PROT_WRITE);
+}
+
+bool midcopy_can(void)
+{
+#ifdef __i386__
+    return getenv("MESON_EXE_WRAPPER") == NULL;
+#else
+    return true;
+#endif
 }
 
 char *midcopy_begin(void (*act)(void))

@@ -6,6 +6,11 @@
 
 #include "support/fixture.h"
 
+/* false: not here.  Of two threads of an i386 program, qemu's user mode gives the one that
+ * returns from a signal the other one's thread-local variables (one table of segments for
+ * both); so what is in the middle of a copy can't go on. */
+bool midcopy_can(void);
+
 /* Two pages; the one test of a program that uses it has it to itself. */
 char *midcopy_begin(void (*act)(void));
 /* true: somebody came by, and `act` was done then. */

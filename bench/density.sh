@@ -20,6 +20,9 @@
 #   machine_vs_counter[_compacted]  what the system says of the memory over what the
 #                    counter says of the frames, after the half was discarded
 #   kernel_*         the same of the kernel's
+#   narrow_64mib     pages that all come out at about 1000 bytes, fresh; narrow_64mib_fixed:
+#                    by a store that does not learn; the table has both for each kind of
+#                    page, and the bytes that moved are printed
 #
 # LARGE_MIB (1024), SMALL_MIB (64), CHANGE_MIB (256: changed), TABLE_MIB (256; 1024 takes
 # some minutes more): the larger size in the table, where each kind of page stands alone.
@@ -106,16 +109,24 @@ ratio changed quiet
 ratio changed_compacted compacted
 
 echo
-printf '%-9s %6s  %-14s %-14s\n' corpus MiB 'fresh, all in' 'kernel, all in'
+printf '%-9s %6s  %-14s %-14s %-14s\n' corpus MiB 'fresh, all in' 'fixed, all in' 'kernel, all in'
 for kind in binaries text sqlite narrow; do
     for mib in "$SMALL_MIB" "$TABLE_MIB"; do
         corpus "$kind" "$mib"
         experiment fresh "$corpus"
+        "$bench" fixed fresh "$corpus" >"$work/fixed" || exit 1
+        if [ "$kind $mib" = "narrow $SMALL_MIB" ]; then
+            sed 's/^/  ours: /' "$work/ours"
+            sed 's/^/  fixed: /' "$work/fixed"
+            ratio narrow_64mib fresh
+            echo "RATIO density.narrow_64mib_fixed $(figure fixed fresh 1)"
+        fi
         [ -n "${CORPUS_DIR:-}" ] || rm -f "$corpus"
         theirs="- -"
         [ "$kernel" = 0 ] || theirs="$(figure kernel fresh 1) $(figure kernel fresh 1 3)"
         # shellcheck disable=SC2086
-        printf '%-9s %6s  %s %s  %s %s\n' "$kind" "$mib" \
-            "$(figure ours fresh 1)" "$(figure ours fresh 1 3)" $theirs
+        printf '%-9s %6s  %s %s  %s %s  %s %s\n' "$kind" "$mib" \
+            "$(figure ours fresh 1)" "$(figure ours fresh 1 3)" \
+            "$(figure fixed fresh 1)" "$(figure fixed fresh 1 3)" $theirs
     done
 done

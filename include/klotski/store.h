@@ -44,6 +44,9 @@ struct kl_codec {
 
 enum kl_store_flags {
     KL_STORE_DEDUP = 1u << 0, /* equal blocks share one object */
+    /* Size classes stay as they were planned for block_bytes; else they are learned, once,
+     * from what the blocks compress to (KL_ZS_FIXED_CLASSES, klotski/zsmalloc.h). */
+    KL_STORE_FIXED_CLASSES = 1u << 1,
 };
 
 struct kl_store_config {

@@ -46,6 +46,18 @@ typedef struct kl_handle {
 
 #define KL_ZS_MAX_SIZE 65536u /* the largest object, in bytes */
 
+enum kl_zs_flags {
+    /* The table of classes stays as it was planned at creation.  Else a pool that may
+     * have 8 MiB or more looks once at the sizes that came (of typical_bytes and less, if
+     * that is given), when it has 1/32 of the frames that it may have: a malloc that finds
+     * no free slot then plans anew, in less than a millisecond (not with KL_NOWAIT).  If
+     * that saves 0.5 % of its bytes or more, there are some more classes for the sizes that
+     * are common, and those that they replace retire: they get no new objects, and are
+     * packed by object compaction as their objects are freed.  Nothing moves for that at
+     * once, and a pool that can't have the memory for it stays as it is. */
+    KL_ZS_FIXED_CLASSES = 1u << 0,
+};
+
 struct kl_zs_config {
     size_t size;           /* sizeof(struct kl_zs_config) */
     const char *name;      /* of the owner in statistics; must outlive the pool */
@@ -59,6 +71,7 @@ struct kl_zs_config {
      * until that is stop per cent.  Both 0: 5 and 2.  A start of 100 or more: never. */
     uint32_t auto_start_percent;
     uint32_t auto_stop_percent;
+    unsigned flags; /* enum kl_zs_flags */
 };
 
 /* The pool is an owner in the zone, and a shrinker (klotski/shrinker.h) as long as
@@ -66,8 +79,8 @@ struct kl_zs_config {
  * asked; and by itself, as said above, when somebody does the zone's steps.  config may
  * be NULL.
  * -KL_ENOMEM: no metadata.  -KL_ENOSPC: too many owners.
- * -KL_EINVAL: frames larger than 64 KiB, typical_bytes over KL_ZS_MAX_SIZE, or a stop over
- * its start or over 100.
+ * -KL_EINVAL: frames larger than 64 KiB, typical_bytes over KL_ZS_MAX_SIZE, a stop over
+ * its start or over 100, or a flag that there is not.
  * -KL_ENOTSUP: the zone has offsets only. */
 int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct kl_zs **pool);
 
@@ -136,12 +149,15 @@ struct kl_zs_stats {
     uint64_t frames_migrated;
     uint64_t deferred; /* empty zspages waiting to be freed */
     uint32_t classes;
-    uint32_t huge_class_size; /* objects above have a zspage of their own */
-    uint64_t automatic_runs;  /* of compaction that began by itself */
+    uint32_t huge_class_size;      /* objects above have a zspage of their own */
+    uint64_t automatic_runs;       /* of compaction that began by itself */
+    uint64_t learned;              /* 1: the table of classes is a learned one */
+    uint64_t learned_saving_bytes; /* what that was expected to save in a half-full pool */
+    uint64_t learned_moved_bytes;  /* of objects compacted in classes that retired */
 };
 void kl_zs_get_stats(struct kl_zs *pool, struct kl_zs_stats *stats);
 
-/* One row of the table of classes, in ascending sizes. */
+/* One row of the table of classes: in ascending sizes, and then those that were learned. */
 struct kl_zs_class_stats {
     size_t size;                /* sizeof(struct kl_zs_class_stats), set by the caller */
     uint32_t object_size;       /* what an object of it can hold, bytes */
@@ -153,6 +169,7 @@ struct kl_zs_class_stats {
     uint32_t fullness[12];    /* zspages by how much is in use: [0] nothing, [1] to [10] deciles
                                * up to 99 %, [11] all */
     uint64_t frames;          /* of its zspages */
+    uint32_t retired;         /* 1: it gets no new objects */
 };
 /* -KL_ERANGE: index >= classes. */
 int kl_zs_get_class_stats(struct kl_zs *pool, uint32_t index, struct kl_zs_class_stats *stats);

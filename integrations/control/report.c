@@ -103,6 +103,9 @@ static struct json_object *zs_stats(struct kl_zs *pool)
     ADD(classes);
     ADD(huge_class_size);
     ADD(automatic_runs);
+    ADD(learned);
+    ADD(learned_saving_bytes);
+    ADD(learned_moved_bytes);
     return object;
 }
 
@@ -286,6 +289,7 @@ static struct json_object *one_class(const struct kl_zs_class_stats *row)
     ADD(objects);
     ADD(frames);
     ADD(freeable_frames);
+    ADD(retired);
     for (size_t i = 0; i < sizeof(stats.fullness) / sizeof(stats.fullness[0]); i++)
         json_object_array_add(fullness, json_object_new_uint64(stats.fullness[i]));
     json_object_object_add(object, "fullness", fullness);

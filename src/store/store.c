@@ -18,7 +18,8 @@ static bool config_ok(const struct kl_store_config *c)
            kli_is_pow2(c->block_bytes) && c->block_bytes >= MIN_BLOCK &&
            c->block_bytes <= MAX_BLOCK && c->codec && codec_ok(c->codec) &&
            (!c->recompress || codec_ok(c->recompress)) && c->recompress_age <= STORE_W_AGE_MAX &&
-           !(c->flags & ~(unsigned)KL_STORE_DEDUP) && (!(c->flags & KL_STORE_DEDUP) || c->hash);
+           !(c->flags & ~(unsigned)(KL_STORE_DEDUP | KL_STORE_FIXED_CLASSES)) &&
+           (!(c->flags & KL_STORE_DEDUP) || c->hash);
 }
 
 void *store_meta_get(struct kl_store *store, size_t bytes)
@@ -69,6 +70,7 @@ static int create_parts(struct kl_store *store)
     zs.typical_bytes = store->block_bytes;
     zs.auto_start_percent = store->auto_start;
     zs.auto_stop_percent = store->auto_stop;
+    zs.flags = store->fixed_classes ? KL_ZS_FIXED_CLASSES : 0;
     if (store->limit_bytes)
         zs.limit_frames = kli_max(1, store->limit_bytes / frame_bytes);
     return zs_create_direct(store->zone, &zs, store->table, (uint32_t)store->entries, &store->zs);
@@ -93,6 +95,7 @@ static void configure(struct kl_store *store, const struct kl_store_config *conf
     store->limit_bytes = config->limit_bytes;
     store->auto_start = config->auto_start_percent;
     store->auto_stop = config->auto_stop_percent;
+    store->fixed_classes = config->flags & KL_STORE_FIXED_CLASSES;
 }
 
 /* Nobody has used it yet. */

@@ -81,7 +81,8 @@ struct kl_store {
     uint64_t blocks;
     uint32_t block_bytes;
     uint64_t limit_bytes;
-    uint32_t auto_start, auto_stop;                /* automatic compaction, per cent */
+    uint32_t auto_start, auto_stop; /* automatic compaction, per cent */
+    bool fixed_classes;
     kli_word *table;                               /* one word a block, then one a shared entry */
     uint64_t entries;                              /* words */
     uint64_t (*hash)(const void *bytes, size_t n); /* NULL: no duplicate detection */

@@ -118,9 +118,20 @@ static const char *check_class(struct kl_zs *pool, struct zs_class *class)
     return NULL;
 }
 
+static const char *check_lookup(struct kl_zs *pool)
+{
+    for (uint32_t size = ZS_ALIGN; size <= KL_ZS_MAX_SIZE; size += ZS_ALIGN) {
+        const struct zs_class *class = zs_class_for(pool, size);
+
+        if (class->index >= pool->nclasses || zs_holds(class) < size || zs_is_retired(class))
+            return "a size has no class";
+    }
+    return NULL;
+}
+
 int kl_zs_check(struct kl_zs *pool, const char **what)
 {
-    const char *broken = NULL;
+    const char *broken = check_lookup(pool);
     uint64_t frames = 0, told = 0;
 
     for (uint32_t i = 0; i < pool->nclasses && !broken; i++) {

@@ -228,6 +228,8 @@ static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, bool may
         moved += squeeze(pool, class, src, freed);
         zs_writer_drop(src);
     }
+    if (zs_is_retired(class))
+        atomic_fetch_add(&pool->learn_moved, (uint64_t)moved * class->size);
     empty = src->live == 0;
     src->flags = empty ? ZS_EMPTY : 0;
     if (!empty)

@@ -33,10 +33,19 @@ static inline uint32_t zs_holds(const struct zs_class *class)
     return (uint32_t)kli_min(class->size - ZS_GUARD_BYTES, KL_ZS_MAX_SIZE);
 }
 
+/* Sizes that a slot can have, at most. */
+enum { ZS_SLOT_SIZES = (KL_HARDENED ? 2 : 1) * KL_ZS_MAX_SIZE / ZS_ALIGN };
+
 /* The largest slot. */
 static inline uint32_t zs_largest(const struct kl_zs *pool)
 {
     return KL_ZS_MAX_SIZE + (KL_HARDENED ? UINT32_C(1) << pool->frame_shift : 0);
+}
+
+/* The slot of the largest common size; 0: nobody knows. */
+static inline uint32_t zs_typical(const struct kl_zs *pool)
+{
+    return pool->typical_bytes ? pool->typical_bytes + ZS_GUARD_BYTES : 0;
 }
 
 #if KL_HARDENED

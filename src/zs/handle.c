@@ -122,7 +122,14 @@ void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index
 
     KLI_REQUIRE(&pool->host, kli_apply_alone(entry_at(pool, index), zs_e_retire, 0));
     chain_to(pool, &class->handle_first, &class->handle_last, &one);
-    if (++class->handles > MOST)
+    if (++class->handles > (zs_is_retired(class) ? 0 : MOST))
+        give_some(pool, class);
+}
+
+/* With the class lock, of a class that retires: what it has is the pool's. */
+void zs_handles_leave(struct kl_zs *pool, struct zs_class *class)
+{
+    while (class->handles > 0)
         give_some(pool, class);
 }
 

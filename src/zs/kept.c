@@ -8,7 +8,8 @@
  * A stack holds few objects; all together hold no more than a thirty-second part of what
  * the pool may have, and their stacks, which are metadata, a 512th.  Direct pools have
  * none: their entries are their users'; and so has a hardened build, where what is free
- * is wiped (guard.h).
+ * is wiped (guard.h).  A class that has retired (learn.c) keeps nothing, but what was on
+ * its way when it did.
  *
  * None is kept for long: background work ends them all (klotski/step.h) some time after
  * one was kept first, and again.
@@ -27,9 +28,9 @@
 enum { PART = 32, METADATA_PART = 512, LEAST = 2, MOST = 16 };
 static const uint64_t REST_NS = 250000000;
 
-static size_t stack_bytes(const struct kl_zs *pool)
+static size_t stack_bytes(const struct kl_zs *pool, uint32_t classes)
 {
-    size_t pairs = (size_t)kli_div_up(pool->nclasses, KL_CPU_STACKS);
+    size_t pairs = (size_t)kli_div_up(classes, KL_CPU_STACKS);
 
     return pairs * pool->host.ncpus * KL_CPU_STACKS * sizeof(struct kl_cpu_stack);
 }
@@ -53,9 +54,9 @@ static uint32_t room(const struct kl_zs *pool, const struct zs_class *class)
     return (uint32_t)kli_min(MOST, kli_max(LEAST, share / class->size));
 }
 
-static void set_limits(struct kl_zs *pool, unsigned cpu, bool open)
+static void set_limits(struct kl_zs *pool, unsigned cpu, uint32_t first, bool open)
 {
-    for (uint32_t i = 0; i < pool->nclasses; i++)
+    for (uint32_t i = first; i < pool->nclasses; i++)
         __atomic_store_n(&stack_of(pool, i, cpu)->limit, open ? room(pool, &pool->classes[i]) : 0,
                          __ATOMIC_RELEASE);
 }
@@ -66,20 +67,20 @@ void zs_kept_create(struct kl_zs *pool)
     uint64_t bytes = zs_most_frames(pool) << pool->frame_shift;
 
     if (KL_HARDENED || pool->direct || !pool->host.cpu_push ||
-        stack_bytes(pool) > bytes / METADATA_PART)
+        stack_bytes(pool, pool->nclasses) > bytes / METADATA_PART)
         return;
-    pool->kept = kl_zone_meta_alloc(pool->zone, stack_bytes(pool));
+    pool->kept = kl_zone_meta_alloc(pool->zone, stack_bytes(pool, pool->room));
     if (!pool->kept)
         return;
-    atomic_fetch_add(&pool->metadata_bytes, stack_bytes(pool));
+    atomic_fetch_add(&pool->metadata_bytes, stack_bytes(pool, pool->room));
     for (unsigned cpu = 0; cpu < pool->host.ncpus; cpu++)
-        set_limits(pool, cpu, true);
+        set_limits(pool, cpu, 0, true);
 }
 
 void zs_kept_free(struct kl_zs *pool)
 {
     if (pool->kept)
-        kl_zone_meta_free(pool->zone, pool->kept, stack_bytes(pool));
+        kl_zone_meta_free(pool->zone, pool->kept, stack_bytes(pool, pool->room));
 }
 
 /* Objects of a class that are kept, about; exact while nothing else runs. */
@@ -124,13 +125,26 @@ static uint64_t drain_cpu(struct kl_zs *pool, unsigned cpu, uint64_t *freed)
 
     if (!any_on(pool, cpu))
         return 0;
-    set_limits(pool, cpu, false);
+    set_limits(pool, cpu, 0, false);
     if (pool->host.cpu_fence(pool->host.ctx, cpu)) {
         for (uint32_t i = 0; i < pool->nclasses; i++)
             n += empty(pool, stack_of(pool, i, cpu), freed);
     }
-    set_limits(pool, cpu, true);
+    set_limits(pool, cpu, 0, true);
     return n;
+}
+
+/* The pool has more classes from now on, which may keep objects, too; not while somebody
+ * drains, who has closed those that he knows. (K3) */
+void zs_kept_extend(struct kl_zs *pool, uint32_t nclasses)
+{
+    uint32_t first = pool->nclasses;
+
+    kli_lock_take(&pool->host, &pool->kept_lock);
+    atomic_store(&pool->nclasses, nclasses);
+    for (unsigned cpu = 0; pool->kept && cpu < pool->host.ncpus; cpu++)
+        set_limits(pool, cpu, first, true);
+    kli_lock_drop(&pool->host, &pool->kept_lock);
 }
 
 /* Ends all that is kept; no lock is held.  How many objects there were: none also when

@@ -22,7 +22,7 @@ static inline bool zs_keep(struct kl_zs *pool, uint32_t index)
     uint64_t e = atomic_load_explicit(entry, memory_order_relaxed);
     const struct zs_class *class = zs_class_of(pool, zs_page(pool, zs_place_page(e)));
 
-    if (!pool->kept)
+    if (!pool->kept || zs_is_retired(class))
         return false;
     atomic_store_explicit(entry, e + ZS_E_GENERATION_ONE, memory_order_release); /* K2 */
     if (pool->host.cpu_push(pool->host.ctx, zs_kept_of(pool, class), pool->host.ncpus, index)) {

@@ -34,6 +34,7 @@ static void free_pool(struct kl_zs *pool)
 {
     struct kl_zone *zone = pool->zone;
 
+    zs_learn_free(pool);
     zs_kept_free(pool);
     zs_guard_end(pool);
     zs_classes_free(pool);
@@ -92,7 +93,8 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
 
     if ((config && config->size != sizeof(*config)) || kl_zone_frame_bytes(zone) > KL_ZS_MAX_SIZE)
         return -KL_EINVAL;
-    if (config && config->typical_bytes > KL_ZS_MAX_SIZE)
+    if (config && (config->typical_bytes > KL_ZS_MAX_SIZE ||
+                   (config->flags & ~(unsigned)KL_ZS_FIXED_CLASSES)))
         return -KL_EINVAL;
     if (!kl_frame_addr(zone, kl_zone_pfn(zone, 0)))
         return -KL_ENOTSUP; /* offsets only */
@@ -106,11 +108,14 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
     set_direct(pool, direct, direct_n);
     pool->limit_frames = config && config->limit_frames ? config->limit_frames : UINT64_MAX;
     pool->typical_bytes = config ? config->typical_bytes : 0;
+    pool->fixed_classes = config && (config->flags & KL_ZS_FIXED_CLASSES);
     err = zs_auto_configure(pool, config);
     if (!err)
         err = zs_classes_create(pool);
-    if (!err)
+    if (!err) {
         zs_kept_create(pool);
+        zs_learn_create(pool);
+    }
     if (!err)
         err = kl_owner_register(zone, &ops, pool, &pool->owner);
     if (!err)

@@ -120,6 +120,8 @@ enum zs_flags {
     ZS_COMPACTING = 1u << 1, /* object compaction moves its objects away */
 };
 
+struct zs_shape; /* plan.h */
+
 struct zspage {
     _Atomic uint32_t users;
     _Atomic uint32_t puts;
@@ -153,6 +155,7 @@ struct zs_class {
     uint64_t tell_below, tell_above; /* free slots beyond which it tells (auto.c) */
     uint64_t told;                   /* frames */
     uint32_t lump;
+    atomic_bool retired;      /* no size is its any more (learn.c) */
     uint32_t list[ZS_GROUPS]; /* head ids */
     uint32_t count[ZS_GROUPS];
 };
@@ -176,10 +179,20 @@ struct kl_zs {
     unsigned direct_shift; /* a region has 2^direct_shift of them */
 
     struct zs_class *classes;
-    uint32_t nclasses;
+    _Atomic uint32_t nclasses;
+    uint32_t room; /* for so many classes */
     uint64_t limit_frames;
-    _Atomic uint64_t frames; /* of all zspages */
-    uint16_t *class_of;      /* by (size - 1) / ZS_ALIGN */
+    _Atomic uint64_t frames;    /* of all zspages */
+    _Atomic uint16_t *class_of; /* by (slot - 1) / ZS_ALIGN */
+
+    /* learn.c */
+    _Atomic(uint32_t *) seen; /* objects by slot, as class_of; NULL: not counted */
+    uint32_t seen_sizes;
+    bool fixed_classes;
+    atomic_bool learned;
+    _Atomic uint64_t learn_at; /* frames */
+    _Atomic uint64_t learn_saving;
+    _Atomic uint64_t learn_moved; /* bytes out of retired classes */
 
     struct kl_cpu_stack *kept; /* free objects at hand (kept.c), or NULL */
     struct kli_lock kept_lock;
@@ -240,10 +253,22 @@ void zs_table_free(struct kl_zs *pool, struct zs_table *table);
 /* class.c */
 int zs_classes_create(struct kl_zs *pool);
 void zs_classes_free(struct kl_zs *pool);
+void zs_class_init(struct kl_zs *pool, uint32_t i, const struct zs_shape *shape);
 
+/* The class of slots of so many bytes or the next more. */
+static inline struct zs_class *zs_class_from(struct kl_zs *pool, size_t slot)
+{
+    _Atomic uint16_t *of = &pool->class_of[(slot - 1) / ZS_ALIGN];
+
+    return &pool->classes[atomic_load_explicit(of, memory_order_acquire)];
+}
 static inline struct zs_class *zs_class_for(struct kl_zs *pool, size_t size)
 {
-    return &pool->classes[pool->class_of[(size + ZS_GUARD_BYTES - 1) / ZS_ALIGN]];
+    return zs_class_from(pool, size + ZS_GUARD_BYTES);
+}
+static inline bool zs_is_retired(const struct zs_class *class)
+{
+    return atomic_load_explicit(&class->retired, memory_order_relaxed);
 }
 static inline struct zspage *zs_page(const struct kl_zs *pool, uint32_t id)
 {
@@ -353,6 +378,7 @@ bool zs_handle_take(struct kl_zs *pool, struct zs_class *class, uint32_t *index)
 int zs_handles_refill(struct kl_zs *pool, struct zs_class *class);
 void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index);
 uint32_t zs_object_gone(struct kl_zs *pool, uint32_t index);
+void zs_handles_leave(struct kl_zs *pool, struct zs_class *class);
 
 /* pool.c */
 int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word *direct,
@@ -365,6 +391,31 @@ uint64_t zs_kept_count(const struct kl_zs *pool, uint32_t class);
 void zs_kept_want(struct kl_zs *pool);
 uint64_t zs_kept_rest(struct kl_zs *pool);
 uint64_t zs_kept_drain(struct kl_zs *pool, bool may_wait, uint64_t *freed);
+void zs_kept_extend(struct kl_zs *pool, uint32_t nclasses);
+
+/* learn.c: a better table of classes, once. */
+uint32_t zs_learn_room(const struct kl_zs *pool);
+void zs_learn_create(struct kl_zs *pool);
+void zs_learn_free(struct kl_zs *pool);
+bool zs_learn(struct kl_zs *pool);
+
+/* Counts an object of this size; with the lock of its class. (R1, R2) */
+static inline void zs_learn_count(struct kl_zs *pool, size_t size)
+{
+    uint32_t *seen = atomic_load_explicit(&pool->seen, memory_order_relaxed);
+    size_t i = (size + ZS_GUARD_BYTES - 1) / ZS_ALIGN;
+
+    if (seen && i < pool->seen_sizes)
+        seen[i]++;
+}
+
+/* No lock is held; the pool is about to grow.  true: there are other classes now. */
+static inline bool zs_learn_if_due(struct kl_zs *pool)
+{
+    return atomic_load_explicit(&pool->frames, memory_order_relaxed) >=
+               atomic_load_explicit(&pool->learn_at, memory_order_relaxed) &&
+           zs_learn(pool);
+}
 
 /* compact.c: until `budget` objects were moved or `frames` frames freed. */
 struct zs_goal {

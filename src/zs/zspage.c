@@ -187,19 +187,21 @@ static void open_page(struct zs_class *class, struct zspage *page)
     class->zspages++;
 }
 
-/* Puts the stock to use, as far as it is needed still. */
+/* Puts the stock to use, as far as it is needed still: not if the class has retired. */
 static void use_stock(struct kl_zs *pool, struct zs_class *class, struct stock *stock)
 {
     struct zspage *page;
+    bool needed;
     uint32_t n;
 
     zs_class_lock(pool, class);
     page = growable(pool, class);
     n = wants(pool, class, page);
-    if (page && n <= stock->n) {
+    needed = n <= stock->n && !zs_is_retired(class); /* R4 */
+    if (page && needed) {
         attach(pool, class, page, stock, n);
         zs_page_refile(pool, class, page);
-    } else if (!page && stock->page && n <= stock->n) {
+    } else if (needed && stock->page) {
         page = stock->page;
         stock->page = NULL;
         open_page(class, page);
@@ -242,18 +244,21 @@ static struct zspage *fullest(const struct kl_zs *pool, const struct zs_class *c
     return filled ? zs_page(pool, class->list[31 - __builtin_clz(filled)]) : NULL;
 }
 
-enum found { TAKEN, NO_SLOT, NO_HANDLE };
+enum found { TAKEN, NO_SLOT, NO_HANDLE, OTHER_CLASS };
 
-/* In the fullest page that has room. */
+/* In the fullest page that has room.  size: what the class is looked at for, which is
+ * counted; 0: for want of a better one, even if it has retired. (R1, R4) */
 static enum found take_one(struct kl_zs *pool, struct zs_class *class, uint32_t index, bool pin,
-                           struct zs_taken *taken)
+                           size_t size, struct zs_taken *taken)
 {
     enum found found = NO_SLOT;
     struct zspage *page;
 
     zs_class_lock(pool, class);
     page = fullest(pool, class);
-    if (page)
+    if (size && zs_is_retired(class))
+        found = OTHER_CLASS;
+    else if (page)
         found = pool->direct || zs_handle_take(pool, class, &taken->handle) ? TAKEN : NO_HANDLE;
     if (found == TAKEN) {
         if (!pool->direct)
@@ -261,6 +266,8 @@ static enum found take_one(struct kl_zs *pool, struct zs_class *class, uint32_t 
         *taken = (struct zs_taken){.page = page, .class = class, .handle = index};
         taken->slot = zs_slot_take(class, page, zs_back(pool, index));
         zs_page_refile(pool, class, page);
+        if (size)
+            zs_learn_count(pool, size);
         if (pin) /* on a list: nobody has WRITER (Z1) */
             KLI_REQUIRE(&pool->host, zs_users_try(page));
     }
@@ -268,22 +275,34 @@ static enum found take_one(struct kl_zs *pool, struct zs_class *class, uint32_t 
     return found;
 }
 
+static bool take_in(struct kl_zs *pool, struct zs_class *class, uint32_t index, bool pin,
+                    struct zs_taken *taken)
+{
+    enum found found = take_one(pool, class, index, pin, 0, taken);
+
+    if (found == NO_HANDLE && zs_handles_refill(pool, class) == 0)
+        found = take_one(pool, class, index, pin, 0, taken);
+    return found == TAKEN;
+}
+
 /* No frames for a zspage of its class: a free slot will do that others have made meanwhile, or
- * one of a larger object's, up to twice the size.  Better some waste than a refusal while
- * there is room. */
+ * one of a larger object's, up to twice the size; else one of a class that has retired.
+ * Better some waste than a refusal while there is room. */
 static bool take_any(struct kl_zs *pool, const struct zs_class *class, uint32_t index, bool pin,
                      struct zs_taken *taken)
 {
-    for (uint32_t i = class->index; i < pool->nclasses; i++) {
-        struct zs_class *larger = &pool->classes[i];
-        enum found found;
+    uint32_t most = (uint32_t)kli_min(2 * class->size, zs_largest(pool));
+    struct zs_class *other;
 
-        if (larger->size > 2 * class->size)
-            break;
-        found = take_one(pool, larger, index, pin, taken);
-        if (found == NO_HANDLE && zs_handles_refill(pool, larger) == 0)
-            found = take_one(pool, larger, index, pin, taken);
-        if (found == TAKEN)
+    for (uint32_t slot = class->size; slot <= most; slot = other->size + 1) {
+        other = zs_class_from(pool, slot);
+        if (other->size <= most && take_in(pool, other, index, pin, taken))
+            return true;
+    }
+    for (uint32_t i = 0; i < pool->nclasses; i++) {
+        other = &pool->classes[i];
+        if (zs_is_retired(other) && other->size >= class->size && other->size <= most &&
+            take_in(pool, other, index, pin, taken))
             return true;
     }
     return false;
@@ -292,14 +311,16 @@ static bool take_any(struct kl_zs *pool, const struct zs_class *class, uint32_t 
 int zs_take(struct kl_zs *pool, size_t size, uint32_t index, unsigned flags, bool pin,
             struct zs_taken *taken)
 {
-    struct zs_class *class = zs_class_for(pool, size);
-
     for (;;) {
-        enum found found = take_one(pool, class, index, pin, taken);
+        struct zs_class *class = zs_class_for(pool, size);
+        enum found found = take_one(pool, class, index, pin, size, taken);
         int err;
 
         if (found == TAKEN)
             return 0;
+        if (found == OTHER_CLASS ||
+            (found == NO_SLOT && !(flags & KL_NOWAIT) && zs_learn_if_due(pool)))
+            continue;
         if (found == NO_SLOT)
             zs_drain_deferred(pool);
         err = found == NO_SLOT ? grow(pool, class, flags) : zs_handles_refill(pool, class);

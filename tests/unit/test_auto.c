@@ -59,8 +59,11 @@ static struct scene s;
 
 static void open_scene(uint32_t start, uint32_t stop)
 {
-    const struct kl_zs_config config = {
-        .size = sizeof(config), .auto_start_percent = start, .auto_stop_percent = stop};
+    const struct kl_zs_config config = {.size = sizeof(config),
+                                        .auto_start_percent = start,
+                                        .auto_stop_percent = stop,
+                                        .flags =
+                                            KL_ZS_FIXED_CLASSES}; /* the scenes go by classes */
 
     s = (struct scene){.rng = rng_new(1)};
     atomic_store(&clock_ns, 1000 * MS);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* densitybench - how much memory a corpus takes, compressed; for bench/density.sh.
  *
- * usage: densitybench klotski|zram fresh CORPUS
- *        densitybench klotski|zram discard CORPUS
- *        densitybench klotski|zram change CORPUS OTHER
+ * usage: densitybench klotski|fixed|zram fresh CORPUS
+ *        densitybench klotski|fixed|zram discard CORPUS
+ *        densitybench klotski|fixed|zram change CORPUS OTHER
  *
- * Writes the corpus to a store (lz4, blocks of 4 KiB) or to the kernel's zram.  Then
- * discards a random half of the blocks, or overwrites it with the pages of OTHER.  Waits
- * until the background work has been quiet for a second (QUIET_MS), as an event loop
- * does; then asks for compaction.  Prints a line for each of the stages (fresh, quiet,
- * compacted):
+ * Writes the corpus to a store (lz4, blocks of 4 KiB; fixed: one that learns nothing of its
+ * sizes) or to the kernel's zram.  Then discards a random half of the blocks, or overwrites
+ * it with the pages of OTHER.  Waits until the background work has been quiet for a second
+ * (QUIET_MS), as an event loop does; then asks for compaction.  Prints a line for each of
+ * the stages (fresh, quiet, compacted):
  *
  *   stage frames payload metadata machine
  *     frames    bytes of the frames that hold the data: the kernel's mem_used_total
@@ -18,6 +18,11 @@
  *     metadata  all that was taken beside them: zone, pool, store, contexts.  zram: an
  *               estimate (zram.c)
  *     machine   what the system says the memory file holds; zram: 0
+ * and last, of a store, what it learned:
+ *   learned tables saving moved
+ *     tables    1: it has classes that it learned
+ *     saving    bytes that these were expected to save
+ *     moved     bytes that object compaction moved in classes that are no more used
  *
  * The zone is made for the data, as if somebody had set a limit: the payload and 1/16
  * (change: 1.5 times what both corpora need) and 4 MiB.  Its metadata goes by that size.
@@ -38,7 +43,7 @@
 enum { CHUNK = 64, SPARE = 4 << 20 };
 
 static struct corpus corpus, other;
-static bool only_fresh;
+static bool only_fresh, fixed_classes;
 static uint32_t *half; /* the blocks that change are the first half of it */
 
 /* ---- ours --------------------------------------------------------------- */
@@ -71,6 +76,15 @@ static void show(const char *stage)
     printf("%s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", stage, s.frame_bytes,
            s.payload_bytes, s.metadata_bytes + z.metadata_bytes,
            kl_linux_backing_resident(arena.backing));
+}
+
+static void show_learned(void)
+{
+    struct kl_zs_stats s = {.size = sizeof(s)};
+
+    kl_zs_get_stats(kl_store_zs(store), &s);
+    printf("learned %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", s.learned, s.learned_saving_bytes,
+           s.learned_moved_bytes);
 }
 
 static void compact(void)
@@ -106,6 +120,7 @@ static void ours(void)
         .size = sizeof(config), .blocks = corpus.pages, .block_bytes = PAGE, .codec = &codec};
     uint64_t payload = payload_of(&corpus);
 
+    config.flags = fixed_classes ? KL_STORE_FIXED_CLASSES : 0;
     arena = arena_open(
         SPARE + (other.pages ? (payload + payload_of(&other)) * 3 / 2 : payload + payload / 16));
     must(kl_linux_codec("lz4", 0, &codec), "lz4");
@@ -115,6 +130,7 @@ static void ours(void)
     show("fresh");
     if (!only_fresh)
         ours_later();
+    show_learned();
     must(kl_store_destroy(store), "store");
     arena_close(&arena);
 }
@@ -168,10 +184,15 @@ static int theirs(void)
 
 static int usage(void)
 {
-    fputs("usage: densitybench klotski|zram fresh|discard CORPUS\n"
-          "       densitybench klotski|zram change CORPUS OTHER\n",
+    fputs("usage: densitybench klotski|fixed|zram fresh|discard CORPUS\n"
+          "       densitybench klotski|fixed|zram change CORPUS OTHER\n",
           stderr);
     return 2;
+}
+
+static bool is_side(const char *name)
+{
+    return strcmp(name, "klotski") == 0 || strcmp(name, "fixed") == 0 || strcmp(name, "zram") == 0;
 }
 
 int main(int argc, char **argv)
@@ -179,8 +200,9 @@ int main(int argc, char **argv)
     bool change = argc > 2 && strcmp(argv[2], "change") == 0;
     int status = 0;
 
-    if (argc != 4 + change || (strcmp(argv[1], "klotski") != 0 && strcmp(argv[1], "zram") != 0))
+    if (argc != 4 + change || !is_side(argv[1]))
         return usage();
+    fixed_classes = strcmp(argv[1], "fixed") == 0;
     only_fresh = strcmp(argv[2], "fresh") == 0;
     if (!change && !only_fresh && strcmp(argv[2], "discard") != 0)
         return usage();
@@ -188,7 +210,7 @@ int main(int argc, char **argv)
     if (change)
         other = corpus_map(argv[4]);
     half = shuffled(corpus.pages, 1);
-    if (argv[1][0] == 'k')
+    if (strcmp(argv[1], "zram") != 0)
         ours();
     else
         status = theirs();

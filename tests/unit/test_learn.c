@@ -294,6 +294,24 @@ static void old_classes_end_as_they_are_freed(void **state)
     free(o);
 }
 
+/* Who must not wait does not plan. */
+static void not_with_nowait(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool = open_pool(&f, 0);
+    struct rng rng = rng_new(7);
+    kl_handle h;
+
+    (void)state;
+    for (unsigned i = 0; i < EARLY; i++)
+        assert_int_equal(kl_zs_malloc(pool, narrow(&rng), KL_NOWAIT, &h), 0);
+    assert_true(atomic_load(&pool->frames) > atomic_load(&pool->learn_at));
+    assert_int_equal(stats(pool).learned, 0);
+    while (!stats(pool).learned)
+        assert_int_equal(kl_zs_malloc(pool, narrow(&rng), 0, &h), 0);
+    close_pool(&f, pool);
+}
+
 /* Rather in a class that has retired than not at all. */
 static void a_full_pool_uses_retired_classes(void **state)
 {
@@ -353,6 +371,50 @@ static void without_memory_it_stays_as_it_is(void **state)
     assert_there(pool, o, 0);
     close_pool(&f, pool);
     free(o);
+}
+
+/* Each time that memory for metadata is asked for from when it is due until it has learned:
+ * malloc goes on, or says so, and all is as it was. */
+static void each_refusal_on_the_way(void **state)
+{
+    unsigned refused = 0;
+
+    (void)state;
+    for (int nth = 1;; nth++) {
+        struct fixture f;
+        struct kl_zs *pool = open_pool(&f, 0);
+        uint32_t classes = stats(pool).classes;
+        struct objects *o;
+        kl_handle h;
+        bool learned;
+
+        atomic_store(&pool->learn_at, UINT64_MAX);
+        o = fill(pool, narrow, 1500);
+        atomic_store(&pool->learn_at, 100); /* the next that grows */
+        fault_set(FAULT_META, nth);
+        while (atomic_load(&pool->learn_at) == 100) {
+            int err = kl_zs_malloc(pool, 1000, 0, &h);
+
+            assert_true(err == 0 || err == -KL_ENOMEM);
+        }
+        learned = stats(pool).learned;
+        fault_set(FAULT_META, 0);
+        assert_int_equal(stats(pool).classes > classes, learned);
+        assert_true(learned || look_at_classes(pool).retired == 0);
+        assert_int_equal(atomic_load(&pool->seen) == NULL, learned);
+        assert_int_equal(atomic_load(&pool->learn_at), learned ? UINT64_MAX : 200);
+        assert_zs_ok(pool);
+        assert_zone_ok(f.zone);
+        while (!stats(pool).learned)
+            add(pool, o, 1000); /* the second time it goes well */
+        assert_there(pool, o, 0);
+        close_pool(&f, pool);
+        free(o);
+        if (learned && nth > 8)
+            break;
+        refused += !learned;
+    }
+    assert_int_equal(refused, 1); /* there is one that it needs */
 }
 
 /* Whatever fails at creation, a pool that came to be works, and tells no one. */
@@ -517,8 +579,10 @@ int main(void)
         cmocka_unit_test(holes_are_not_worth_it),
         cmocka_unit_test(other_sizes_lose_little),
         cmocka_unit_test(old_classes_end_as_they_are_freed),
+        cmocka_unit_test(not_with_nowait),
         cmocka_unit_test(a_full_pool_uses_retired_classes),
         cmocka_unit_test(without_memory_it_stays_as_it_is),
+        cmocka_unit_test(each_refusal_on_the_way),
         cmocka_unit_test(without_counts_it_learns_nothing),
         cmocka_unit_test(learned_while_others_allocate),
         cmocka_unit_test(direct_pools_learn),

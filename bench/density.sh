@@ -17,12 +17,15 @@
 #                    it was quiet for a second
 #   half_compacted   then compaction that was asked for
 #   changed          a random half overwritten with narrow records, then as half_discarded
+#   changed_back     the other way: narrow records, which it learns its classes from, a
+#                    random half of them overwritten with the mix
 #   machine_vs_counter[_compacted]  what the system says of the memory over what the
 #                    counter says of the frames, after the half was discarded
 #   kernel_*         the same of the kernel's
-#   narrow_64mib     pages that all come out at about 1000 bytes, fresh; narrow_64mib_fixed:
-#                    by a store that does not learn; the table has both for each kind of
-#                    page, and the bytes that moved are printed
+#   narrow_64mib     pages that all come out at about 1000 bytes, fresh
+#   *_fixed          the same by a store that does not learn its classes (fixed); the table
+#                    has both for each kind of page, and the MiB that object compaction moved
+#                    in classes that it has learned to do without, or - if it learned nothing
 #
 # LARGE_MIB (1024), SMALL_MIB (64), CHANGE_MIB (256: changed), TABLE_MIB (256; 1024 takes
 # some minutes more): the larger size in the table, where each kind of page stands alone.
@@ -48,10 +51,11 @@ figure() {
         { printf "%.4f\n", ($(n + 1) + (m ? $(m + 1) : 0)) / $3 }'
 }
 
-# experiment SCENE CORPUS [OTHER]: both sides; kernel=1 if the kernel took part.
+# experiment SCENE CORPUS [OTHER]: all sides; kernel=1 if the kernel took part.
 experiment() {
     local status
     "$bench" klotski "$@" >"$work/ours" || exit 1
+    "$bench" fixed "$@" >"$work/fixed" || exit 1
     "$bench" zram "$@" >"$work/kernel"
     status=$?
     kernel=1
@@ -64,7 +68,7 @@ experiment() {
 
 show() {
     local side
-    for side in ours kernel; do
+    for side in ours fixed kernel; do
         sed "s/^/  $side: /" "$work/$side"
     done
 }
@@ -73,6 +77,17 @@ show() {
 ratio() {
     echo "RATIO density.$1 $(figure ours "$2" "${3:-1}" "${4:-0}")"
     [ "$kernel" = 0 ] || echo "RATIO density.kernel_$1 $(figure kernel "$2" "${3:-1}" "${4:-0}")"
+}
+
+# beside NAME STAGE: of the two of ours.
+beside() {
+    ratio "$1" "$2"
+    echo "RATIO density.$1_fixed $(figure fixed "$2" 1)"
+}
+
+# What was moved because it learned.
+moved() {
+    stage ours learned | awk '{ if ($2) printf "%.1f\n", $4 / 1048576; else print "-" }'
 }
 
 # What the machine says over what the counter says.
@@ -105,28 +120,28 @@ corpus narrow "$CHANGE_MIB"
 echo "mix, $CHANGE_MIB MiB, a random half overwritten with narrow records:"
 experiment change "$first" "$corpus"
 show
-ratio changed quiet
-ratio changed_compacted compacted
+beside changed quiet
+beside changed_compacted compacted
+echo "narrow records, $CHANGE_MIB MiB, a random half overwritten with the mix:"
+experiment change "$corpus" "$first"
+show
+beside changed_back quiet
+beside changed_back_compacted compacted
 
 echo
-printf '%-9s %6s  %-14s %-14s %-14s\n' corpus MiB 'fresh, all in' 'fixed, all in' 'kernel, all in'
+printf '%-9s %6s  %-14s %-14s %-14s %s\n' \
+    corpus MiB 'fresh, all in' 'fixed, all in' 'kernel, all in' moved
 for kind in binaries text sqlite narrow; do
     for mib in "$SMALL_MIB" "$TABLE_MIB"; do
         corpus "$kind" "$mib"
         experiment fresh "$corpus"
-        "$bench" fixed fresh "$corpus" >"$work/fixed" || exit 1
-        if [ "$kind $mib" = "narrow $SMALL_MIB" ]; then
-            sed 's/^/  ours: /' "$work/ours"
-            sed 's/^/  fixed: /' "$work/fixed"
-            ratio narrow_64mib fresh
-            echo "RATIO density.narrow_64mib_fixed $(figure fixed fresh 1)"
-        fi
+        [ "$kind $mib" != "narrow $SMALL_MIB" ] || beside narrow_64mib fresh
         [ -n "${CORPUS_DIR:-}" ] || rm -f "$corpus"
         theirs="- -"
         [ "$kernel" = 0 ] || theirs="$(figure kernel fresh 1) $(figure kernel fresh 1 3)"
         # shellcheck disable=SC2086
-        printf '%-9s %6s  %s %s  %s %s  %s %s\n' "$kind" "$mib" \
+        printf '%-9s %6s  %s %s  %s %s  %s %s  %s\n' "$kind" "$mib" \
             "$(figure ours fresh 1)" "$(figure ours fresh 1 3)" \
-            "$(figure fixed fresh 1)" "$(figure fixed fresh 1 3)" $theirs
+            "$(figure fixed fresh 1)" "$(figure fixed fresh 1 3)" $theirs "$(moved)"
     done
 done

@@ -39,7 +39,19 @@ static int backing_populate(void *ctx, uint64_t offset, uint64_t bytes)
     return kli_memfile_populate(self->fd, &self->memory, offset, bytes);
 }
 
+/* Where the system can (Linux 6.14), page tables of 2 MiB go with what they map, but only
+ * when they are unmapped by name. */
 static int backing_release(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    struct kl_linux_backing *self = ctx;
+
+    if (self->memory.kind == KL_LINUX_MEMFD)
+        madvise((char *)self->backing.base + offset, (size_t)bytes, MADV_DONTNEED);
+    return kli_memfile_release(self->fd, offset, bytes);
+}
+
+/* A hole in ordinary memory is filled when somebody touches it. */
+static int backing_discard(void *ctx, uint64_t offset, uint64_t bytes)
 {
     struct kl_linux_backing *self = ctx;
 
@@ -122,6 +134,7 @@ static int backing_open(struct kl_linux_backing *self, enum kl_linux_kind kind,
     backing->bytes = (config->bytes + block - 1) & ~(block - 1);
     backing->populate = backing_populate;
     backing->release = backing_release;
+    backing->discard = kind == KL_LINUX_MEMFD ? backing_discard : NULL;
     self->memory = (struct kli_memory){kind, config->numa};
     self->fd = kli_memfile_create(kind, backing->bytes, false);
     if (self->fd < 0)

@@ -116,6 +116,17 @@ int kl_zone_resize(struct kl_zone *zone, uint32_t blocks, enum kl_mode mode,
  * or a negative error. */
 int kl_zone_trim(struct kl_zone *zone, uint32_t keep);
 
+/* Lets the memory of free frames go that lie in blocks partly used, where the backing can do
+ * that (kl_backing.discard): of about `most` frames (0: no bound; about: a block is
+ * finished).  The blocks stay present, limits and statistics count them as before, and a
+ * frame's memory comes back by itself when the frame is used: so an allocation may meet
+ * the system's lack of memory where it is used, and not where it is made.  For a zone that is
+ * left alone for a while.  Each block is fenced for a moment.  May wait for the system.
+ * Returns how many frames were free so, also those whose memory went before; -KL_ENOTSUP:
+ * the backing has no discard; or the error of the first discard that failed.
+ * As the kernel's free page reporting. */
+int64_t kl_zone_discard(struct kl_zone *zone, uint32_t most);
+
 /* Empties sparse blocks into dense ones until no block can be gained or about
  * budget frames were moved (0: no bound; about: a batch of 32 is finished).  Returns 0,
  * or -KL_EAGAIN when the budget ended it: a block that was half emptied is the first

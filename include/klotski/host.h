@@ -45,6 +45,11 @@ struct kl_host {
     void *(*meta_alloc)(void *ctx, size_t bytes);
     void (*meta_free)(void *ctx, void *mem, size_t bytes);
 
+    /* All of this part of a piece of metadata is zero, and is likely to stay so for long:
+     * the memory under it may go, if it goes on reading as zero and comes back when it
+     * is written.  Others may read it meanwhile, nobody writes it.  NULL: can't be done. */
+    void (*meta_idle)(void *ctx, void *mem, size_t bytes);
+
     /* The processor that this thread runs on, below ncpus.  A hint: wrong is
      * slow, never unsafe. */
     unsigned (*cpu)(void *ctx);
@@ -113,6 +118,11 @@ struct kl_backing {
      * NULL: the memory is always there and is not given back. */
     int (*populate)(void *ctx, uint64_t offset, uint64_t bytes);
     int (*release)(void *ctx, uint64_t offset, uint64_t bytes);
+
+    /* Nobody needs the contents of a range of whole frames, which belong to a block that has
+     * memory: it may go, and comes back by itself where it is written or read; until then it
+     * may read as anything.  An error has changed nothing.  NULL: can't be done. */
+    int (*discard)(void *ctx, uint64_t offset, uint64_t bytes);
 };
 
 /* Fills in a backing of memory that the caller has: an array, a mapping, a bare

@@ -151,6 +151,21 @@ static int release_memory(struct kl_zone *zone, uint32_t block)
     return backing_call(zone, block, zone->backing.release);
 }
 
+/* Descriptors of a block that is neither present nor about to be: their states are zero (F5,
+ * B4) and only who has got a frame writes one, which takes a populate first.  What an owner has
+ * left in priv nobody reads. */
+static void idle_descriptors(struct kl_zone *zone, uint32_t block)
+{
+    uint32_t first = block << zone->block_order;
+
+    if (!zone->host.meta_idle)
+        return;
+    for (uint32_t i = 0; KL_DEBUG && i < zone->block_frames; i++)
+        KLI_ASSERT(&zone->host, kli_state(zone, first + i) == 0);
+    zone->host.meta_idle(zone->host.ctx, &zone->frame[first],
+                         zone->block_frames * sizeof(zone->frame[0]));
+}
+
 /* Gives the memory of a fenced, empty block to the system; ends the fence.
  * On failure the block stays fenced and present. */
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
@@ -165,6 +180,8 @@ int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
     }
     KLI_TRACE_STEP(release_vacated, KLI_TAG(zone), block, given);
     err = release_memory(zone, block);
+    if (!err)
+        idle_descriptors(zone, block);
     kli_block_step(zone, block, kli_b_settle, err ? KLI_B_FENCED | all : KLI_B_ABSENT);
     if (!err) {
         kli_apply(&zone->budget, edge_leave, given, NULL);

@@ -125,6 +125,43 @@ static void test_meta_is_zero_and_aligned(void **state)
         assert_null(host->meta_alloc(host->ctx, SIZE_MAX / 2));
 }
 
+/* Pages of [mem, mem + 4 pages) that have memory. */
+static unsigned pages_there(void *mem)
+{
+    unsigned char there[4];
+    unsigned n = 0;
+
+    assert_int_equal(mincore(mem, 4 * 4096, there), 0);
+    for (unsigned i = 0; i < 4; i++)
+        n += there[i] & 1;
+    return n;
+}
+
+/* What is idle has no memory, as far as it is whole pages, and reads as zero. */
+static void test_meta_idle(void **state)
+{
+    const struct kl_host *host = kl_linux_host();
+    char *mem = host->meta_alloc(host->ctx, MIB);
+
+    (void)state;
+    if (sysconf(_SC_PAGESIZE) != 4096)
+        skip();
+    assert_non_null(mem);
+    memset(mem, 7, 4 * 4096);
+    memset(mem + 4000, 0, 2 * 4096);
+    assert_int_equal(pages_there(mem), 4);
+    host->meta_idle(host->ctx, mem + 4000, 2 * 4096);
+    assert_int_equal(pages_there(mem), 3);
+    for (unsigned i = 0; i < 4 * 4096; i++)
+        assert_int_equal(mem[i], i < 4000 || i >= 4000 + 2 * 4096 ? 7 : 0);
+    host->meta_idle(host->ctx, mem + 1, 4095); /* no whole page */
+    host->meta_idle(host->ctx, mem + 4000, 0);
+    assert_int_equal(mem[1], 7);
+    mem[4096] = 9; /* it comes back */
+    assert_int_equal(mem[4096], 9);
+    host->meta_free(host->ctx, mem, MIB);
+}
+
 static void test_cpu_and_clock(void **state)
 {
     const struct kl_host *host = kl_linux_host();
@@ -820,6 +857,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_meta_is_zero_and_aligned),
+        cmocka_unit_test(test_meta_idle),
         cmocka_unit_test(test_cpu_and_clock),
         /* Before there was any thread: after that, qemu-i386 7.2 takes a signal for
          * the end of thread-local storage. */

@@ -15,6 +15,8 @@
  * (W3) The thread accounts all its processor time to the pause that follows, so that
  *      it takes `percent` of a CPU at most, whatever the steps cost.
  *
+ * (W5) The thread calls `quiet` at most once between two of its steps.
+ *
  * The thread sleeps in poll: on `wake` and `halt`, or in a pause on `halt` alone.
  * `halt` is readable from the moment that somebody wants the thread to end.
  */
@@ -26,6 +28,7 @@
 #include <klotski/step.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -42,7 +45,8 @@
 #define DEFAULT_PERCENT 10u
 #define LOWEST_NICE     19
 #define NS_PER_SEC      UINT64_C(1000000000)
-#define BUSY_NS         UINT64_C(1000000)
+#define NS_PER_MS       UINT64_C(1000000)
+#define BUSY_NS         NS_PER_MS
 
 /* What the timer is set to, else a time. */
 #define IDLE    UINT64_MAX
@@ -55,6 +59,8 @@ struct kl_linux_worker {
     unsigned percent;
     unsigned flags; /* of each step */
     void (*stepped)(void *ctx);
+    void (*quiet)(void *ctx);
+    int quiet_ms;
     void *ctx;
     char name[16]; /* what the kernel keeps of a thread's name */
     int wake;
@@ -140,7 +146,15 @@ static void kicked(void *ctx)
 static bool config_ok(const struct kl_linux_worker_config *config)
 {
     return config->size == sizeof(*config) && config->percent <= 100 &&
-           !(config->flags & ~(unsigned)KL_STEP_WANTED);
+           (!config->quiet || config->quiet_ns > 0) && !(config->flags & ~(unsigned)KL_STEP_WANTED);
+}
+
+/* Rounded up, as poll has it. */
+static int to_ms(uint64_t ns)
+{
+    uint64_t ms = ns / NS_PER_MS + (ns % NS_PER_MS != 0);
+
+    return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 static struct kl_linux_worker *worker_new(struct kl_zone *zone,
@@ -158,6 +172,8 @@ static struct kl_linux_worker *worker_new(struct kl_zone *zone,
     worker->flags = config ? config->flags : 0;
     worker->stepped = config ? config->stepped : NULL;
     worker->ctx = config ? config->ctx : NULL;
+    worker->quiet = config ? config->quiet : NULL;
+    worker->quiet_ms = config ? to_ms(config->quiet_ns) : 0;
     strncpy(worker->name, name, sizeof(worker->name) - 1);
     worker->wake = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     worker->halt = worker->wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -255,9 +271,14 @@ static bool sleep_until_wanted(const struct kl_linux_worker *worker)
 {
     struct pollfd fd[2] = {{.fd = worker->halt, .events = POLLIN},
                            {.fd = worker->wake, .events = POLLIN}};
+    int ready, timeout = worker->quiet ? worker->quiet_ms : -1;
 
-    while (poll(fd, 2, -1) < 0)
-        continue; /* EINTR: a debugger */
+    while ((ready = poll(fd, 2, timeout)) <= 0) {
+        if (ready < 0 || !worker->quiet) /* EINTR: a debugger */
+            continue;
+        worker->quiet(worker->ctx); /* W5 */
+        timeout = -1;
+    }
     return fd[0].revents == 0;
 }
 

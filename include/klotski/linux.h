@@ -127,6 +127,11 @@ struct kl_linux_worker_config {
      * what it likes but end the worker. */
     void (*stepped)(void *ctx);
     void *ctx;
+
+    /* Called with ctx by the worker's own thread, once, when there was nothing to do for
+     * quiet_ns since its start, or since a step.  NULL: nobody.  As stepped. */
+    void (*quiet)(void *ctx);
+    uint64_t quiet_ns;
 };
 
 /* config may be NULL.  The worker is the zone's kick; destroy it before the zone

@@ -356,6 +356,49 @@ static void a_thread_does_it(void **state)
     close_scattered(&f);
 }
 
+static void wait_for_calls(atomic_int *calls, int n)
+{
+    for (unsigned round = 0; atomic_load(calls) < n; round++)
+        kl_linux_host()->relax(NULL, round);
+}
+
+/* Once after the start, once after each step at most; by the thread alone. */
+static void quiet_is_said(void **state)
+{
+    atomic_int quiet = 0;
+    struct kl_linux_worker_config config = {
+        .size = sizeof(config), .quiet = count_call, .ctx = &quiet};
+    struct kl_linux_worker *worker;
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 1, 0, 0);
+    assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), -KL_EINVAL);
+    config.quiet_ns = 1; /* a millisecond, really */
+    assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), 0);
+    kl_linux_worker_step(worker);
+    assert_int_equal(kl_linux_worker_start(worker), 0);
+    wait_for_calls(&quiet, 1);
+    assert_int_equal(quiet, 1);
+    for (int i = 2; i < 5; i++) {
+        kli_kick(f.zone);
+        wait_for_calls(&quiet, i);
+        assert_int_equal(stats_of(worker).steps, i);
+    }
+    assert_int_equal(kl_linux_worker_stop(worker), 0);
+    assert_int_equal(quiet, 4);
+    kl_linux_worker_destroy(worker);
+    config.quiet_ns = UINT64_MAX; /* the most that poll can wait */
+    assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), 0);
+    assert_int_equal(kl_linux_worker_start(worker), 0);
+    kli_kick(f.zone);
+    while (stats_of(worker).steps == 0)
+        kl_linux_host()->relax(NULL, 100);
+    kl_linux_worker_destroy(worker);
+    assert_int_equal(quiet, 4);
+    fixture_close(&f);
+}
+
 /* The line of /proc of the one other thread. */
 static bool other_thread(const char *name, long *nice)
 {
@@ -501,7 +544,7 @@ int main(void)
         cmocka_unit_test(only_what_is_wanted),        cmocka_unit_test(no_kick_is_lost),
         cmocka_unit_test(a_thread_does_it),           cmocka_unit_test(a_thread_behaves),
         cmocka_unit_test(no_thread_to_be_had),        cmocka_unit_test(pauses),
-        cmocka_unit_test(workers_come_and_go),
+        cmocka_unit_test(workers_come_and_go),        cmocka_unit_test(quiet_is_said),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

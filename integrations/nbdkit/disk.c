@@ -13,6 +13,11 @@
 #include "../control/server.h"
 #include "writeback.h"
 
+#include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 /* When a disk becomes denser by itself. */
 enum {
     WASTE_START = 30, /* thousandths of its frames, free in blocks partly used */
@@ -21,7 +26,27 @@ enum {
     SPARE_BLOCKS = 1,
     NEVER = 100,
     WORKER_PERCENT = 50, /* of a CPU, and at the lowest priority */
+    QUIET_FRAMES = 8192, /* whose memory goes when the disk is left alone; 30 ms at most */
+    MMAP_FROM = 128 << 10,
 };
+#define QUIET_NS UINT64_C(600000000) /* longer than a store keeps a context that is not used */
+
+/* The server's own memory.  With one arena, and large pieces apart from it, what is free can
+ * be given back; with one for each thread that ever was, most of it stays. */
+static void malloc_prepare(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, MMAP_FROM);
+#endif
+}
+
+static void malloc_give_back(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
 
 static const char *backing_name(enum kl_linux_kind kind)
 {
@@ -179,6 +204,26 @@ static int store_open(struct kli_disk *disk, const struct kli_params *params)
     return -1;
 }
 
+/* The disk is left alone for a while: what is kept for the next request goes, too. */
+static void grow_quiet(void *ctx)
+{
+    struct kli_disk *disk = ctx;
+
+    if (!disk->populated) {
+        (void)kl_zone_trim(disk->zone, 0);
+        (void)kl_zone_discard(disk->zone, QUIET_FRAMES);
+    }
+    malloc_give_back();
+}
+
+static void after_step(void *ctx)
+{
+    struct kli_disk *disk = ctx;
+
+    if (disk->writeback)
+        kli_writeback_watch(disk->writeback);
+}
+
 /* Compaction and giving back by the marks, and the store's own work. */
 static int worker_open(struct kli_disk *disk, const struct kli_params *params)
 {
@@ -186,14 +231,17 @@ static int worker_open(struct kli_disk *disk, const struct kli_params *params)
         .size = sizeof(config),
         .percent = WORKER_PERCENT,
         .flags = KL_STEP_WANTED,
-        .stepped = disk->writeback ? kli_writeback_watch : NULL,
-        .ctx = disk->writeback,
+        .stepped = after_step,
+        .quiet = grow_quiet,
+        .quiet_ns = QUIET_NS,
+        .ctx = disk,
     };
     struct kl_zone_marks marks = {.size = sizeof(marks),
                                   .waste_start = WASTE_START,
                                   .waste_stop = WASTE_STOP,
                                   .waste_blocks = WASTE_BLOCKS,
-                                  .spare_blocks = SPARE_BLOCKS};
+                                  /* what it was told to get at its start stays */
+                                  .spare_blocks = params->populate ? 0 : SPARE_BLOCKS};
     int err = 0;
 
     if (!params->auto_compact && params->idle == 0)
@@ -237,7 +285,8 @@ static int control_open(struct kli_disk *disk, const struct kli_params *params)
 
 int kli_disk_open(struct kli_disk *disk, const struct kli_params *params)
 {
-    *disk = (struct kli_disk){0};
+    *disk = (struct kli_disk){.populated = params->populate};
+    malloc_prepare();
     if (backing_open(params, &disk->backing) == 0 && zone_open(disk, params) == 0 &&
         store_open(disk, params) == 0 &&
         kli_writeback_open(params, disk->store, &disk->writeback) == 0 &&

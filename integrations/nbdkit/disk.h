@@ -15,6 +15,7 @@ struct kli_disk {
     struct kli_writeback *writeback;
     struct kl_linux_worker *worker;
     struct kli_control *control;
+    bool populated; /* it got all its memory at the start */
 };
 
 /* Is there memory of the kind that is asked for, and a place for the control

@@ -54,14 +54,17 @@ uint64_t wb_limit(const struct store_writeback *wb)
     return (uint64_t)kl_zone_frames(store->zone) * kl_zone_frame_bytes(store->zone);
 }
 
-/* Frames that compaction can free are as good as free. */
+/* Frames that compaction can free are as good as free: but to know how many these are takes
+ * every class's lock, so that is asked only where all frames are too many. */
 static bool above(const struct store_writeback *wb, unsigned percent)
 {
+    uint64_t most = wb_limit(wb) / 100 * percent / kl_zone_frame_bytes(wb->store->zone);
     struct kl_zs_stats zs = {.size = sizeof(zs)};
 
+    if (zs_direct_frames(wb->store->zs) <= most)
+        return false;
     kl_zs_get_stats(wb->store->zs, &zs);
-    return (zs.frames - zs.freeable_frames) * kl_zone_frame_bytes(wb->store->zone) >
-           wb_limit(wb) / 100 * percent;
+    return zs.frames - zs.freeable_frames > most;
 }
 
 /* From the start share until the stop share. */

@@ -259,6 +259,16 @@ static int check(const struct kli_params *params)
     return 0;
 }
 
+/* No more than data may use: so blocks that are partly used are within the limit, too. */
+static uint64_t memory_default(const struct kli_params *params)
+{
+    uint64_t bytes = params->size;
+
+    if (params->limit && params->limit < bytes)
+        bytes = params->limit;
+    return bytes < MEMORY_MIN ? MEMORY_MIN : bytes;
+}
+
 int kli_params_complete(struct kli_params *params)
 {
     if (params->size == 0) {
@@ -266,7 +276,7 @@ int kli_params_complete(struct kli_params *params)
         return -1;
     }
     if (params->memory == 0)
-        params->memory = params->size < MEMORY_MIN ? MEMORY_MIN : params->size;
+        params->memory = memory_default(params);
     if (params->memory > MEMORY_MAX) {
         nbdkit_error("the disk is larger than a zone can be: give memory=SIZE too");
         return -1;

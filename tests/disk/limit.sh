@@ -14,6 +14,18 @@ prefix() {
     cmp -n "$(stat -c %s "$1")" "$1" "$work/back" || fail "$2"
 }
 
+# What the system says: blocks, those in part used too, are within the limit (whole ones of
+# 2 MiB); the process has its metadata beside it, and little of its own.
+within() { # LIMIT-BYTES
+    local blocks own metadata
+    blocks=$(cli stat --get system.resident_bytes)
+    [ "$blocks" -lt $(($1 + 2 * mib)) ] || fail "$blocks bytes of blocks, limit $1"
+    own=$(($(sed -n 's/^RssAnon:\s*\([0-9]*\) kB/\1/p' "/proc/$disk_pid/status") * 1024))
+    metadata=$(($(zone_figure metadata_bytes) + $(cli stat --get store.metadata_bytes)))
+    [ "$own" -le $((metadata + 8 * mib)) ] || fail "the process has $own bytes of its own"
+    say "   $blocks bytes of blocks, $own of its own, $metadata of metadata at most"
+}
+
 full() { # LIMIT-BYTES PARAMETERS...
     local limit=$1
     shift
@@ -30,6 +42,7 @@ full() { # LIMIT-BYTES PARAMETERS...
     [ "$(cli stat --get store.refused)" -gt 0 ] || fail "no write was counted as refused"
     [ "$(cli stat --get store.frame_bytes)" -gt 0 ] || fail "nothing is stored"
     [ $(($(zone_figure used_frames) * 4096)) -le "$limit" ] || fail "more is used than the limit"
+    within "$limit"
     prefix "$work/first" "what was there is damaged ($*)"
     # Overwriting while full: whole, or not at all; and zeroes always.
     qemu-io -f raw "$uri" -c "write -P 9 0 4k" >/dev/null 2>&1 || true
@@ -47,6 +60,7 @@ full() { # LIMIT-BYTES PARAMETERS...
 }
 
 full $((8 * mib)) limit=8M
+full $((9 * mib)) limit=9M
 full $((8 * mib)) limit=8M block=64K compress=lz4
 full $((10 * mib)) memory=10M
 full $((10 * mib)) memory=10M auto-compact=false block=32K

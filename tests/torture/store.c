@@ -320,6 +320,8 @@ static void mix_memory(struct rng *rng)
         shake_block(f.zone, rng_below(rng, ZONE_BLOCKS), mode, &r);
         if (rng_below(rng, 3) == 0)
             (void)kl_zone_trim(f.zone, rng_below(rng, 4));
+        if (rng_below(rng, 3) == 0)
+            (void)kl_zone_discard(f.zone, rng_below(rng, 200));
     }
     atomic_fetch_add(&moved, r.migrated);
 }

@@ -362,6 +362,7 @@ static void *taker(void *arg)
         case 2:
             kl_zone_compact(f.zone, mode, rng_below(&rng, 300), &r);
             (void)kl_zone_trim(f.zone, rng_below(&rng, 4));
+            (void)kl_zone_discard(f.zone, rng_below(&rng, 200));
             break;
         case 3:
             take_range(owner, &rng, mode);

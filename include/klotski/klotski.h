@@ -10,6 +10,7 @@
 #include "linux.h"
 #include "movable.h"
 #include "pin.h"
+#include "pool.h"
 #include "shrinker.h"
 #include "step.h"
 #include "store.h"

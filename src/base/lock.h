@@ -13,6 +13,7 @@
  *   ZS_HANDLES    free handles of a pool
  *   ZS_ARENA      descriptors of a pool
  *   ZS_DEFERRED   empty zspages that wait
+ *   POOL          a CPU's share of a pool of frames
  *   STORE_CONTEXT compressor contexts
  *   ZONE_OWNERS   registration of owners
  *   ROUNDS        which threads make a round over the shrinkers
@@ -34,6 +35,7 @@ enum kli_rank {
     KLI_RANK_ZS_HANDLES,
     KLI_RANK_ZS_ARENA,
     KLI_RANK_ZS_DEFERRED,
+    KLI_RANK_POOL,
     KLI_RANK_STORE_CONTEXT,
     KLI_RANK_ZONE_OWNERS,
     KLI_RANK_ROUNDS,

@@ -6,7 +6,8 @@
  *   bit  2 ISOLATED  promised to a migration
  *   bit  3 DYING     freed by its owner, waits for the last reference or unlock
  *   bit  4 HEAD      first frame of an allocation; set as long as it is one
- *   bit  5 KIND      was allocated movable (decides how its block counts it)
+ *   bit  5 KIND      was allocated movable (decides how its block counts it); only
+ *                    a hand over changes it
  *   bits  6-10       order
  *   bits 12-23       pins without a name (kl_frame_pin)
  *   bits 24-31       owner
@@ -28,12 +29,17 @@
  *      '-------------------------------------------------'
  *               last put or unlock: the word becomes zero
  *
+ * hand: an allocated frame gets another owner, or becomes movable or unmovable, as
+ * pools do with frames that are idle or in use (hand.c).
+ *
  * Invariants
  * (F1) DYING excludes MOVABLE.
  * (F2) ISOLATED is set and cleared under LOCKED only.
  * (F3) pins > 0 excludes ISOLATED, whichever of the two kinds they are.
  * (F4) references are 0 only while LOCKED and DYING.
  * (F5) whoever makes the word zero, and nobody else, frees the bits.
+ * (F6) a movable frame is handed over only while it is not LOCKED and not ISOLATED: so
+ *      no callback of its old owner is under way, and none begins.
  */
 #ifndef KLI_FRAME_STATE_H
 #define KLI_FRAME_STATE_H
@@ -204,6 +210,28 @@ static inline struct kli_step kli_f_free(uint64_t w, uint64_t arg)
 static inline bool kli_f_pinnable(uint64_t w, uint64_t arg)
 {
     return (w & KLI_F_HEAD) && !(w & (KLI_F_DYING | KLI_F_ISOLATED)) && kli_f_owner(w) == arg;
+}
+
+/* A hand over: between which owners, and of which kind it is before and after. */
+static inline uint64_t kli_f_pass(unsigned order, unsigned from, bool was_movable, unsigned to,
+                                  bool movable)
+{
+    return from | (uint64_t)to << 8 | (uint64_t)order << 16 | (uint64_t)was_movable << 21 |
+           (uint64_t)movable << 22;
+}
+
+/* arg: kli_f_pass.  Whoever looks at it may keep a reference, or the lock of an unmovable
+ * one. (F6) */
+static inline struct kli_step kli_f_hand(uint64_t w, uint64_t arg)
+{
+    const uint64_t kind = KLI_F_KIND | KLI_F_MOVABLE;
+    uint64_t was = kli_field(arg, 21, 1) ? kind : 0, is = kli_field(arg, 22, 1) ? kind : 0;
+
+    if (!(w & KLI_F_HEAD) || (w & (KLI_F_DYING | KLI_F_ISOLATED)) || (w & kind) != was ||
+        kli_f_owner(w) != kli_field(arg, 0, 8) || kli_f_order(w) != kli_field(arg, 16, 5) ||
+        kli_f_pins(w) > 0 || (was && (w & KLI_F_LOCKED)))
+        return KLI_REFUSED;
+    return KLI_STEP((w & ~(kind | UINT64_C(255) << 24)) | is | kli_field(arg, 8, 8) << 24);
 }
 
 static inline struct kli_step kli_f_pin(uint64_t w, uint64_t arg)

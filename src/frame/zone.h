@@ -335,6 +335,9 @@ int kli_lend(struct kl_zone *zone, uint32_t n);
 /* backing.c: 0, or what is wrong with it. */
 int kli_backing_check(const struct kl_backing *b);
 
+/* hand.c: an allocation gets another owner or kind; pass: kli_f_pass. */
+int kli_frame_hand(struct kl_zone *zone, uint32_t nr, uint64_t pass);
+
 /* pin.c: what the table knows of a pinned frame; false: no object has pinned it. */
 struct kli_pin_info {
     uint64_t object;

@@ -42,8 +42,9 @@ static enum kli_found look(uint64_t word)
     return KLI_ISOLATED;
 }
 
-/* The owner's turn, with the frame locked; ends with the mark or without a trace. */
-static enum kli_found ask_owner(struct kli_run *run, uint32_t nr)
+/* The owner's turn, with the frame locked; ends with the mark or without a trace.  seen:
+ * the word for which the destination was chosen; it may have been handed over since. */
+static enum kli_found ask_owner(struct kli_run *run, uint32_t nr, uint64_t seen)
 {
     struct kl_zone *zone = run->zone;
     uint64_t word = kli_state(zone, nr);
@@ -54,6 +55,8 @@ static enum kli_found ask_owner(struct kli_run *run, uint32_t nr)
 
     if (found != KLI_ISOLATED)
         return found;
+    if (id != kli_f_owner(seen))
+        return KLI_BUSY;
     if (!owner->ops.isolate(owner->ctx, pfn, run->mode)) {
         KLI_TRACE(isolate_refused, KLI_TAG(zone), nr, id);
         return KLI_BUSY;
@@ -95,7 +98,7 @@ static enum kli_found isolate_held(struct kli_run *run, uint32_t nr, struct kl_m
     found = KLI_BUSY;
     if (owner_stays(zone, dst) && kli_lock_frame(zone, nr, run->mode)) {
         KLI_TRACE_STEP(isolate_locked, KLI_TAG(zone), nr, dst);
-        found = ask_owner(run, nr);
+        found = ask_owner(run, nr, word);
         kli_settle(zone, nr, kli_f_unlock, 0);
         KLI_TRACE_STEP(isolate_unlocked, KLI_TAG(zone), nr, found);
     }

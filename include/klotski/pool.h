@@ -33,7 +33,7 @@
  * idle, units are got until there are `high`, unless that takes the zone over its soft
  * limit or below its high mark, or the pool was shrunk within the last second.
  *
- * Costs: 16 bytes of metadata a unit of the limit, 192 a CPU.
+ * Costs: 16 bytes of metadata a unit of the limit, 256 a CPU.
  *
  * Thread safety: everything may run together with everything but destroy.  An alloc and a
  * free take the lock of one CPU's share of the pool, held for moments; no lock is the

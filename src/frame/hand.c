@@ -4,7 +4,8 @@
  * Who has it idle hands it to a user, who hands it back (src/pool).  One edge of the
  * frame's word decides against migration (state.h, F6).  The block counts afterwards, as
  * it does with pins: its count of stuck frames may be too low or too high for a moment
- * (block.h, B5).
+ * (block.h, B5).  Nothing is free that was not, so the block's class stays and nothing
+ * needs to be mended (index.c): its word is changed without that.
  */
 #include "frame/zone.h"
 
@@ -24,8 +25,8 @@ int kli_frame_hand(struct kl_zone *zone, uint32_t nr, uint64_t pass)
         return -KL_EINVAL;
     }
     if (was && !is)
-        kli_block_step(zone, block, kli_b_stick, n * KLI_B_STUCK);
+        kli_apply(&zone->block[block], kli_b_stick, n * KLI_B_STUCK, NULL);
     if (!was && is)
-        kli_block_step(zone, block, kli_b_unstick, n * KLI_B_STUCK);
+        kli_apply(&zone->block[block], kli_b_unstick, n * KLI_B_STUCK, NULL);
     return 0;
 }

@@ -14,7 +14,7 @@
  *      must be sure looks at all of them.
  *
  * Every change of a block's word goes through kli_block_step, which also counts
- * the frames that are free.
+ * the frames that are free; but for one that changes neither those nor the class (hand.c).
  */
 #include "frame/zone.h"
 

@@ -101,7 +101,27 @@ store() {
     refused "$tools/storebench" "$work/mix" 0
 }
 
+pools() {
+    local moved copied
+    "$tools/poolbench" hits 2 64 >"$work/out" || fail "poolbench hits"
+    numbers 4 "$work/out"
+    "$tools/poolbench" mmap 2 64 >"$work/out" || fail "poolbench mmap"
+    numbers 1 "$work/out"
+    "$tools/poolbench" memset 64 >"$work/out" || fail "poolbench memset"
+    numbers 2 "$work/out"
+    "$tools/poolbench" moves 2 64 >"$work/out" || fail "poolbench moves"
+    numbers 4 "$work/out"
+    read -r moved copied _ <"$work/out"
+    [ "$moved" -ge 64 ] || fail "$moved of 64 units moved"
+    [ "$copied" = 0 ] || fail "$copied bytes were copied"
+    refused "$tools/poolbench" hits 10 64
+    refused "$tools/poolbench" hits 2 0
+    refused "$tools/poolbench" memset 0
+    refused "$tools/poolbench" nonsense 2 64
+}
+
 corpora
 density
 objects
+pools
 store

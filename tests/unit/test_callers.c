@@ -36,6 +36,16 @@ static void zs_stats(void *to)
     kl_zs_get_stats(pool, to);
 }
 
+static void page_pool_stats(void *to)
+{
+    const struct kl_pool_config config = {.size = sizeof(config)};
+    struct kl_pool *units;
+
+    assert_int_equal(kl_pool_create(f.zone, &config, &units), 0);
+    kl_pool_get_stats(units, to);
+    assert_int_equal(kl_pool_destroy(units), 0);
+}
+
 static void class_stats(void *to)
 {
     assert_int_equal(kl_zs_get_class_stats(pool, 0, to), 0);
@@ -136,6 +146,7 @@ static const struct getter {
     {"zone", zone_stats, sizeof(struct kl_zone_stats)},
     {"owner", owner_stats, sizeof(struct kl_owner_stats)},
     {"pool", zs_stats, sizeof(struct kl_zs_stats)},
+    {"page pool", page_pool_stats, sizeof(struct kl_pool_stats)},
     {"class", class_stats, sizeof(struct kl_zs_class_stats)},
     {"store", store_stats, sizeof(struct kl_store_stats)},
     {"shrinker", shrinker_stats, sizeof(struct kl_shrinker_stats)},

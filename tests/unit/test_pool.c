@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Page pools: what goes in and out, limits, marks, kinds, low and high, the end. */
+#include "frame/state.h"
 #include "support/units.h"
 
 #include <string.h>
@@ -557,6 +558,107 @@ static void errors_are_not_ignored(void **state)
     fixture_close(&f);
 }
 
+/* F6: which words may be handed over, and what becomes of the rest of the word. */
+static void a_hand_over_is_an_edge(void **state)
+{
+    const uint64_t kind = KLI_F_KIND | KLI_F_MOVABLE, idle = kli_f_make(3, 7, kind);
+    const uint64_t used = kli_f_make(3, 9, 0), ref = KLI_F_REF;
+    const uint64_t lend = kli_f_pass(3, 7, true, 9, false), rest = kli_f_pass(3, 9, false, 7, true);
+    const uint64_t bad_idle[] = {
+        0,
+        idle | KLI_F_LOCKED,
+        idle | KLI_F_ISOLATED,
+        idle | KLI_F_DYING,
+        idle + KLI_F_PIN,
+        idle + KLI_F_OBJECT_PIN,
+        idle & ~KLI_F_MOVABLE,
+        kli_f_make(3, 8, kind),
+        kli_f_make(2, 7, kind),
+        used,
+    };
+    const uint64_t bad_used[] = {
+        0,
+        used | KLI_F_DYING,
+        used + KLI_F_PIN,
+        used + KLI_F_OBJECT_PIN,
+        kli_f_make(3, 8, 0),
+        kli_f_make(4, 9, 0),
+        kli_f_make(3, 9, kind),
+        idle,
+    };
+
+    (void)state;
+    assert_true(kli_f_hand(idle, lend).ok);
+    assert_int_equal(kli_f_hand(idle, lend).next, used);
+    assert_int_equal(kli_f_hand(idle + ref, lend).next, used + ref); /* somebody looks at it */
+    assert_int_equal(kli_f_hand(used, rest).next, idle);
+    assert_int_equal(kli_f_hand(used + ref, rest).next, idle + ref);
+    assert_int_equal(kli_f_hand(used | KLI_F_LOCKED, rest).next, idle | KLI_F_LOCKED);
+    assert_int_equal(kli_f_hand(used, kli_f_pass(3, 9, false, 2, false)).next, kli_f_make(3, 2, 0));
+    for (unsigned i = 0; i < sizeof(bad_idle) / sizeof(bad_idle[0]); i++)
+        assert_false(kli_f_hand(bad_idle[i], lend).ok);
+    for (unsigned i = 0; i < sizeof(bad_used) / sizeof(bad_used[0]); i++)
+        assert_false(kli_f_hand(bad_used[i], rest).ok);
+}
+
+static unsigned failures;
+
+static bool went(int err)
+{
+    if (err < 0 && err != -KL_ENOMEM && err != -KL_EBUSY && err != -KL_EIO)
+        fail_msg("a failure that was injected became %s", kl_err_name(err));
+    failures += err < 0;
+    return err >= 0;
+}
+
+/* Fill, use, move, shrink, give back, with whatever fails in the middle. */
+static void one_scene(struct fixture *f)
+{
+    struct kl_pool *pool;
+    kl_pfn pfn[N];
+    unsigned n = 0;
+
+    if (!went(create(f->zone, (struct kl_pool_config){.order = 1, .low_below = 128, .limit = N},
+                     &pool)))
+        return;
+    went(kl_pool_prefill(pool, 0, N / 2));
+    went(kl_pool_prefill(pool, KL_POOL_LOW, 4));
+    while (n < N && went(kl_pool_alloc(pool, 0, &pfn[n]))) {
+        assert_true(unit_is_zero(f->zone, pfn[n], 1));
+        unit_fill(f->zone, pfn[n++], 1);
+    }
+    units_put(pool, pfn, n);
+    assert_pool_ok(pool);
+    assert_zone_ok(f->zone);
+    went(kl_zone_compact(f->zone, KL_SYNC, 0, NULL));
+    if (went(kl_zone_give_back(f->zone, 12, KL_SYNC, NULL)))
+        assert_int_equal(kl_zone_lend(f->zone, 12), 0);
+    units_work(f->zone);
+    assert_pool_ok(pool);
+    assert_zone_ok(f->zone);
+    kl_pool_trim(pool, 3);
+    assert_pool_ok(pool);
+    assert_int_equal(kl_pool_destroy(pool), 0);
+}
+
+static void every_failure_once(void **state)
+{
+    (void)state;
+    for (unsigned fault = 0; fault < FAULTS; fault++) {
+        for (int nth = 1; nth <= 12; nth++) {
+            struct fixture f;
+
+            fixture_open(&f, 16, 6, 0);
+            fault_set((enum fault)fault, nth);
+            one_scene(&f);
+            fault_set((enum fault)fault, 0);
+            one_scene(&f); /* and it goes when nothing fails */
+            fixture_close(&f);
+        }
+    }
+    assert_true(failures >= 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -576,6 +678,8 @@ int main(void)
         cmocka_unit_test(creation_is_undone),
         cmocka_unit_test(the_registration_is_kept),
         cmocka_unit_test(errors_are_not_ignored),
+        cmocka_unit_test(a_hand_over_is_an_edge),
+        cmocka_unit_test(every_failure_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

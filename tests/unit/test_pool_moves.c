@@ -396,6 +396,53 @@ static void nobody_gets_one_in_flight(void **state)
     fixture_host = NULL;
 }
 
+static struct kl_pool *second;
+
+/* Whatever is idle in the first pool comes to lie idle in another one of the same owner. */
+static void change_pools(void)
+{
+    for (unsigned i = 0; i < N; i++) {
+        if (kl_pool_alloc(pool, KL_NOWAIT, &got[i]) == 0)
+            bad += kl_pool_free(second, got[i]) != 0;
+    }
+}
+
+/* A run looks at a unit of one pool, and chooses a destination for its owner; when it has the
+ * lock, the unit is another pool's. */
+static void a_unit_that_changed_pools_is_let_be(void **state)
+{
+    static const unsigned points[] = {KLI_T_isolate_got, KLI_T_isolate_target};
+    kl_pfn pfn[N];
+
+    (void)state;
+    if (!KL_DEBUG)
+        skip();
+    fixture_host = meanwhile_host;
+    for (unsigned p = 0; p < 2; p++) {
+        struct kl_pool_config config = {.size = sizeof(config), .order = ORDER, .limit = N};
+
+        bad = 0;
+        open_all(KL_POOL_CACHED);
+        assert_int_equal(kl_pool_destroy(pool), 0);
+        config.owner = taker;
+        assert_int_equal(kl_pool_create(f.zone, &config, &pool), 0);
+        assert_int_equal(kl_pool_create(f.zone, &config, &second), 0);
+        units_get(f.zone, pool, ORDER, pfn, N);
+        units_put(pool, pfn, N);
+        meanwhile(points[p], 1, change_pools);
+        assert_int_equal(empty_block(kl_frame_block(f.zone, pfn[0]), KL_SYNC), 0);
+        assert_true(meanwhile_end());
+        assert_int_equal(bad, 0);
+        assert_int_equal(pool_stats(pool).dirty, 0);
+        assert_int_equal(pool_stats(second).dirty, N);
+        assert_int_equal(pool_stats(second).moved, N); /* a round later */
+        assert_pool_ok(second);
+        assert_int_equal(kl_pool_destroy(second), 0);
+        close_all();
+    }
+    fixture_host = NULL;
+}
+
 static kl_block home;
 
 static void emptied(void)
@@ -451,6 +498,7 @@ int main(void)
         cmocka_unit_test(a_migration_that_fails_loses_nothing),
         cmocka_unit_test(shrinking_waits_for_no_frame_lock),
         cmocka_unit_test(nobody_gets_one_in_flight),
+        cmocka_unit_test(a_unit_that_changed_pools_is_let_be),
         cmocka_unit_test(a_migration_in_the_middle),
     };
 

@@ -92,7 +92,7 @@ int main(void)
     background(zone);
     show(pool, "zeroed:");
     /* Somebody in the zone needs frames: idle units go. */
-    if (kl_zone_shrink(zone, BUFFERS << ORDER, KL_SYNC) < 1)
+    if (kl_zone_shrink(zone, (uint32_t)BUFFERS << ORDER, KL_SYNC) < 1)
         return 1;
     show(pool, "shrunk:");
     kl_pool_get_stats(pool, &s);

@@ -140,7 +140,9 @@ struct pool_share *pool_own_share(struct kl_pool *pool)
 {
     unsigned cpu = kli_cpu(pool->zone);
 
-    return &pool->share[cpu < pool->shares ? cpu : cpu % pool->shares];
+    if (cpu >= pool->shares)
+        cpu %= (unsigned)kli_max(1, pool->shares);
+    return &pool->share[cpu];
 }
 
 /* Goes round. */

@@ -45,7 +45,7 @@ static void init(struct kl_pool *pool, struct kl_zone *zone, const struct kl_poo
     pool->low_below = c->low_below;
     pool->low = c->low;
     pool->high = c->high;
-    pool->coarse = (int32_t)kli_min(COARSE_MOST, kli_max(1, c->low / (8 * pool->shares)));
+    pool->coarse = (int32_t)kli_min(COARSE_MOST, kli_max(1, c->low / 8 / kli_max(1, pool->shares)));
     pool->zero = c->zero;
     pool->ctx = c->ctx;
     pool->slots_each = (uint32_t)kli_div_up(pool->limit, pool->shares);
@@ -108,7 +108,7 @@ int kl_pool_create(struct kl_zone *zone, const struct kl_pool_config *config, st
     if (!config_ok(zone, config))
         return -KL_EINVAL;
     limit = config->limit ? config->limit : (uint32_t)default_limit(zone, config->order);
-    shares = (uint32_t)kli_min(zone->host.ncpus, kli_max(1, limit / SLOTS_LEAST));
+    shares = (uint32_t)kli_max(1, kli_min(zone->host.ncpus, limit / SLOTS_LEAST));
     pool = kl_zone_meta_alloc(zone, bytes_of(shares, limit));
     if (!pool)
         return -KL_ENOMEM;

@@ -5,6 +5,7 @@
  *             cached with low ones and marks; uncached), search them for secrets, write
  *             their name over them, look whether it is still there, give them back, to the
  *             pool, to another pool of the same owner, or to the zone
+ *   tenant    a thread allocates and frees movable frames, so that idle units go astray
  *   changer   trims, prefills, asks for figures; makes and destroys a pool of its own
  *   takers    two threads give blocks back, lend them, compact, take contiguous ranges and
  *             write secrets into them
@@ -13,6 +14,7 @@
  * Whatever is handed out is zero, and nobody else's: the name of its user stays in it.
  */
 #include "support/crash.h"
+#include "support/mover.h"
 #include "support/units.h"
 
 #include <pthread.h>
@@ -120,6 +122,30 @@ static void *users(void *arg)
         for (unsigned i = 0; i < HELD; i++) {
             if (all[me][p][i].name)
                 put(&all[me][p][i], p, &rng);
+        }
+    }
+    return NULL;
+}
+
+static struct mover m;
+
+static void *tenant(void *arg)
+{
+    enum { ITEMS = 400 };
+    static bool here[ITEMS];
+    struct rng rng = rng_new(400);
+
+    (void)arg;
+    while (running()) {
+        unsigned i = rng_below(&rng, ITEMS);
+
+        if (!here[i]) {
+            here[i] = mover_alloc(&m, i, rng_below(&rng, 3), KL_MOVABLE | KL_NO_SHRINK) == 0;
+        } else if (rng_below(&rng, 2)) {
+            expect(mover_right(&m, i), "an item is wrong");
+        } else {
+            expect(mover_free(&m, i), "an item was wrong when it was freed");
+            here[i] = false;
         }
     }
     return NULL;
@@ -265,7 +291,7 @@ static void open_pools(void)
 
 static void pools_at_work(void **state)
 {
-    static void *(*const bodies[])(void *) = {users, users, changer, taker, taker, stepper};
+    static void *(*const bodies[])(void *) = {users, users, tenant, changer, taker, taker, stepper};
     enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
     const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
     struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
@@ -277,6 +303,7 @@ static void pools_at_work(void **state)
     fixture_open(&f, ZONE_BLOCKS, ORDER, 0);
     assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &shared), 0);
     open_pools();
+    mover_open(&m, f.zone, MOVER_SINGLE);
     for (uintptr_t i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
     nanosleep(&length, NULL);
@@ -309,6 +336,7 @@ static void pools_at_work(void **state)
     assert_true(sum.shrunk > 0);
     for (unsigned p = 0; p < POOLS; p++)
         assert_int_equal(kl_pool_destroy(pools[p]), 0);
+    mover_close(&m);
     assert_int_equal(kl_owner_unregister(f.zone, shared), 0);
     fixture_close(&f);
     assert_int_equal(atomic_load(&wrong), 0);

@@ -269,13 +269,11 @@ int main(int argc, char **argv)
         usage();
     if (strcmp(argv[1], "memset") == 0 && argc == 3 && a > 0)
         by_memset(a);
-    else if (argc != 4 || a > 9)
-        usage();
-    else if (strcmp(argv[1], "hits") == 0)
+    else if (argc == 4 && a <= 9 && strcmp(argv[1], "hits") == 0)
         hits(a, b);
-    else if (strcmp(argv[1], "mmap") == 0)
+    else if (argc == 4 && a <= 9 && strcmp(argv[1], "mmap") == 0)
         by_mmap(a, b);
-    else if (strcmp(argv[1], "moves") == 0)
+    else if (argc == 4 && a <= 9 && strcmp(argv[1], "moves") == 0)
         moves(a, b);
     else
         usage();

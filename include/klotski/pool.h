@@ -62,7 +62,8 @@ struct kl_pool_config {
     unsigned order;         /* a unit is 2^order frames, a block at most */
     enum kl_pool_kind kind; /* of idle units */
     kl_owner_id owner;      /* whose the units are that are handed out; 0: the pool's.
-                             * Its bound (klotski/movable.h) holds for all units */
+                             * Its bound (klotski/movable.h) holds for all units; it
+                             * stays registered as long as the pool is there */
     uint32_t low_below;     /* low units lie below this frame number; 0: there are none */
     uint32_t limit;         /* units that may lie idle; 0: a sixteenth of the zone */
     uint32_t low, high;     /* marks, in idle units, of refilling; 0: it does not refill */

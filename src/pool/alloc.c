@@ -31,7 +31,7 @@ static bool lend(struct kl_pool *pool, struct pool_share *share, unsigned list, 
         *nr = pool->slot[i].nr;
         if (kli_frame_hand(pool->zone, *nr, pool_pass_lend(pool)) != 0)
             continue;
-        pool_unlink(pool, share, i, POOL_FREE);
+        kli_pool_unlink(pool, share, i, POOL_FREE);
         pool_count(share, list & POOL_DIRTY ? POOL_C_HOT : POOL_C_HITS);
         if (list & POOL_ASTRAY)
             pool_count(share, POOL_C_LENT_ASTRAY);
@@ -46,10 +46,10 @@ static bool lend(struct kl_pool *pool, struct pool_share *share, unsigned list, 
 static bool lend_round(struct kl_pool *pool, unsigned list, bool may_wait, bool *passed,
                        uint32_t *nr)
 {
-    struct pool_share *share = pool_own_share(pool);
+    struct pool_share *share = kli_pool_own_share(pool);
     bool got = false;
 
-    for (uint32_t s = 0; s < pool->shares && !got; s++, share = pool_next_share(pool, share)) {
+    for (uint32_t s = 0; s < pool->shares && !got; s++, share = kli_pool_next_share(pool, share)) {
         if (!pool_has(share, 1u << list))
             continue;
         if (may_wait) {
@@ -80,7 +80,7 @@ static unsigned lend_best(struct kl_pool *pool, unsigned lists, uint32_t *nr)
 }
 
 /* Fresh ones are unmovable, so they lie in blocks for such. */
-int pool_get_new(struct kl_pool *pool, unsigned flags, uint32_t *nr, kl_owner_id *owner)
+int kli_pool_get_new(struct kl_pool *pool, unsigned flags, uint32_t *nr, kl_owner_id *owner)
 {
     kl_pfn pfn;
     int err;
@@ -90,7 +90,7 @@ int pool_get_new(struct kl_pool *pool, unsigned flags, uint32_t *nr, kl_owner_id
     if (err)
         return err;
     *nr = kl_pfn_nr(pfn);
-    err = pool_zero(pool, *nr);
+    err = kli_pool_zero(pool, *nr);
     if (err)
         (void)kl_frame_free(pool->zone, *owner, pfn);
     return err;
@@ -99,11 +99,11 @@ int pool_get_new(struct kl_pool *pool, unsigned flags, uint32_t *nr, kl_owner_id
 static int alloc_new(struct kl_pool *pool, unsigned flags, uint32_t *nr)
 {
     kl_owner_id owner;
-    int err = pool_get_new(pool, flags, nr, &owner);
+    int err = kli_pool_get_new(pool, flags, nr, &owner);
 
     pool_tally(pool, POOL_C_MISSES, 1);
     if (pool->low > 0)
-        pool_want(pool);
+        kli_pool_want(pool);
     if (err) {
         pool_tally(pool, POOL_C_FAILED, 1);
         return err;
@@ -118,7 +118,7 @@ static int alloc_new(struct kl_pool *pool, unsigned flags, uint32_t *nr)
 /* A dirty one that is the user's by now. */
 static int clean(struct kl_pool *pool, uint32_t nr)
 {
-    int err = pool_zero(pool, nr);
+    int err = kli_pool_zero(pool, nr);
 
     if (err)
         (void)kl_pool_free(pool, kli_pfn(pool->zone, nr));
@@ -147,26 +147,26 @@ int kl_pool_alloc(struct kl_pool *pool, unsigned flags, kl_pfn *pfn)
 static int rest_here(struct kl_pool *pool, struct pool_share *share, uint32_t nr, kl_owner_id from,
                      unsigned where)
 {
-    uint32_t i = pool_slot_take(pool, share);
+    uint32_t i = kli_pool_slot_take(pool, share);
     int err;
 
     if (i == POOL_NONE)
         return -KL_ENOSPC;
     err = kli_frame_hand(pool->zone, nr, pool_pass_rest(pool, from));
     if (err) {
-        pool_slot_free(pool, share, i);
+        kli_pool_slot_free(pool, share, i);
         return err;
     }
     pool->slot[i].nr = nr;
     atomic_store_explicit(&pool->zone->frame[nr].priv, i + 1, memory_order_relaxed); /* P1 */
-    pool_link(pool, share, i, where | pool_place(pool, nr));
+    kli_pool_link(pool, share, i, where | kli_pool_place(pool, nr));
     return 0;
 }
 
 /* A share that has no slot is passed by, the locks of the others are held for moments. (P6) */
-int pool_rest(struct kl_pool *pool, uint32_t nr, kl_owner_id from, unsigned where)
+int kli_pool_rest(struct kl_pool *pool, uint32_t nr, kl_owner_id from, unsigned where)
 {
-    struct pool_share *share = pool_own_share(pool);
+    struct pool_share *share = kli_pool_own_share(pool);
     int err = -KL_ENOSPC;
 
     for (uint32_t s = 0; s < pool->shares && err == -KL_ENOSPC; s++) {
@@ -177,7 +177,7 @@ int pool_rest(struct kl_pool *pool, uint32_t nr, kl_owner_id from, unsigned wher
                 pool_count(share, POOL_C_RETURNED);
             kli_spin_drop(&pool->host, &share->lock);
         }
-        share = pool_next_share(pool, share);
+        share = kli_pool_next_share(pool, share);
     }
     return err;
 }
@@ -197,9 +197,9 @@ int kl_pool_free(struct kl_pool *pool, kl_pfn pfn)
 
     if (!kli_pfn_ok(pool->zone, pfn))
         return -KL_EINVAL;
-    err = pool_rest(pool, kl_pfn_nr(pfn), pool->user, POOL_DIRTY);
+    err = kli_pool_rest(pool, kl_pfn_nr(pfn), pool->user, POOL_DIRTY);
     if (err == 0) {
-        pool_want(pool); /* P8 */
+        kli_pool_want(pool); /* P8 */
     } else if (err == -KL_ENOSPC) {
         if (!is_unit(pool, kl_pfn_nr(pfn)))
             return -KL_EINVAL;
@@ -215,14 +215,14 @@ static int fill_one(struct kl_pool *pool, unsigned flags)
 {
     kl_owner_id owner;
     uint32_t nr;
-    int err = pool_zero_one(pool, lists_of(flags));
+    int err = kli_pool_zero_one(pool, lists_of(flags));
 
     if (err != -KL_ENOENT && err != -KL_EAGAIN)
         return err;
-    err = pool_get_new(pool, flags, &nr, &owner);
+    err = kli_pool_get_new(pool, flags, &nr, &owner);
     if (err)
         return err;
-    err = pool_rest(pool, nr, owner, 0);
+    err = kli_pool_rest(pool, nr, owner, 0);
     if (err)
         (void)kl_frame_free(pool->zone, owner, kli_pfn(pool->zone, nr));
     else
@@ -239,7 +239,7 @@ int kl_pool_prefill(struct kl_pool *pool, unsigned flags, uint32_t units)
         return -KL_EINVAL;
     if (units > pool->limit)
         return -KL_ENOSPC;
-    for (uint32_t i = 0; i < units && !err && pool_listed(pool, lists) < units; i++)
+    for (uint32_t i = 0; i < units && !err && kli_pool_listed(pool, lists) < units; i++)
         err = fill_one(pool, flags);
     return err;
 }

@@ -41,7 +41,7 @@ static const char *check_list(struct kl_pool *pool, uint32_t s, unsigned list, u
         if (i >= pool->limit || pool_share_of(pool, i) != share || slot->list != list ||
             slot->prev != prev || ++*n > pool->limit)
             return "a list is broken";
-        if ((list & ~(unsigned)POOL_DIRTY) != pool_place(pool, slot->nr))
+        if ((list & ~(unsigned)POOL_DIRTY) != kli_pool_place(pool, slot->nr))
             return "a unit is on a list of another place";
         broken = check_frame(pool, i);
         if (!broken && !(list & POOL_DIRTY))
@@ -102,7 +102,7 @@ int kl_pool_check(struct kl_pool *pool, const char **what)
         broken = check_share(pool, s, &slots);
     if (!broken && slots != pool->limit)
         broken = "a slot is lost";
-    if (!broken && idle_units(pool) != pool_listed(pool, POOL_IN_ANY))
+    if (!broken && idle_units(pool) != kli_pool_listed(pool, POOL_IN_ANY))
         broken = "an idle unit has no slot";
     if (broken && what)
         *what = broken;

@@ -31,10 +31,10 @@ static void weigh(struct kl_pool *pool, struct pool_share *share, int32_t n)
     idle = atomic_fetch_add(&pool->idle_about, share->balance) + share->balance;
     share->balance = 0;
     if (idle < (int64_t)pool->low)
-        pool_want(pool);
+        kli_pool_want(pool);
 }
 
-void pool_link(struct kl_pool *pool, struct pool_share *share, uint32_t i, unsigned list)
+void kli_pool_link(struct kl_pool *pool, struct pool_share *share, uint32_t i, unsigned list)
 {
     struct pool_slot *slot = &pool->slot[i];
     uint32_t head = share->head[list];
@@ -56,7 +56,7 @@ static _Atomic uint32_t *count_of(struct pool_share *share, unsigned state)
 }
 
 /* Off its list; to: POOL_ISOLATED, POOL_ZEROING, or POOL_FREE, which also frees the slot. */
-void pool_unlink(struct kl_pool *pool, struct pool_share *share, uint32_t i, unsigned to)
+void kli_pool_unlink(struct kl_pool *pool, struct pool_share *share, uint32_t i, unsigned to)
 {
     struct pool_slot *slot = &pool->slot[i];
     unsigned list = slot->list;
@@ -74,13 +74,13 @@ void pool_unlink(struct kl_pool *pool, struct pool_share *share, uint32_t i, uns
     slot->was = (uint16_t)list;
     slot->list = (uint16_t)to;
     if (to == POOL_FREE)
-        pool_slot_free(pool, share, i);
+        kli_pool_slot_free(pool, share, i);
     else
         add(count_of(share, to), 1);
     weigh(pool, share, -1);
 }
 
-void pool_slot_free(struct kl_pool *pool, struct pool_share *share, uint32_t i)
+void kli_pool_slot_free(struct kl_pool *pool, struct pool_share *share, uint32_t i)
 {
     struct pool_slot *slot = &pool->slot[i];
 
@@ -91,7 +91,7 @@ void pool_slot_free(struct kl_pool *pool, struct pool_share *share, uint32_t i)
 }
 
 /* A slot that is on no list; POOL_NONE: there is none. */
-uint32_t pool_slot_take(struct kl_pool *pool, struct pool_share *share)
+uint32_t kli_pool_slot_take(struct kl_pool *pool, struct pool_share *share)
 {
     uint32_t i = share->free;
 
@@ -102,7 +102,7 @@ uint32_t pool_slot_take(struct kl_pool *pool, struct pool_share *share)
     return i;
 }
 
-void pool_lists_init(struct kl_pool *pool)
+void kli_pool_lists_init(struct kl_pool *pool)
 {
     for (uint32_t s = 0; s < pool->shares; s++) {
         kli_lock_init(&pool->share[s].lock, KLI_RANK_POOL);
@@ -111,11 +111,11 @@ void pool_lists_init(struct kl_pool *pool)
             pool->share[s].head[list] = POOL_NONE;
     }
     for (uint32_t i = pool->limit; i-- > 0;)
-        pool_slot_free(pool, pool_share_of(pool, i), i);
+        kli_pool_slot_free(pool, pool_share_of(pool, i), i);
 }
 
 /* Which lists suit a unit by where it is: POOL_LOW, POOL_ASTRAY. */
-unsigned pool_place(const struct kl_pool *pool, uint32_t nr)
+unsigned kli_pool_place(const struct kl_pool *pool, uint32_t nr)
 {
     uint64_t block = kli_block_word(pool->zone, kli_block_of(pool->zone, nr));
     bool low = nr < pool->low_below && pool_unit(pool) <= pool->low_below - nr;
@@ -123,7 +123,7 @@ unsigned pool_place(const struct kl_pool *pool, uint32_t nr)
     return (low ? POOL_LOW : 0) | ((block & KLI_B_UNMOVABLE) ? 0 : POOL_ASTRAY);
 }
 
-uint64_t pool_listed(const struct kl_pool *pool, unsigned lists)
+uint64_t kli_pool_listed(const struct kl_pool *pool, unsigned lists)
 {
     uint64_t n = 0;
 
@@ -136,7 +136,7 @@ uint64_t pool_listed(const struct kl_pool *pool, unsigned lists)
     return n;
 }
 
-struct pool_share *pool_own_share(struct kl_pool *pool)
+struct pool_share *kli_pool_own_share(struct kl_pool *pool)
 {
     unsigned cpu = kli_cpu(pool->zone);
 
@@ -146,7 +146,7 @@ struct pool_share *pool_own_share(struct kl_pool *pool)
 }
 
 /* Goes round. */
-struct pool_share *pool_next_share(struct kl_pool *pool, struct pool_share *share)
+struct pool_share *kli_pool_next_share(struct kl_pool *pool, struct pool_share *share)
 {
     return share + 1 == pool->share + pool->shares ? pool->share : share + 1;
 }

@@ -30,7 +30,7 @@ static bool isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
     }
     ok = pool->slot[i].list < POOL_LISTS && pool->slot[i].nr == kl_pfn_nr(frame); /* P3 */
     if (ok)
-        pool_unlink(pool, share, i, POOL_ISOLATED);
+        kli_pool_unlink(pool, share, i, POOL_ISOLATED);
     kli_spin_drop(&pool->host, &share->lock);
     return ok;
 }
@@ -46,13 +46,13 @@ static void file(struct kl_pool *pool, uint32_t i, uint32_t nr, bool moved)
     dirty = moved ? POOL_DIRTY : slot->was & POOL_DIRTY; /* P4 */
     slot->nr = nr;
     atomic_fetch_sub_explicit(&share->isolated, 1, memory_order_relaxed);
-    pool_link(pool, share, i, dirty | pool_place(pool, nr));
+    kli_pool_link(pool, share, i, dirty | kli_pool_place(pool, nr));
     pool_count(share, moved ? POOL_C_MOVED : POOL_C_PUT_BACK);
     if (moved && !(slot->was & POOL_DIRTY))
         pool_count(share, POOL_C_SPOILED);
     kli_spin_drop(&pool->host, &share->lock);
     if (dirty)
-        pool_want(pool);
+        kli_pool_want(pool);
 }
 
 /* The slot of an isolated frame: nothing but us ends that. */
@@ -82,7 +82,7 @@ static void putback(void *ctx, kl_pfn frame)
     file(pool, isolated_slot(pool, frame), kl_pfn_nr(frame), false);
 }
 
-int pool_idle_register(struct kl_pool *pool, const char *name, uint32_t below)
+int kli_pool_idle_register(struct kl_pool *pool, const char *name, uint32_t below)
 {
     struct kl_owner_ops ops = {.size = sizeof(ops), .name = name, .below = below};
 

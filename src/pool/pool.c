@@ -51,7 +51,7 @@ static void init(struct kl_pool *pool, struct kl_zone *zone, const struct kl_poo
     pool->slots_each = (uint32_t)kli_div_up(pool->limit, pool->shares);
     pool->share = (void *)((char *)pool + kli_align_up(sizeof(*pool), 64));
     pool->slot = (void *)(pool->share + pool->shares);
-    pool_lists_init(pool);
+    kli_pool_lists_init(pool);
 }
 
 /* The owner's bound holds for idle units, too. */
@@ -71,14 +71,14 @@ static int register_all(struct kl_pool *pool, const char *name)
 {
     uint32_t bound = bound_of(pool->zone, pool->user);
     struct kl_owner_ops plain = {.size = sizeof(plain), .name = name};
-    int err = pool_idle_register(pool, name, bound);
+    int err = kli_pool_idle_register(pool, name, bound);
 
     if (!err && pool->lends_own)
         err = kl_owner_register(pool->zone, &plain, NULL, &pool->user);
     plain.below = low_bound(pool, bound);
     if (!err && pool->low_below > 0)
         err = kl_owner_register(pool->zone, &plain, NULL, &pool->low_owner);
-    return err ? err : pool_shrinker_register(pool, name);
+    return err ? err : kli_pool_shrinker_register(pool, name);
 }
 
 /* Somebody who looks at a frame of it may have a reference for a moment. */
@@ -122,17 +122,35 @@ int kl_pool_create(struct kl_zone *zone, const struct kl_pool_config *config, st
         return err;
     }
     if (pool->low > 0)
-        pool_want(pool);
+        kli_pool_want(pool);
     *out = pool;
     return 0;
 }
 
-static bool anything_in_use(struct kl_pool *pool)
+/* Does the block hold a unit in use?  What is absent or free as a whole is not looked at. */
+static bool is_in(const struct kl_pool *pool, uint32_t block)
 {
-    struct kl_who who = {.size = sizeof(who)};
+    const struct kl_zone *zone = pool->zone;
+    uint64_t word = kli_block_word(zone, block);
+    uint32_t nr = block << zone->block_order, end = nr + zone->block_frames;
 
-    return pool->lends_own && kl_owner_who(pool->zone, pool->user, &who, NULL, 0) == 0 &&
-           who.found > 0;
+    if ((word & KLI_B_ABSENT) || kli_b_free(word) == zone->block_frames)
+        return false;
+    for (; nr < end; nr++) {
+        word = kli_state(zone, nr);
+        if ((word & KLI_F_HEAD) && kli_f_owner(word) == pool->user.v)
+            return true;
+    }
+    return false;
+}
+
+static bool anything_in_use(const struct kl_pool *pool)
+{
+    for (uint32_t b = 0; pool->lends_own && b < pool->zone->blocks; b++) {
+        if (is_in(pool, b))
+            return true;
+    }
+    return false;
 }
 
 /* Isolated units come back, as moved or as put back.  Nothing takes a slot any more, so
@@ -142,7 +160,7 @@ static void drain(struct kl_pool *pool)
     for (unsigned round = 0;; round++) {
         uint32_t room = 0;
 
-        pool_drop(pool, UINT64_MAX);
+        kli_pool_drop(pool, UINT64_MAX);
         for (uint32_t s = 0; s < pool->shares; s++) {
             kli_spin_take(&pool->host, &pool->share[s].lock);
             room += atomic_load_explicit(&pool->share[s].room, memory_order_relaxed);

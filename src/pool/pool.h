@@ -54,7 +54,6 @@
 #include "frame/zone.h"
 #include "klotski/pool.h"
 #include "klotski/shrinker.h"
-#include "klotski/who.h"
 
 /* A list by what its units are; best first: allocations take from the lowest one. */
 enum {
@@ -174,39 +173,39 @@ static inline uint64_t pool_pass_rest(const struct kl_pool *pool, kl_owner_id fr
 }
 
 /* list.c, with the share's lock */
-void pool_link(struct kl_pool *pool, struct pool_share *share, uint32_t i, unsigned list);
-void pool_unlink(struct kl_pool *pool, struct pool_share *share, uint32_t i, unsigned to);
-void pool_slot_free(struct kl_pool *pool, struct pool_share *share, uint32_t i);
-uint32_t pool_slot_take(struct kl_pool *pool, struct pool_share *share);
-void pool_lists_init(struct kl_pool *pool);
+void kli_pool_link(struct kl_pool *pool, struct pool_share *share, uint32_t i, unsigned list);
+void kli_pool_unlink(struct kl_pool *pool, struct pool_share *share, uint32_t i, unsigned to);
+void kli_pool_slot_free(struct kl_pool *pool, struct pool_share *share, uint32_t i);
+uint32_t kli_pool_slot_take(struct kl_pool *pool, struct pool_share *share);
+void kli_pool_lists_init(struct kl_pool *pool);
 /* without */
-unsigned pool_place(const struct kl_pool *pool, uint32_t nr);
-uint64_t pool_listed(const struct kl_pool *pool, unsigned lists);
-struct pool_share *pool_own_share(struct kl_pool *pool);
-struct pool_share *pool_next_share(struct kl_pool *pool, struct pool_share *share);
+unsigned kli_pool_place(const struct kl_pool *pool, uint32_t nr);
+uint64_t kli_pool_listed(const struct kl_pool *pool, unsigned lists);
+struct pool_share *kli_pool_own_share(struct kl_pool *pool);
+struct pool_share *kli_pool_next_share(struct kl_pool *pool, struct pool_share *share);
 static inline bool pool_has(const struct pool_share *share, unsigned lists)
 {
     return atomic_load_explicit(&share->have, memory_order_relaxed) & lists;
 }
 
 /* alloc.c: makes a unit of `from` idle; where: 0, or POOL_DIRTY.  -KL_ENOSPC: no slot. */
-int pool_rest(struct kl_pool *pool, uint32_t nr, kl_owner_id from, unsigned where);
+int kli_pool_rest(struct kl_pool *pool, uint32_t nr, kl_owner_id from, unsigned where);
 /* One of the zone's, zeroed, of *owner. */
-int pool_get_new(struct kl_pool *pool, unsigned flags, uint32_t *nr, kl_owner_id *owner);
+int kli_pool_get_new(struct kl_pool *pool, unsigned flags, uint32_t *nr, kl_owner_id *owner);
 
 /* zero.c */
-int pool_zero(struct kl_pool *pool, uint32_t nr);
+int kli_pool_zero(struct kl_pool *pool, uint32_t nr);
 /* 0: one was zeroed.  -KL_ENOENT: there is none.  -KL_EAGAIN: those there are, are
  * locked.  Else what config->zero said. */
-int pool_zero_one(struct kl_pool *pool, unsigned lists);
-uint64_t pool_work(void *ctx, uint32_t budget);
-void pool_want(struct kl_pool *pool);
+int kli_pool_zero_one(struct kl_pool *pool, unsigned lists);
+uint64_t kli_pool_work(void *ctx, uint32_t budget);
+void kli_pool_want(struct kl_pool *pool);
 
 /* shrink.c */
-uint64_t pool_drop(struct kl_pool *pool, uint64_t units);
-int pool_shrinker_register(struct kl_pool *pool, const char *name);
+uint64_t kli_pool_drop(struct kl_pool *pool, uint64_t units);
+int kli_pool_shrinker_register(struct kl_pool *pool, const char *name);
 
 /* move.c */
-int pool_idle_register(struct kl_pool *pool, const char *name, uint32_t below);
+int kli_pool_idle_register(struct kl_pool *pool, const char *name, uint32_t below);
 
 #endif

@@ -28,7 +28,7 @@ static uint32_t take_off(struct kl_pool *pool, struct pool_share *share, unsigne
         uint32_t i = share->head[kli_lowest(have)];
 
         nr[got++] = pool->slot[i].nr;
-        pool_unlink(pool, share, i, POOL_FREE);
+        kli_pool_unlink(pool, share, i, POOL_FREE);
     }
     kli_spin_drop(&pool->host, &share->lock);
     return got;
@@ -51,7 +51,7 @@ static uint64_t drop_from(struct kl_pool *pool, struct pool_share *share, unsign
 }
 
 /* Up to so many idle units go to the zone: how many. */
-uint64_t pool_drop(struct kl_pool *pool, uint64_t units)
+uint64_t kli_pool_drop(struct kl_pool *pool, uint64_t units)
 {
     uint64_t sum = 0;
 
@@ -66,8 +66,8 @@ uint64_t pool_drop(struct kl_pool *pool, uint64_t units)
 
 uint32_t kl_pool_trim(struct kl_pool *pool, uint32_t keep)
 {
-    uint64_t idle = pool_listed(pool, POOL_IN_ANY);
-    uint64_t n = idle > keep ? pool_drop(pool, idle - keep) : 0;
+    uint64_t idle = kli_pool_listed(pool, POOL_IN_ANY);
+    uint64_t n = idle > keep ? kli_pool_drop(pool, idle - keep) : 0;
 
     pool_tally(pool, POOL_C_TRIMMED, n);
     return (uint32_t)n;
@@ -79,13 +79,13 @@ static uint64_t count(void *ctx, const struct kl_shrink *shrink)
     struct kl_pool *pool = ctx;
 
     (void)shrink;
-    return pool_listed(pool, POOL_IN_ANY) << pool->order;
+    return kli_pool_listed(pool, POOL_IN_ANY) << pool->order;
 }
 
 static uint64_t scan(void *ctx, struct kl_shrink *shrink)
 {
     struct kl_pool *pool = ctx;
-    uint64_t n = pool_drop(pool, kli_div_up(shrink->nr_to_scan, pool_unit(pool)));
+    uint64_t n = kli_pool_drop(pool, kli_div_up(shrink->nr_to_scan, pool_unit(pool)));
 
     if (n == 0)
         return KL_SHRINK_STOP;
@@ -94,10 +94,10 @@ static uint64_t scan(void *ctx, struct kl_shrink *shrink)
     return n << pool->order;
 }
 
-int pool_shrinker_register(struct kl_pool *pool, const char *name)
+int kli_pool_shrinker_register(struct kl_pool *pool, const char *name)
 {
     const struct kl_shrinker_ops ops = {
-        .size = sizeof(ops), .name = name, .count = count, .scan = scan, .work = pool_work};
+        .size = sizeof(ops), .name = name, .count = count, .scan = scan, .work = kli_pool_work};
 
     return kl_shrinker_register(pool->zone, &ops, pool, &pool->shrinker);
 }

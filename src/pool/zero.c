@@ -11,14 +11,14 @@ static const uint64_t BUSY_NS = 1000000;       /* those that are left are being 
 static const uint64_t FAILED_NS = 100000000;   /* config->zero does not want to */
 static const uint64_t RESTING_NS = 1000000000; /* no refill so soon after a shrink, or in vain */
 
-void pool_want(struct kl_pool *pool)
+void kli_pool_want(struct kl_pool *pool)
 {
     if (!atomic_load(&pool->wanted) && !atomic_exchange(&pool->wanted, true) && pool->shrinker.v)
         (void)kl_shrinker_want(pool->zone, pool->shrinker);
 }
 
 /* All of the unit, which is the caller's alone. */
-int pool_zero(struct kl_pool *pool, uint32_t nr)
+int kli_pool_zero(struct kl_pool *pool, uint32_t nr)
 {
     int err = 0;
 
@@ -38,7 +38,7 @@ static uint32_t begin_on(struct kl_pool *pool, struct pool_share *share, unsigne
 
     for (unsigned t = 0; t < TRIES && i != POOL_NONE; t++, i = pool->slot[i].next) {
         if (kl_frame_trylock(pool->zone, pool->idle, kli_pfn(pool->zone, pool->slot[i].nr))) {
-            pool_unlink(pool, share, i, POOL_ZEROING);
+            kli_pool_unlink(pool, share, i, POOL_ZEROING);
             return i;
         }
     }
@@ -64,25 +64,25 @@ static void end(struct kl_pool *pool, struct pool_share *share, uint32_t i, bool
     kl_frame_unlock(pool->zone, kli_pfn(pool->zone, nr));
     kli_spin_take(&pool->host, &share->lock);
     atomic_fetch_sub_explicit(&share->zeroing, 1, memory_order_relaxed);
-    pool_link(pool, share, i, (zeroed ? 0 : POOL_DIRTY) | pool_place(pool, nr));
+    kli_pool_link(pool, share, i, (zeroed ? 0 : POOL_DIRTY) | kli_pool_place(pool, nr));
     if (zeroed)
         pool_count(share, POOL_C_ZEROED_IDLE);
     kli_spin_drop(&pool->host, &share->lock);
 }
 
-int pool_zero_one(struct kl_pool *pool, unsigned lists)
+int kli_pool_zero_one(struct kl_pool *pool, unsigned lists)
 {
-    struct pool_share *share = pool_own_share(pool);
+    struct pool_share *share = kli_pool_own_share(pool);
     int err = -KL_ENOENT;
 
-    for (uint32_t s = 0; s < pool->shares; s++, share = pool_next_share(pool, share)) {
+    for (uint32_t s = 0; s < pool->shares; s++, share = kli_pool_next_share(pool, share)) {
         uint32_t i;
 
         if (!pool_has(share, lists & POOL_IN_DIRTY))
             continue;
         i = begin(pool, share, lists);
         if (i != POOL_NONE) {
-            err = pool_zero(pool, pool->slot[i].nr);
+            err = kli_pool_zero(pool, pool->slot[i].nr);
             end(pool, share, i, err == 0);
             return err;
         }
@@ -110,10 +110,10 @@ static int refill_one(struct kl_pool *pool)
 
     if (!may_refill(pool))
         return -KL_ENOMEM;
-    err = pool_get_new(pool, KL_NOWAIT | KL_NO_SHRINK | KL_NO_MOVE, &nr, &owner);
+    err = kli_pool_get_new(pool, KL_NOWAIT | KL_NO_SHRINK | KL_NO_MOVE, &nr, &owner);
     if (err)
         return err;
-    err = pool_rest(pool, nr, owner, 0);
+    err = kli_pool_rest(pool, nr, owner, 0);
     if (err)
         (void)kl_frame_free(pool->zone, owner, kli_pfn(pool->zone, nr));
     else
@@ -126,10 +126,10 @@ static int refill(struct kl_pool *pool, uint32_t *left)
 {
     int err = 0;
 
-    if (pool_listed(pool, POOL_IN_ANY) < pool->low)
+    if (kli_pool_listed(pool, POOL_IN_ANY) < pool->low)
         pool->refilling = true;
     for (; pool->refilling && *left > 0 && !err; --*left) {
-        if (pool_listed(pool, POOL_IN_ANY) >= pool->high)
+        if (kli_pool_listed(pool, POOL_IN_ANY) >= pool->high)
             pool->refilling = false;
         else
             err = refill_one(pool);
@@ -144,7 +144,7 @@ static uint64_t pause_after(int err)
     return err == -KL_ENOMEM || err == -KL_ENOSPC ? RESTING_NS : FAILED_NS;
 }
 
-uint64_t pool_work(void *ctx, uint32_t budget)
+uint64_t kli_pool_work(void *ctx, uint32_t budget)
 {
     struct kl_pool *pool = ctx;
     uint32_t left = (uint32_t)kli_div_up(budget, pool_unit(pool));
@@ -152,7 +152,7 @@ uint64_t pool_work(void *ctx, uint32_t budget)
 
     atomic_store(&pool->wanted, false); /* P8: before any look */
     for (; left > 0 && err == 0; left--)
-        err = pool_zero_one(pool, POOL_IN_ANY);
+        err = kli_pool_zero_one(pool, POOL_IN_ANY);
     if (err == -KL_ENOENT) {
         left++;
         err = refill(pool, &left);

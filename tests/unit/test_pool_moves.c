@@ -332,7 +332,7 @@ static void trim_all(void)
 
 static void work_all(void)
 {
-    pool_work(pool, UINT32_MAX);
+    kli_pool_work(pool, UINT32_MAX);
 }
 
 static void fill_up(void)

@@ -99,5 +99,6 @@ int main(void)
     must(kl_pool_destroy(pool), "destroy");
     must(kl_zone_destroy(zone), "zone's end");
     kl_linux_backing_destroy(backing);
-    return s.hits == (ROUNDS - 1) * BUFFERS && s.moved > 0 && s.zeroed + s.dirty == 0 ? 0 : 1;
+    return s.hits == (uint64_t)(ROUNDS - 1) * BUFFERS && s.moved > 0 && s.zeroed + s.dirty == 0 ? 0
+                                                                                                : 1;
 }

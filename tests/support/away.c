@@ -7,8 +7,7 @@ const struct kl_writeback_config AWAY_DEFAULT = {.size = sizeof(AWAY_DEFAULT),
                                                  .timeout_ns = 20000000000};
 
 /* A store of ROOM bytes of frames. */
-void scene_open_on(struct scene *s, const struct kl_target *target,
-                   struct kl_writeback_config config)
+void away_open_on(struct away *s, const struct kl_target *target, struct kl_writeback_config config)
 {
     struct kl_codec c;
     struct kl_store_config store = {.size = sizeof(store),
@@ -25,13 +24,13 @@ void scene_open_on(struct scene *s, const struct kl_target *target,
 }
 
 /* And a target of so many. */
-void scene_open(struct scene *s, uint64_t bytes, unsigned flags, struct kl_writeback_config config)
+void away_open(struct away *s, uint64_t bytes, unsigned flags, struct kl_writeback_config config)
 {
     fake_target_open(&s->fake, bytes, flags);
-    scene_open_on(s, &s->fake.target, config);
+    away_open_on(s, &s->fake.target, config);
 }
 
-void scene_close(struct scene *s)
+void away_close(struct away *s)
 {
     assert_store_ok(s->store);
     assert_int_equal(kl_store_destroy(s->store), 0);
@@ -39,7 +38,7 @@ void scene_close(struct scene *s)
     fake_target_close(&s->fake);
 }
 
-struct kl_writeback_stats figures(struct scene *s)
+struct kl_writeback_stats away_figures(struct away *s)
 {
     struct kl_writeback_stats stats = {.size = sizeof(stats)};
 
@@ -47,7 +46,7 @@ struct kl_writeback_stats figures(struct scene *s)
     return stats;
 }
 
-uint64_t frame_bytes(struct scene *s)
+uint64_t away_frame_bytes(struct away *s)
 {
     struct kl_store_stats stats = {.size = sizeof(stats)};
 
@@ -56,7 +55,7 @@ uint64_t frame_bytes(struct scene *s)
 }
 
 /* Every third block is noise, the others compress to about a half. */
-void make(char *buf, uint64_t block, uint64_t version)
+void away_make(char *buf, uint64_t block, uint64_t version)
 {
     uint64_t seed = block * 1000 + version;
 
@@ -64,25 +63,25 @@ void make(char *buf, uint64_t block, uint64_t version)
     fill_bytes(buf, block % 3 ? BLOCK / 2 : BLOCK, seed);
 }
 
-int put(struct scene *s, uint64_t block, uint64_t version)
+int away_put(struct away *s, uint64_t block, uint64_t version)
 {
     char buf[BLOCK];
 
-    make(buf, block, version);
+    away_make(buf, block, version);
     return kl_store_write(s->store, block, 0, buf, BLOCK);
 }
 
-void assert_block(struct scene *s, uint64_t block, uint64_t version)
+void assert_away(struct away *s, uint64_t block, uint64_t version)
 {
     char want[BLOCK], got[BLOCK];
 
-    make(want, block, version);
+    away_make(want, block, version);
     assert_int_equal(kl_store_read(s->store, block, 0, got, BLOCK), 0);
     assert_memory_equal(want, got, BLOCK);
 }
 
 /* With a timeout that is short, on a machine that may be slow. */
-void assert_block_soon(struct scene *s, uint64_t block, uint64_t version)
+void assert_away_soon(struct away *s, uint64_t block, uint64_t version)
 {
     char want[BLOCK], got[BLOCK];
     int err;
@@ -90,20 +89,20 @@ void assert_block_soon(struct scene *s, uint64_t block, uint64_t version)
     do {
         err = kl_store_read(s->store, block, 0, got, BLOCK);
     } while (err == -KL_ETIMEDOUT);
-    make(want, block, version);
+    away_make(want, block, version);
     assert_int_equal(err, 0);
     assert_memory_equal(want, got, BLOCK);
 }
 
-void fill(struct scene *s, uint64_t blocks)
+void away_fill(struct away *s, uint64_t blocks)
 {
     for (uint64_t b = 0; b < blocks; b++)
-        assert_int_equal(put(s, b, 0), 0);
+        assert_int_equal(away_put(s, b, 0), 0);
 }
 
 /* Until nothing is under way. */
-void settle(struct scene *s)
+void away_settle(struct away *s)
 {
-    while (figures(s).pending > 0 || kl_store_writeback(s->store, 0) != UINT64_MAX)
+    while (away_figures(s).pending > 0 || kl_store_writeback(s->store, 0) != UINT64_MAX)
         ;
 }

@@ -10,30 +10,14 @@
  * Contents are checked in the device's memory whenever they are looked at.
  */
 #include "support/device.h"
+#include "support/torture.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { ZONE_BLOCKS = 32, ORDER = 6, FIRST_SIZE = 24, ITEMS = 500 };
 
 static struct device d;
-static atomic_bool stop;
-static _Atomic uint64_t wrong, ops, taken, ranges, resizes;
-
-static bool running(void)
-{
-    atomic_fetch_add_explicit(&ops, 1, memory_order_relaxed);
-    return !atomic_load_explicit(&stop, memory_order_relaxed);
-}
-
-static void expect(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "device: %s\n", what);
-    atomic_fetch_add(&wrong, 1);
-}
+static _Atomic uint64_t taken, ranges, resizes;
 
 static void *users(void *arg)
 {
@@ -41,20 +25,20 @@ static void *users(void *arg)
     struct rng rng = rng_new((uintptr_t)arg);
     bool here[ITEMS] = {false};
 
-    while (running()) {
+    while (torture_on()) {
         unsigned k = rng_below(&rng, ITEMS), i = first + k;
 
         if (!here[k]) {
             int err = device_alloc(&d, i, rng_below(&rng, 10) ? 0 : rng_below(&rng, 4),
                                    rng_below(&rng, 50) ? KL_MOVABLE : 0);
 
-            expect(err == 0 || err == -KL_ENOMEM, "an allocation failed oddly");
+            torture_expect(err == 0 || err == -KL_ENOMEM, "an allocation failed oddly");
             here[k] = err == 0;
         } else if (rng_below(&rng, 3) == 0) {
-            expect(device_free(&d, i), "an item was wrong when it was freed");
+            torture_expect(device_free(&d, i), "an item was wrong when it was freed");
             here[k] = false;
         } else {
-            expect(device_right(&d, i), "an item is wrong");
+            torture_expect(device_right(&d, i), "an item is wrong");
         }
     }
     return NULL;
@@ -62,7 +46,8 @@ static void *users(void *arg)
 
 static void add(const struct kl_report *r)
 {
-    expect(r->isolated == r->migrated + r->put_back + r->freed, "an isolation had no one outcome");
+    torture_expect(r->isolated == r->migrated + r->put_back + r->freed,
+                   "an isolation had no one outcome");
 }
 
 static void *range_taker(void *arg)
@@ -72,7 +57,7 @@ static void *range_taker(void *arg)
 
     (void)arg;
     kl_owner_register(d.zone, NULL, NULL, &owner);
-    while (running()) {
+    while (torture_on()) {
         uint32_t n = 1 + rng_below(&rng, 200), align = 1u << rng_below(&rng, 7);
         struct kl_report r = {.size = sizeof(r)};
         kl_pfn first;
@@ -80,12 +65,12 @@ static void *range_taker(void *arg)
         if (kl_contig_alloc(d.zone, owner, n, align, (enum kl_mode)rng_below(&rng, 3), &first,
                             &r) == 0) {
             memset(d.memory + kl_frame_offset(d.zone, first), 0xee, (size_t)n * 4096);
-            expect(kl_contig_free(d.zone, owner, first, n) == 0, "a range can't be freed");
+            torture_expect(kl_contig_free(d.zone, owner, first, n) == 0, "a range can't be freed");
             atomic_fetch_add(&ranges, 1);
         }
         add(&r);
     }
-    expect(kl_owner_unregister(d.zone, owner) == 0, "a range was left");
+    torture_expect(kl_owner_unregister(d.zone, owner) == 0, "a range was left");
     return NULL;
 }
 
@@ -94,7 +79,7 @@ static void *taker(void *arg)
     struct rng rng = rng_new(200 + (uintptr_t)arg);
     uint32_t held = 0;
 
-    while (running()) {
+    while (torture_on()) {
         enum kl_mode mode = (enum kl_mode)rng_below(&rng, 3);
         struct kl_report r = {.size = sizeof(r)};
         uint32_t n = 1 + rng_below(&rng, ZONE_BLOCKS / 4);
@@ -122,36 +107,27 @@ static void *taker(void *arg)
         add(&r);
     }
     if (held > 0)
-        expect(kl_zone_lend(d.zone, held) == 0, "what was taken can't be lent");
+        torture_expect(kl_zone_lend(d.zone, held) == 0, "what was taken can't be lent");
     return NULL;
 }
 
 static void a_device_at_work(void **state)
 {
     static void *(*const bodies[])(void *) = {users, users, range_taker, taker, taker};
-    enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
-    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
-    pthread_t thread[THREADS];
 
     (void)state;
     device_open(&d, ZONE_BLOCKS, ORDER, FIRST_SIZE);
     atomic_store(&d.busy, 15);
     atomic_store(&d.fail, 2);
-    for (uintptr_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
-    nanosleep(&length, NULL);
-    atomic_store(&stop, true);
-    for (unsigned i = 0; i < THREADS; i++)
-        pthread_join(thread[i], NULL);
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
     print_message("# %llu operations, %llu moves, %llu blocks taken, %llu ranges, %llu resizes\n",
-                  (unsigned long long)atomic_load(&ops), (unsigned long long)d.migrated,
+                  torture_ops(), (unsigned long long)d.migrated,
                   (unsigned long long)atomic_load(&taken), (unsigned long long)atomic_load(&ranges),
                   (unsigned long long)atomic_load(&resizes));
     assert_true(d.migrated > 0);
     assert_true(d.pended >= d.migrated);
     device_close(&d);
-    assert_int_equal(atomic_load(&wrong), 0);
+    assert_int_equal(torture_wrong(), 0);
 }
 
 int main(void)

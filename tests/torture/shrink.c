@@ -15,34 +15,18 @@
  * by then; what is freed is what the shrinkers say; at the end the zone is whole.
  */
 #include "reclaim/reclaim.h"
-#include "support/fixture.h"
+#include "support/torture.h"
 
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 enum { ZONE_BLOCKS = 64, ORDER = 6, LIARS = 12, HOARD = 400 };
 
 static struct fixture f;
-static atomic_bool stop;
-static _Atomic uint64_t ops, scans, registered, works, wrong;
+static _Atomic uint64_t scans, registered, works;
 /* Ids of shrinkers that are, or were. */
 static _Atomic uint64_t known[LIARS * 3];
-
-static bool running(void)
-{
-    atomic_fetch_add_explicit(&ops, 1, memory_order_relaxed);
-    return !atomic_load_explicit(&stop, memory_order_relaxed);
-}
-
-static void expect(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "torture: %s\n", what);
-    atomic_fetch_add(&wrong, 1);
-}
 
 struct liar {
     kl_shrinker_id id;
@@ -70,8 +54,8 @@ static uint64_t liar_count(void *ctx, const struct kl_shrink *shrink)
 {
     struct liar *l = ctx;
 
-    expect(atomic_load(&l->alive), "a count of one that is gone");
-    expect(shrink->priority <= KL_SHRINK_PRIORITY, "no such priority");
+    torture_expect(atomic_load(&l->alive), "a count of one that is gone");
+    torture_expect(shrink->priority <= KL_SHRINK_PRIORITY, "no such priority");
     return lie(l);
 }
 
@@ -84,13 +68,14 @@ static void meddle(struct liar *l)
     kl_shrinker_id id;
     int err = kl_shrinker_unregister(f.zone, l->id);
 
-    expect(err == -KL_EBUSY || err == -KL_ENOENT, "unregistered itself"); /* its keeper waits */
-    expect(kl_zone_shrink(f.zone, 1, KL_ASYNC) == -KL_EBUSY, "a round in a round");
+    torture_expect(err == -KL_EBUSY || err == -KL_ENOENT,
+                   "unregistered itself"); /* its keeper waits */
+    torture_expect(kl_zone_shrink(f.zone, 1, KL_ASYNC) == -KL_EBUSY, "a round in a round");
     if (kl_shrinker_register(f.zone, &meddler_ops, l, &id) != 0)
         return;
     while ((err = kl_shrinker_unregister(f.zone, id)) == -KL_EBUSY)
         sched_yield();
-    expect(err == 0, "a scan can't unregister what it registered");
+    torture_expect(err == 0, "a scan can't unregister what it registered");
 }
 
 static uint64_t liar_scan(void *ctx, struct kl_shrink *shrink)
@@ -98,7 +83,7 @@ static uint64_t liar_scan(void *ctx, struct kl_shrink *shrink)
     struct liar *l = ctx;
 
     atomic_fetch_add_explicit(&scans, 1, memory_order_relaxed);
-    expect(atomic_load(&l->alive), "a scan of one that is gone");
+    torture_expect(atomic_load(&l->alive), "a scan of one that is gone");
     if (draw(l, 200) == 0)
         meddle(l);
     if (draw(l, 3) == 0)
@@ -114,11 +99,11 @@ static uint64_t liar_work(void *ctx, uint32_t budget)
 
     (void)budget;
     atomic_fetch_add_explicit(&works, 1, memory_order_relaxed);
-    expect(atomic_fetch_add(&working, 1) == 0, "two work at a time");
-    expect(atomic_load(&l->alive), "work of one that is gone");
+    torture_expect(atomic_fetch_add(&working, 1) == 0, "two work at a time");
+    torture_expect(atomic_load(&l->alive), "work of one that is gone");
     if (draw(l, 20) == 0)
         meddle(l);
-    expect(atomic_fetch_sub(&working, 1) == 1, "two work at a time");
+    torture_expect(atomic_fetch_sub(&working, 1) == 1, "two work at a time");
     return draw(l, 2) ? draw(l, 2000000) : lie(l);
 }
 
@@ -127,7 +112,7 @@ static uint64_t meddler_scan(void *ctx, struct kl_shrink *shrink)
     struct liar *l = ctx;
 
     (void)shrink;
-    expect(atomic_load(&l->alive), "a scan of a guest that is gone");
+    torture_expect(atomic_load(&l->alive), "a scan of a guest that is gone");
     return lie(l);
 }
 
@@ -160,8 +145,8 @@ static struct liar *liar_open(unsigned place, struct rng *rng)
 
 static void liar_close(struct liar *l)
 {
-    expect(kl_shrinker_unregister(f.zone, l->id) == 0, "can't be unregistered");
-    expect(kl_shrinker_unregister(f.zone, l->id) == -KL_ENOENT, "unregistered twice");
+    torture_expect(kl_shrinker_unregister(f.zone, l->id) == 0, "can't be unregistered");
+    torture_expect(kl_shrinker_unregister(f.zone, l->id) == -KL_ENOENT, "unregistered twice");
     atomic_store(&l->alive, false);
     free(l);
 }
@@ -173,7 +158,7 @@ static void *keeper(void *arg)
     struct liar *liar[LIARS] = {NULL};
     struct timespec nap = {.tv_nsec = 20000};
 
-    while (running()) {
+    while (torture_on()) {
         unsigned i = rng_below(&rng, LIARS);
 
         nanosleep(&nap, NULL);
@@ -196,7 +181,7 @@ static void *shrinker(void *arg)
 {
     struct rng rng = rng_new(100 + (uintptr_t)arg);
 
-    while (running()) {
+    while (torture_on()) {
         const struct kli_shrink_ask ask = {
             .stage = (enum kli_stage)rng_below(&rng, 2),
             .priority = rng_below(&rng, KL_SHRINK_PRIORITY + 1),
@@ -207,7 +192,7 @@ static void *shrinker(void *arg)
         if (rng_below(&rng, 20))
             kli_shrink(f.zone, &ask);
         else
-            expect(kl_zone_shrink(f.zone, rng_below(&rng, 300), ask.mode) >= 0, "refused");
+            torture_expect(kl_zone_shrink(f.zone, rng_below(&rng, 300), ask.mode) >= 0, "refused");
     }
     return NULL;
 }
@@ -241,7 +226,7 @@ static uint64_t hoard_scan(void *ctx, struct kl_shrink *shrink)
     if (pthread_mutex_trylock(&h->lock) != 0)
         return KL_SHRINK_STOP;
     for (; h->n > 0 && n < shrink->nr_to_scan; n++)
-        expect(kl_frame_free(f.zone, h->owner, h->pfn[--h->n]) == 0, "a frame is gone");
+        torture_expect(kl_frame_free(f.zone, h->owner, h->pfn[--h->n]) == 0, "a frame is gone");
     h->shrunk += n;
     pthread_mutex_unlock(&h->lock);
     return n;
@@ -267,11 +252,11 @@ static void *hoarder(void *arg)
     kl_shrinker_id id;
 
     pthread_mutex_init(&h->lock, NULL);
-    expect(kl_owner_register(f.zone, NULL, NULL, &h->owner) == 0, "no owner");
-    ops.seeks = (uintptr_t)arg ? 2 : 0;
+    torture_expect(kl_owner_register(f.zone, NULL, NULL, &h->owner) == 0, "no owner");
+    ops.seeks = (uintptr_t)arg % 2 ? 2 : 0;
     while (kl_shrinker_register(f.zone, &ops, h, &id) != 0)
         sched_yield(); /* all places are taken */
-    while (running()) {
+    while (torture_on()) {
         bool full;
 
         pthread_mutex_lock(&h->lock);
@@ -282,11 +267,11 @@ static void *hoarder(void *arg)
         else
             hoard_add(h);
     }
-    expect(kl_shrinker_unregister(f.zone, id) == 0, "a hoard can't be unregistered");
-    expect(h->given == h->shrunk + h->n, "a frame was lost");
+    torture_expect(kl_shrinker_unregister(f.zone, id) == 0, "a hoard can't be unregistered");
+    torture_expect(h->given == h->shrunk + h->n, "a frame was lost");
     while (h->n > 0)
         kl_frame_free(f.zone, h->owner, h->pfn[--h->n]);
-    expect(kl_owner_unregister(f.zone, h->owner) == 0, "a frame was left");
+    torture_expect(kl_owner_unregister(f.zone, h->owner) == 0, "a frame was left");
     free(h);
     return NULL;
 }
@@ -305,14 +290,15 @@ static void use_pool(struct kl_zs *pool, struct rng *rng)
             continue;
         }
         fill_bytes(buf, size, i);
-        expect(kl_zs_write(pool, o[i], 0, buf, size) == 0, "a write failed");
+        torture_expect(kl_zs_write(pool, o[i], 0, buf, size) == 0, "a write failed");
     }
     for (unsigned i = 0; i < OBJECTS; i++) {
         if (o[i].v && rng_below(rng, 4))
-            expect(kl_zs_free(pool, o[i]) == 0, "a free failed");
+            torture_expect(kl_zs_free(pool, o[i]) == 0, "a free failed");
         else if (o[i].v)
-            expect(kl_zs_read(pool, o[i], 0, buf, 1 + i * 9) == 0 && bytes_are(buf, 1 + i * 9, i),
-                   "an object is wrong");
+            torture_expect(kl_zs_read(pool, o[i], 0, buf, 1 + i * 9) == 0 &&
+                               bytes_are(buf, 1 + i * 9, i),
+                           "an object is wrong");
     }
 }
 
@@ -321,16 +307,16 @@ static void *pools(void *arg)
     struct rng rng = rng_new(300);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         struct kl_zs *pool;
 
         if (kl_zs_create(f.zone, NULL, &pool) != 0) {
-            expect(false, "no pool");
+            torture_expect(false, "no pool");
             continue;
         }
         for (unsigned i = 0; i < 5; i++)
             use_pool(pool, &rng);
-        expect(kl_zs_destroy(pool) == 0, "a pool can't be destroyed");
+        torture_expect(kl_zs_destroy(pool) == 0, "a pool can't be destroyed");
     }
     return NULL;
 }
@@ -340,12 +326,12 @@ static void *looker(void *arg)
     struct rng rng = rng_new(400);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         struct kl_shrinker_stats s = {.size = sizeof(s)};
         kl_shrinker_id id = {atomic_load(&known[rng_below(&rng, LIARS * 3)])};
 
         if (kl_shrinker_get_stats(f.zone, id, &s) == 0)
-            expect(strcmp(s.name, "liar") == 0, "another one's figures");
+            torture_expect(strcmp(s.name, "liar") == 0, "another one's figures");
         sched_yield();
     }
     return NULL;
@@ -356,12 +342,13 @@ static void *wanter(void *arg)
     struct rng rng = rng_new(500);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         struct kl_step step = {.size = sizeof(step), .budget = 8, .flags = KL_STEP_WANTED};
         kl_shrinker_id id = {atomic_load(&known[rng_below(&rng, LIARS * 3)])};
         int err = kl_shrinker_want(f.zone, id);
 
-        expect(err == 0 || err == -KL_ENOENT || err == -KL_EINVAL, "an odd answer to a want");
+        torture_expect(err == 0 || err == -KL_ENOENT || err == -KL_EINVAL,
+                       "an odd answer to a want");
         if (rng_below(&rng, 16) == 0)
             kl_zone_step(f.zone, &step, NULL);
         sched_yield();
@@ -371,38 +358,24 @@ static void *wanter(void *arg)
 
 static void shrinkers_come_and_go(void **state)
 {
-    static const struct {
-        void *(*body)(void *);
-        uintptr_t arg;
-    } threads[] = {{keeper, 0},   {keeper, 1},   {keeper, 2},  {shrinker, 0},
-                   {shrinker, 1}, {shrinker, 2}, {hoarder, 0}, {hoarder, 1},
-                   {pools, 0},    {looker, 0},   {wanter, 0}};
-    enum { THREADS = sizeof(threads) / sizeof(threads[0]) };
-    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
+    static void *(*const bodies[])(void *) = {keeper,   keeper,   keeper,  shrinker,
+                                              shrinker, shrinker, hoarder, hoarder,
+                                              pools,    looker,   wanter};
     struct kl_linux_worker *worker;
-    pthread_t thread[THREADS];
 
     (void)state;
     fixture_open(&f, ZONE_BLOCKS, ORDER, 0);
     assert_int_equal(kl_linux_worker_create(f.zone, NULL, &worker), 0);
     assert_int_equal(kl_linux_worker_start(worker), 0);
-    for (unsigned i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, threads[i].body, (void *)threads[i].arg),
-                         0);
-    nanosleep(&length, NULL);
-    atomic_store(&stop, true);
-    for (unsigned i = 0; i < THREADS; i++)
-        pthread_join(thread[i], NULL);
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
     kl_linux_worker_destroy(worker);
     assert_null(kli_shrinkers(f.zone)->rounds);
     assert_int_equal(atomic_load(&kli_shrinkers(f.zone)->annex.users), 0);
     fixture_close(&f);
-    print_message("# %llu operations, %llu shrinkers, %llu scans, %llu works\n",
-                  (unsigned long long)atomic_load(&ops),
+    print_message("# %llu operations, %llu shrinkers, %llu scans, %llu works\n", torture_ops(),
                   (unsigned long long)atomic_load(&registered),
                   (unsigned long long)atomic_load(&scans), (unsigned long long)atomic_load(&works));
-    assert_int_equal(atomic_load(&wrong), 0);
+    assert_int_equal(torture_wrong(), 0);
     assert_true(atomic_load(&scans) > 0);
     assert_true(atomic_load(&works) > 0);
     assert_true(atomic_load(&registered) > 0);

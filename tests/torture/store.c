@@ -15,13 +15,11 @@
  *
  * The store's limit is met now and then.  At the end all is recounted, and what remains
  * of the told blocks is compared exactly. */
-#include "support/crash.h"
 #include "support/mover.h"
 #include "support/shake.h"
+#include "support/torture.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { BLOCK = 4096, SECTOR = 512, SECTORS = BLOCK / SECTOR };
 enum { TOLD = 96, FOUGHT = 24, BLOCKS = TOLD + FOUGHT, HISTORY = 256 };
@@ -31,22 +29,7 @@ enum { LIMIT_FRAMES = 76 }; /* of the store: not always enough */
 static struct fixture f;
 static struct kl_zs *pool;
 static struct kl_store *store;
-static atomic_bool stop;
-static _Atomic uint64_t ops, wrong, refused, blind, stale, moved, given;
-
-static bool running(void)
-{
-    atomic_fetch_add_explicit(&ops, 1, memory_order_relaxed);
-    return !atomic_load_explicit(&stop, memory_order_relaxed);
-}
-
-static void expect(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    if (atomic_fetch_add(&wrong, 1) < 20)
-        fprintf(stderr, "torture: %s\n", what);
-}
+static _Atomic uint64_t refused, blind, stale, moved, given;
 
 /* What a sector has: a kind of contents, and a number for those that differ. */
 struct sector {
@@ -135,7 +118,7 @@ static void write_told(struct rng *rng, unsigned writer, uint32_t *next)
         about_to_be(&told[block][i], id);
     }
     err = put_sectors(block, from, n, id);
-    expect(err == 0 || err == -KL_ENOSPC || err == -KL_ENOMEM, "a write failed oddly");
+    torture_expect(err == 0 || err == -KL_ENOSPC || err == -KL_ENOMEM, "a write failed oddly");
     atomic_fetch_add_explicit(&refused, err != 0, memory_order_relaxed);
     for (unsigned i = from; i < from + n; i++) {
         if (err)
@@ -159,7 +142,7 @@ static void judge_sector(const char *buf, unsigned block, unsigned i, uint32_t f
     }
     if (atomic_load(&s->started) - from > HISTORY / 2)
         return;
-    expect(false, "a sector has contents of another time, or none");
+    torture_expect(false, "a sector has contents of another time, or none");
 }
 
 static void read_told(struct rng *rng)
@@ -176,7 +159,7 @@ static void read_told(struct rng *rng)
     for (unsigned i = from; i < from + n; i++)
         sure[i] = atomic_load(&told[block][i].sure);
     err = kl_store_read(store, block, from * SECTOR, buf, n * SECTOR);
-    expect(err == 0 || err == -KL_ENOMEM, "a block can't be read");
+    torture_expect(err == 0 || err == -KL_ENOMEM, "a block can't be read");
     for (unsigned i = from; i < from + n && !err; i++)
         judge_sector(buf + (i - from) * SECTOR, block, i, sure[i]);
 }
@@ -193,7 +176,7 @@ static void write_fought(struct rng *rng)
         sector_fill(buf + i * SECTOR, id, 0, i);
     memcpy(buf + BLOCK - sizeof(id), &id, sizeof(id));
     err = kl_store_write(store, block, 0, buf, BLOCK);
-    expect(err == 0 || err == -KL_ENOSPC || err == -KL_ENOMEM, "a write failed oddly");
+    torture_expect(err == 0 || err == -KL_ENOSPC || err == -KL_ENOMEM, "a write failed oddly");
     atomic_fetch_add_explicit(&refused, err != 0, memory_order_relaxed);
 }
 
@@ -204,12 +187,12 @@ static void read_fought(struct rng *rng)
     uint32_t id;
     int err = kl_store_read(store, block, 0, buf, BLOCK);
 
-    expect(err == 0 || err == -KL_ENOMEM, "a block can't be read");
+    torture_expect(err == 0 || err == -KL_ENOMEM, "a block can't be read");
     memcpy(&id, buf + BLOCK - sizeof(id), sizeof(id));
     for (unsigned i = 0; i < SECTORS; i++)
         sector_fill(want + i * SECTOR, id, 0, i);
     memcpy(want + BLOCK - sizeof(id), &id, sizeof(id));
-    expect(err || memcmp(buf, want, BLOCK) == 0, "a block is a mixture");
+    torture_expect(err || memcmp(buf, want, BLOCK) == 0, "a block is a mixture");
 }
 
 static void *writer(void *arg)
@@ -218,7 +201,7 @@ static void *writer(void *arg)
     struct rng rng = rng_new(1000 + me);
     uint32_t next = me * 1000;
 
-    while (running()) {
+    while (torture_on()) {
         if (rng_below(&rng, 4))
             write_told(&rng, me, &next);
         else
@@ -241,8 +224,8 @@ static void read_slot(struct rng *rng, kl_handle *seen, char *buf)
     if (!h.v)
         return;
     err = kl_zs_read(pool, h, 0, buf, 24);
-    expect(err == 0 || err == -KL_ESTALE || err == -KL_EAGAIN, "an object can't be read");
-    expect(err || bytes_are(buf, 24, h.v), "an object is another one's");
+    torture_expect(err == 0 || err == -KL_ESTALE || err == -KL_EAGAIN, "an object can't be read");
+    torture_expect(err || bytes_are(buf, 24, h.v), "an object is another one's");
     atomic_fetch_add_explicit(&stale, err == -KL_ESTALE, memory_order_relaxed);
 }
 
@@ -252,7 +235,7 @@ static void *reader(void *arg)
     kl_handle seen[SEEN] = {{0}};
     char buf[24];
 
-    while (running()) {
+    while (torture_on()) {
         unsigned what = rng_below(&rng, 8);
 
         if (what < 4)
@@ -274,7 +257,7 @@ static void fill_slot(_Atomic uint64_t *slot, struct rng *rng, char *buf)
     if (err)
         return;
     fill_bytes(buf, size, h.v);
-    expect(kl_zs_write(pool, h, 0, buf, size) == 0, "an object can't be written");
+    torture_expect(kl_zs_write(pool, h, 0, buf, size) == 0, "an object can't be written");
     atomic_store_explicit(slot, h.v, memory_order_release);
 }
 
@@ -283,7 +266,7 @@ static void drain_slot(_Atomic uint64_t *slot)
     kl_handle h = {atomic_exchange(slot, 0)};
 
     if (h.v)
-        expect(kl_zs_free(pool, h) == 0, "an object can't be freed");
+        torture_expect(kl_zs_free(pool, h) == 0, "an object can't be freed");
 }
 
 /* Fills a half of the slots and drains it, some of it at random between. */
@@ -293,7 +276,7 @@ static void *objects(void *arg)
     struct rng rng = rng_new(3000 + me);
     static char bufs[2][8192];
 
-    while (running()) {
+    while (torture_on()) {
         _Atomic uint64_t *slot = &slots[me * half + rng_below(&rng, half)];
         bool full = atomic_load(slot) != 0, filling = phase++ / 2000 % 2 == 0;
 
@@ -347,15 +330,15 @@ static void mix(struct rng *rng)
         mix_memory(rng);
         break;
     }
-    expect(n >= 0 || n == -KL_EAGAIN || n == -KL_ENOSPC || n == -KL_ENOMEM,
-           "compaction or recompression fails");
+    torture_expect(n >= 0 || n == -KL_EAGAIN || n == -KL_ENOSPC || n == -KL_ENOMEM,
+                   "compaction or recompression fails");
 }
 
 static void *mixer(void *arg)
 {
     struct rng rng = rng_new(4000 + (uintptr_t)arg);
 
-    while (running())
+    while (torture_on())
         mix(&rng);
     return NULL;
 }
@@ -414,27 +397,17 @@ static void reads_see_what_was_written(void **state)
 {
     static void *(*const bodies[])(void *) = {writer, writer,  writer,  reader, reader, reader,
                                               reader, objects, objects, mixer,  mixer,  mixer};
-    enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
-    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
-    pthread_t thread[THREADS];
 
     (void)state;
-    crash_watch();
     open_all();
-    for (uintptr_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
-    nanosleep(&length, NULL);
-    atomic_store(&stop, true);
-    for (unsigned i = 0; i < THREADS; i++)
-        pthread_join(thread[i], NULL);
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
     close_all();
     print_message(
         "# %llu operations, %llu moves, %llu given, %llu refused, %llu stale, %llu blind\n",
-        (unsigned long long)atomic_load(&ops), (unsigned long long)atomic_load(&moved),
+        torture_ops(), (unsigned long long)atomic_load(&moved),
         (unsigned long long)atomic_load(&given), (unsigned long long)atomic_load(&refused),
         (unsigned long long)atomic_load(&stale), (unsigned long long)atomic_load(&blind));
-    assert_int_equal(atomic_load(&wrong), 0);
+    assert_int_equal(torture_wrong(), 0);
     assert_true(atomic_load(&moved) > 0 && atomic_load(&given) > 0 && atomic_load(&stale) > 0);
 }
 

@@ -15,11 +15,10 @@
  * Every content is checked whenever it is looked at; at the end every module's
  * recount runs, and every isolation has had exactly one outcome.
  */
-#include "support/crash.h"
+#include "support/torture.h"
 #include "support/mover.h"
 #include "support/shake.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -30,22 +29,7 @@ static struct fixture f;
 static struct kl_zs *pool;
 static struct kl_store *store;
 static struct mover movers[3];
-static atomic_bool stop;
-static _Atomic uint64_t ops, moves, wrong, taken, ranges, held_objects;
-
-static bool running(void)
-{
-    atomic_fetch_add_explicit(&ops, 1, memory_order_relaxed);
-    return !atomic_load_explicit(&stop, memory_order_relaxed);
-}
-
-static void expect(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "torture: %s\n", what);
-    atomic_fetch_add(&wrong, 1);
-}
+static _Atomic uint64_t moves, taken, ranges, held_objects;
 
 struct object {
     kl_handle handle;
@@ -62,21 +46,21 @@ static void object_new(struct object *o, struct rng *rng, char *buf)
         return;
     }
     fill_bytes(buf, o->size, o->seed);
-    expect(kl_zs_write(pool, o->handle, 0, buf, o->size) == 0, "a write failed");
+    torture_expect(kl_zs_write(pool, o->handle, 0, buf, o->size) == 0, "a write failed");
 }
 
 static void object_check(struct object *o, char *buf)
 {
-    expect(kl_zs_read(pool, o->handle, 0, buf, o->size) == 0, "a read failed");
-    expect(bytes_are(buf, o->size, o->seed), "an object is wrong");
+    torture_expect(kl_zs_read(pool, o->handle, 0, buf, o->size) == 0, "a read failed");
+    torture_expect(bytes_are(buf, o->size, o->seed), "an object is wrong");
 }
 
 static void object_free(struct object *o)
 {
     kl_handle stale = o->handle;
 
-    expect(kl_zs_free(pool, o->handle) == 0, "a free failed");
-    expect(kl_zs_free(pool, stale) == -KL_ESTALE, "a double free went through");
+    torture_expect(kl_zs_free(pool, o->handle) == 0, "a free failed");
+    torture_expect(kl_zs_free(pool, stale) == -KL_ESTALE, "a double free went through");
     o->size = 0;
 }
 
@@ -88,12 +72,12 @@ static void object_pin(struct object *o, struct rng *rng, char *buf)
     char *run;
 
     if (kl_zs_begin(pool, o->handle, &pin) != 0) {
-        expect(false, "a begin failed");
+        torture_expect(false, "a begin failed");
         return;
     }
     for (; at < o->size && (run = kl_zs_run(&pin, at, &len)) != NULL; at += len)
         memcpy(buf + at, run, len < o->size - at ? len : o->size - at);
-    expect(bytes_are(buf, o->size, o->seed), "a pinned object is wrong");
+    torture_expect(bytes_are(buf, o->size, o->seed), "a pinned object is wrong");
     if (rng_below(rng, 2))
         object_free(o);
     kl_zs_end(&pin);
@@ -105,7 +89,7 @@ static void *objects(void *arg)
     char *buf = malloc(KL_ZS_MAX_SIZE + 4096);
     struct rng rng = rng_new((uintptr_t)arg);
 
-    while (running()) {
+    while (torture_on()) {
         struct object *one = &o[rng_below(&rng, OBJECTS)];
 
         if (one->size == 0)
@@ -152,7 +136,7 @@ static void block_check(const char *buf, uint64_t block)
         return; /* discarded, or never written */
     memcpy(&seed, buf + BLOCK - 8, 8);
     block_make(want, block, seed);
-    expect(memcmp(buf, want, BLOCK) == 0, "a block of the store is a mixture");
+    torture_expect(memcmp(buf, want, BLOCK) == 0, "a block of the store is a mixture");
 }
 
 static void *blocks(void *arg)
@@ -160,7 +144,7 @@ static void *blocks(void *arg)
     struct rng rng = rng_new(100 + (uintptr_t)arg);
     char buf[BLOCK];
 
-    while (running()) {
+    while (torture_on()) {
         uint64_t block = rng_below(&rng, BLOCKS);
         unsigned what = rng_below(&rng, 10);
         int err = 0;
@@ -171,10 +155,11 @@ static void *blocks(void *arg)
             block_make(buf, block, what < 3 ? rng_below(&rng, DUPLICATES) : rng.state);
             err = kl_store_write(store, block, 0, buf, BLOCK);
         } else {
-            expect(kl_store_read(store, block, 0, buf, BLOCK) == 0, "a block can't be read");
+            torture_expect(kl_store_read(store, block, 0, buf, BLOCK) == 0,
+                           "a block can't be read");
             block_check(buf, block);
         }
-        expect(err == 0 || err == -KL_ENOSPC, "the store failed oddly");
+        torture_expect(err == 0 || err == -KL_ENOSPC, "the store failed oddly");
     }
     return NULL;
 }
@@ -190,9 +175,10 @@ static struct hold {
 static void hold_end(struct hold *hold)
 {
     for (unsigned i = 0; i < hold->n; i++)
-        expect(mover_right(hold->m, hold->item[i]), "a held item is wrong");
-    expect(kl_frame_free(f.zone, hold->m->owner, hold->m->item[hold->item[0]].pfn) == -KL_EBUSY,
-           "a held frame is freed");
+        torture_expect(mover_right(hold->m, hold->item[i]), "a held item is wrong");
+    torture_expect(kl_frame_free(f.zone, hold->m->owner, hold->m->item[hold->item[0]].pfn) ==
+                       -KL_EBUSY,
+                   "a held frame is freed");
     mover_let_go(hold->m, hold->item, hold->n, hold->pin);
     hold->m = NULL;
 }
@@ -212,16 +198,18 @@ static void hold_begin(struct hold *hold, struct mover *m, struct rng *rng)
     if (rng_below(rng, 2))
         (void)mover_settle(m, hold->item, hold->n, (enum kl_mode)rng_below(rng, 3));
     err = mover_hold(m, hold->item, hold->n, &hold->pin);
-    expect(err == 0 || err == -KL_EBUSY || err == -KL_ENOMEM, "a pin of an object failed oddly");
+    torture_expect(err == 0 || err == -KL_EBUSY || err == -KL_ENOMEM,
+                   "a pin of an object failed oddly");
     if (err)
         return;
     hold->m = m;
     atomic_fetch_add(&held_objects, 1);
     for (unsigned i = 0; i < hold->n; i++)
         before[i] = m->item[hold->item[i]].pfn;
-    expect(mover_settle(m, hold->item, hold->n, KL_ASYNC) != -KL_EINVAL, "settling failed oddly");
+    torture_expect(mover_settle(m, hold->item, hold->n, KL_ASYNC) != -KL_EINVAL,
+                   "settling failed oddly");
     for (unsigned i = 0; i < hold->n; i++)
-        expect(before[i].v == m->item[hold->item[i]].pfn.v, "a held item has moved");
+        torture_expect(before[i].v == m->item[hold->item[i]].pfn.v, "a held item has moved");
 }
 
 static void hold_step(struct mover *m, struct rng *rng)
@@ -243,16 +231,16 @@ static void item_step(struct mover *m, struct rng *rng)
     if (!item->here) {
         err = mover_alloc(m, i, rng_below(rng, 10) ? 0 : rng_below(rng, 4),
                           rng_below(rng, 8) ? KL_MOVABLE : 0);
-        expect(err == 0 || err == -KL_ENOMEM, "an allocation failed oddly");
+        torture_expect(err == 0 || err == -KL_ENOMEM, "an allocation failed oddly");
     } else if (item->pinned) {
         mover_unpin(m, i);
     } else if (rng_below(rng, 8) == 0) {
         err = mover_pin(m, i);
-        expect(err == 0 || err == -KL_EBUSY, "a pin failed oddly");
+        torture_expect(err == 0 || err == -KL_EBUSY, "a pin failed oddly");
     } else if (rng_below(rng, 3) == 0 && item->held == 0) {
-        expect(mover_free(m, i), "an item was wrong when it was freed");
+        torture_expect(mover_free(m, i), "an item was wrong when it was freed");
     } else {
-        expect(mover_right(m, i), "an item is wrong");
+        torture_expect(mover_right(m, i), "an item is wrong");
     }
 }
 
@@ -261,7 +249,7 @@ static void *items(void *arg)
     struct rng rng = rng_new(200);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         item_step(&movers[rng_below(&rng, 3)], &rng);
         if (rng_below(&rng, 20) == 0)
             hold_step(&movers[rng_below(&rng, 3)], &rng);
@@ -281,19 +269,19 @@ static void *asker(void *arg)
     struct rng rng = rng_new(600);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         struct kl_who who = {.size = sizeof(who)};
         int err = rng_below(&rng, 2) ? kl_zone_who(f.zone, 1 + rng_below(&rng, 200),
                                                    1u << rng_below(&rng, 8), &who, list, 64)
                                      : kl_zone_who_blocks(f.zone, 1 + rng_below(&rng, ZONE_BLOCKS),
                                                           &who, list, 64);
 
-        expect(err == 0 || err == -KL_ENOMEM, "a question failed oddly");
-        expect(who.listed == (who.found < 64 ? who.found : 64), "a list is cut short");
+        torture_expect(err == 0 || err == -KL_ENOMEM, "a question failed oddly");
+        torture_expect(who.listed == (who.found < 64 ? who.found : 64), "a list is cut short");
         for (uint32_t i = 0; i < who.listed; i++)
-            expect(list[i].kind > KL_IN_WAY_NOTHING && list[i].kind < KL_IN_WAY_NO_ROOM &&
-                       list[i].block.v < ZONE_BLOCKS,
-                   "an obstacle makes no sense");
+            torture_expect(list[i].kind > KL_IN_WAY_NOTHING && list[i].kind < KL_IN_WAY_NO_ROOM &&
+                               list[i].block.v < ZONE_BLOCKS,
+                           "an obstacle makes no sense");
         nanosleep(&nap, NULL);
     }
     return NULL;
@@ -301,7 +289,8 @@ static void *asker(void *arg)
 
 static void add(const struct kl_report *r)
 {
-    expect(r->isolated == r->migrated + r->put_back + r->freed, "an isolation had no one outcome");
+    torture_expect(r->isolated == r->migrated + r->put_back + r->freed,
+                   "an isolation had no one outcome");
     atomic_fetch_add(&moves, r->migrated);
 }
 
@@ -310,7 +299,7 @@ static void *shaker(void *arg)
     struct rng rng = rng_new(300);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         struct kl_report r = {.size = sizeof(r)};
 
         if (rng_below(&rng, 16) == 0)
@@ -329,8 +318,8 @@ static void take_range(kl_owner_id owner, struct rng *rng, enum kl_mode mode)
 
     if (kl_contig_alloc(f.zone, owner, n, align, mode, &first, &r) == 0) {
         memset(kl_frame_addr(f.zone, first), 0xee, (size_t)n * 4096);
-        expect(kl_pfn_nr(first) % align == 0, "a range is not aligned");
-        expect(kl_contig_free(f.zone, owner, first, n) == 0, "a range can't be freed");
+        torture_expect(kl_pfn_nr(first) % align == 0, "a range is not aligned");
+        torture_expect(kl_contig_free(f.zone, owner, first, n) == 0, "a range can't be freed");
         atomic_fetch_add(&ranges, 1);
     }
     add(&r);
@@ -343,7 +332,7 @@ static void *taker(void *arg)
     uint32_t held = 0;
 
     kl_owner_register(f.zone, NULL, NULL, &owner);
-    while (running()) {
+    while (torture_on()) {
         enum kl_mode mode = (enum kl_mode)rng_below(&rng, 3);
         struct kl_report r = {.size = sizeof(r)};
         uint32_t n = 1 + rng_below(&rng, ZONE_BLOCKS / 3);
@@ -374,8 +363,8 @@ static void *taker(void *arg)
         add(&r);
     }
     if (held > 0)
-        expect(kl_zone_lend(f.zone, held) == 0, "what was taken can't be lent");
-    expect(kl_owner_unregister(f.zone, owner) == 0, "a range was left");
+        torture_expect(kl_zone_lend(f.zone, held) == 0, "what was taken can't be lent");
+    torture_expect(kl_owner_unregister(f.zone, owner) == 0, "a range was left");
     return NULL;
 }
 
@@ -385,14 +374,16 @@ static void *compactor(void *arg)
     struct timespec nap = {.tv_nsec = 200000};
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         int64_t freed = kl_zs_compact(pool, rng_below(&rng, 500));
 
-        expect(freed >= 0 || freed == -KL_EAGAIN, "compaction fails"); /* the pool's shrinker */
+        torture_expect(freed >= 0 || freed == -KL_EAGAIN,
+                       "compaction fails"); /* the pool's shrinker */
         (void)kl_store_compact(store, 0);
         kl_store_age(store, 200);
         freed = kl_store_recompress(store, 100);
-        expect(freed >= 0 || freed == -KL_ENOSPC || freed == -KL_ENOMEM, "recompression fails");
+        torture_expect(freed >= 0 || freed == -KL_ENOSPC || freed == -KL_ENOMEM,
+                       "recompression fails");
         nanosleep(&nap, NULL);
     }
     return NULL;
@@ -446,26 +437,16 @@ static void everything_at_once(void **state)
 {
     static void *(*const bodies[])(void *) = {objects, objects, blocks, blocks,    items,
                                               shaker,  taker,   taker,  compactor, asker};
-    enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
-    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
-    pthread_t thread[THREADS];
 
     (void)state;
-    crash_watch();
     open_all();
-    for (uintptr_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
-    nanosleep(&length, NULL);
-    atomic_store(&stop, true);
-    for (unsigned i = 0; i < THREADS; i++)
-        pthread_join(thread[i], NULL);
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
     close_all();
     print_message("# %llu operations, %llu moves, %llu blocks taken, %llu ranges, %llu held\n",
-                  (unsigned long long)atomic_load(&ops), (unsigned long long)atomic_load(&moves),
+                  torture_ops(), (unsigned long long)atomic_load(&moves),
                   (unsigned long long)atomic_load(&taken), (unsigned long long)atomic_load(&ranges),
                   (unsigned long long)atomic_load(&held_objects));
-    assert_int_equal(atomic_load(&wrong), 0);
+    assert_int_equal(torture_wrong(), 0);
     assert_true(atomic_load(&moves) > 0);
     assert_true(atomic_load(&held_objects) > 0);
 }

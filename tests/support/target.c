@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static bool happens(struct fake_target *t, atomic_int *percent)
 {
@@ -13,8 +14,6 @@ static void keep_late(struct fake_target *t, const struct kl_target_io *io)
 {
     struct fake_late *late;
 
-    if (t->nlate == 64)
-        return;
     late = &t->late[t->nlate++];
     late->offset = io->offset;
     late->n = io->bytes;
@@ -29,8 +28,9 @@ static int serve_write(struct fake_target *t, struct kl_target_io *io)
     atomic_fetch_add(&t->writes, 1);
     if (happens(t, &t->fail_writes))
         return error ? error : -KL_EIO;
-    if (happens(t, &t->give_up)) {
+    if (t->nlate < FAKE_LATE && happens(t, &t->give_up)) {
         keep_late(t, io);
+        atomic_fetch_add(&t->given_up, 1);
         return -KL_ECANCELED;
     }
     if (!atomic_load(&t->forget))
@@ -87,6 +87,19 @@ static struct kl_target_io *take(struct fake_target *t)
     return io;
 }
 
+/* With the lock, which is let go meanwhile. */
+static void wait_a_little(struct fake_target *t)
+{
+    int delay = atomic_load(&t->delay_us);
+    struct timespec nap = {.tv_nsec = delay > 0 ? rng_below(&t->rng, (uint32_t)delay) * 1000L : 0};
+
+    if (delay == 0)
+        return;
+    pthread_mutex_unlock(&t->lock);
+    nanosleep(&nap, NULL);
+    pthread_mutex_lock(&t->lock);
+}
+
 static void *target_main(void *arg)
 {
     struct fake_target *t = arg;
@@ -100,6 +113,9 @@ static void *target_main(void *arg)
             pthread_cond_wait(&t->work, &t->lock);
         if (t->stop)
             break;
+        wait_a_little(t);
+        if (t->stop || atomic_load(&t->stalled))
+            continue;
         io = take(t);
         err = serve(t, io);
         pthread_mutex_unlock(&t->lock);

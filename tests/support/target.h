@@ -8,6 +8,8 @@
 
 #include <pthread.h>
 
+enum { FAKE_LATE = 64 };
+
 struct fake_target {
     struct kl_target target; /* give this to the store */
     unsigned char *bytes;
@@ -21,19 +23,20 @@ struct fake_target {
     /* Behaviour; may be changed at any time. */
     atomic_int fail_writes, fail_reads, fail_flushes; /* per cent of them */
     atomic_int error;                                 /* with this one; 0: -KL_EIO */
-    atomic_int lie;     /* per cent of the reads come with a byte changed */
-    atomic_int give_up; /* per cent of the writes are given up, and take effect later */
+    atomic_int lie;      /* per cent of the reads come with a byte changed */
+    atomic_int give_up;  /* per cent of the writes are given up, and take effect later */
+    atomic_int delay_us; /* that each answer takes at most */
     atomic_bool stalled;
     atomic_bool gone;   /* refuses what is submitted: -KL_EAGAIN */
     atomic_bool forget; /* acknowledges writes and does nothing */
     /* What it has seen. */
-    atomic_uint writes, reads, flushes, trims;
+    atomic_uint writes, reads, flushes, trims, given_up;
     atomic_uint unflushed; /* writes since the last flush */
     struct fake_late {
         uint64_t offset;
         unsigned char *bytes;
         uint32_t n;
-    } late[64]; /* of the writes that were given up */
+    } late[FAKE_LATE]; /* of the writes that were given up */
     unsigned nlate;
 };
 

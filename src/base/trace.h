@@ -40,6 +40,7 @@
 
 /* X(what, group, name, its three arguments).  zone: the tag, which is the upper
  * half of every kl_pfn; frame, dst: numbers of frames; pool: the handles' tag.
+ * entry, block, shared: numbers of a store's entries; word: what stands there.
  * found: enum kli_found; stage: enum kli_at; err: 0 or a negative error.
  * tests/layers/check_probes.sh reads these lines: one point a line. */
 #define KLI_TRACE_POINTS(X)                                                                        \
@@ -158,7 +159,19 @@
     X(STEP, ZS, zs_compact_copied, "pool", "zspage", "handle")                                     \
     X(STEP, ZS, zs_compact_slid, "pool", "zspage", "handle")                                       \
     X(STEP, ZS, zs_cut_locked, "pool", "zspage", "frames")                                         \
-    X(PROBE, ZS, zs_compact_end, "pool", "moved", "freed")
+    X(PROBE, ZS, zs_compact_end, "pool", "moved", "freed")                                         \
+    X(STEP, STORE, st_share_equal, "entry", "word", "0")                                           \
+    X(STEP, STORE, st_share_made, "entry", "word", "shared")                                       \
+    X(STEP, STORE, st_share_got, "entry", "shared", "0")                                           \
+    X(STEP, STORE, st_swap, "block", "word", "0")                                                  \
+    X(STEP, STORE, st_shared_pop, "head", "next", "0")                                             \
+    X(STEP, STORE, st_shared_push, "entry", "head", "0")                                           \
+    X(STEP, STORE, st_shared_filled, "entry", "word", "0")                                         \
+    X(STEP, STORE, st_shared_born, "entry", "refs", "0")                                           \
+    X(STEP, STORE, st_shared_last, "entry", "refs", "0")                                           \
+    X(STEP, STORE, st_shared_gone, "entry", "word", "0")                                           \
+    X(STEP, STORE, st_shared_look, "block", "word", "0")                                           \
+    X(STEP, STORE, st_shared_read, "block", "word", "err")
 
 /* How far an allocation has had to go: alloc_stage. */
 enum kli_at {

@@ -13,6 +13,7 @@
  * (U1) What is shared was compared while nobody could change it: the object was claimed,
  *      or held by a reference (H3).
  */
+#include "base/trace.h"
 #include "store/entry.h"
 #include "store/store.h"
 
@@ -68,6 +69,7 @@ static bool share_entry(struct kl_store *store, uint64_t index, struct store_con
 
     if (!store_shared_get(store, index, word))
         return false;
+    KLI_TRACE_STEP(st_share_got, index, *word, 0);
     do { /* its object may move, but is there */
         uint64_t object = atomic_load_explicit(&store->table[index], memory_order_acquire);
 
@@ -85,11 +87,13 @@ static bool make_shared(struct kl_store *store, uint64_t index, uint64_t seen, u
 {
     bool raw = store_kind(seen) == KL_STORE_RAW;
 
+    KLI_TRACE_STEP(st_share_equal, index, seen, 0);
     if (store_shared_new(store, seen, raw ? context->other : context->packed, word) != 0) {
         zs_direct_unclaim(store->zs, (uint32_t)index, seen);
         return false;
     }
     remember(store, hash, store_shared_index(*word));
+    KLI_TRACE_STEP(st_share_made, index, seen, *word);
     store_replace(store, index, seen, *word); /* drops that reference if it fails */
     return true;
 }

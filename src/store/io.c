@@ -5,6 +5,7 @@
  * (I2) A context is taken when it is needed: holes, patterns and whole raw blocks are
  *      read, and patterns written, without one.
  */
+#include "base/trace.h"
 #include "store/entry.h"
 #include "store/store.h"
 
@@ -105,6 +106,7 @@ static void swap(struct kl_store *store, uint64_t block, uint64_t word)
     uint64_t old;
 
     store_count(store, block, word, 1);
+    KLI_TRACE_STEP(st_swap, block, word, 0);
     old = atomic_exchange_explicit(&store->table[block], word, memory_order_acq_rel);
     store_drop(store, block, old);
 }

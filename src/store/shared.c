@@ -20,6 +20,7 @@
  *
  * No locks.
  */
+#include "base/trace.h"
 #include "store/entry.h"
 #include "store/store.h"
 
@@ -47,7 +48,8 @@ static uint64_t naming(const struct kl_store *store, uint64_t index)
     return store_shared_word((uint32_t)index, (uint32_t)(refs >> 32));
 }
 
-/* The list: its head is a tag, which changes with each step, and an index + 1. */
+/* The list: its head is a tag, which changes with each push, and an index + 1.  An entry is
+ * first again only by a push, so an equal head has the same link still. */
 static uint32_t pop_free(struct kl_store *store)
 {
     uint64_t head = atomic_load_explicit(&store->shared_free, memory_order_acquire), next;
@@ -56,7 +58,8 @@ static uint32_t pop_free(struct kl_store *store)
         if ((uint32_t)head == 0)
             return 0;
         next = atomic_load_explicit(&store->table[(uint32_t)head - 1], memory_order_relaxed);
-        next = (uint32_t)next | ((head >> 32) + 1) << 32;
+        next = (uint32_t)next | (head >> 32) << 32;
+        KLI_TRACE_STEP(st_shared_pop, head, next, 0);
     } while (!atomic_compare_exchange_weak_explicit(&store->shared_free, &head, next,
                                                     memory_order_acquire, memory_order_acquire));
     return (uint32_t)head;
@@ -69,6 +72,7 @@ static void push_free(struct kl_store *store, uint64_t index)
     do {
         atomic_store_explicit(&store->table[index], (uint32_t)head, memory_order_relaxed);
         next = (index + 1) | ((head >> 32) + 1) << 32;
+        KLI_TRACE_STEP(st_shared_push, index, head, 0);
     } while (!atomic_compare_exchange_weak_explicit(&store->shared_free, &head, next,
                                                     memory_order_release, memory_order_relaxed));
 }
@@ -107,9 +111,11 @@ int store_shared_new(struct kl_store *store, uint64_t like, const void *bytes, u
     object = store_with_codec(object, store_codec(like));
     store_count(store, index, object, 1);
     atomic_store_explicit(&store->table[index], object, memory_order_release);
+    KLI_TRACE_STEP(st_shared_filled, index, object, 0);
     refs = atomic_load_explicit(store_refs(store, index), memory_order_relaxed);
     refs = ((refs >> 32) + 1) << 32 | 2; /* H4 */
     atomic_store_explicit(store_refs(store, index), refs, memory_order_release);
+    KLI_TRACE_STEP(st_shared_born, index, refs, 0);
     *word = naming(store, index);
     return 0;
 }
@@ -133,8 +139,10 @@ void store_shared_put(struct kl_store *store, uint64_t word)
     KLI_ASSERT(&store->host, ok); /* H1 */
     if (!ok || (uint32_t)seen > 1)
         return;
+    KLI_TRACE_STEP(st_shared_last, index, seen, 0);
     object = atomic_exchange_explicit(&store->table[index], 0, memory_order_acq_rel);
     store_drop(store, index, object);
+    KLI_TRACE_STEP(st_shared_gone, index, object, 0);
     push_free(store, index);
 }
 
@@ -146,8 +154,10 @@ int store_shared_load(struct kl_store *store, uint64_t block, uint64_t word,
     uint64_t object = atomic_load_explicit(&store->table[index], memory_order_acquire);
     int err = -KL_ESTALE;
 
+    KLI_TRACE_STEP(st_shared_look, block, object, 0);
     if (store_has_object(object))
         err = store_load(store, index, object, context, plain);
+    KLI_TRACE_STEP(st_shared_read, block, object, err);
     if (err == STORE_NEEDS_CONTEXT || err == -KL_ENOMEM)
         return err;
     if (atomic_load_explicit(&store->table[block], memory_order_acquire) != word)

@@ -127,7 +127,10 @@ static void fill_objects(struct scene *s)
 static void fill_store(struct scene *s)
 {
     free_from_to(s, 0, BLOCK);
-    store_open(s);
+    if (s->kind == DEDUP)
+        dedup_open(s);
+    else
+        store_open(s);
     for (unsigned b = 1; b < SCENE_BLOCKS; b++)
         free_from_to(s, b * BLOCK, b * BLOCK + 4);
 }
@@ -143,7 +146,7 @@ void scene_open(struct scene *s, enum scene_kind kind)
     assert_int_equal(kl_owner_register(s->zone, NULL, NULL, &s->plain), 0);
     for (unsigned i = 0; i < FRAMES_N; i++)
         assert_int_equal(mover_alloc(s->m, i, 0, KL_MOVABLE), 0);
-    if (kind == STORE)
+    if (kind == STORE || kind == DEDUP)
         fill_store(s);
     else if (kind == ZS)
         fill_objects(s);

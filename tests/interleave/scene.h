@@ -18,10 +18,11 @@ enum scene_kind {
     SPARE = 1 << 3,  /* the same, and the last block is free */
     ZS = 1 << 4,     /* the subject is the only object of a zspage of one frame */
     STORE = 1 << 5,  /* the same, and the object is a store's block 0 (store.c) */
+    DEDUP = 1 << 6,  /* a store whose blocks share objects (dedup.c) */
 };
 
 enum { SCENE_BLOCKS = 4, SCENE_ORDER = 4, SCENE_OBJECTS = 12 };
-enum { STORE_BLOCKS = 15, STORE_BLOCK = 4096, STORE_SECTORS = 8 };
+enum { STORE_BLOCKS = 15, STORE_BLOCK = 4096, STORE_SECTORS = 8, COMMON = 1000 };
 
 struct object {
     kl_handle handle;
@@ -32,7 +33,7 @@ struct object {
 
 /* What an operation does to one block of the store. */
 struct effect {
-    unsigned block, from, n, end; /* sectors; whole: those from end on are zero */
+    unsigned block, from, n, begin, end; /* sectors; whole: from begin to end, and zeroes */
     bool whole, read;
     uint64_t seed; /* 0: zeroes */
 };
@@ -79,7 +80,16 @@ void scene_close(struct scene *s);
 void scene_play(void *scene, unsigned who);
 const struct op *op_named(const char *name);
 
-/* store.c */
+/* store.c: a store of this scene's size, and what its blocks have. */
+void blocks_open(struct scene *s, const struct kl_store_config *config);
+void blocks_put(struct scene *s, unsigned block, unsigned from, unsigned to, uint64_t seed);
+void blocks_drop(struct scene *s, unsigned block);
+/* What an actor does, and its effect. */
+void blocks_write(struct scene *s, unsigned who, unsigned block, unsigned begin, unsigned end,
+                  uint64_t seed);
+void blocks_part(struct scene *s, unsigned who, unsigned block, unsigned sector);
+void blocks_read(struct scene *s, unsigned who, unsigned block);
+void blocks_discard(struct scene *s, unsigned who, unsigned block);
 void store_open(struct scene *s);
 /* With both operations done, and nothing changed since. */
 void store_judge(struct scene *s);
@@ -98,5 +108,24 @@ void op_st_discard(struct scene *s, unsigned who);
 void op_st_discard_one(struct scene *s, unsigned who);
 void op_st_discard_two(struct scene *s, unsigned who);
 void op_st_recompress(struct scene *s, unsigned who);
+
+/* dedup.c */
+void dedup_open(struct scene *s);
+void op_dd_join(struct scene *s, unsigned who);
+void op_dd_join_two(struct scene *s, unsigned who);
+void op_dd_join_one(struct scene *s, unsigned who);
+void op_dd_differ(struct scene *s, unsigned who);
+void op_dd_cycle(struct scene *s, unsigned who);
+void op_dd_write(struct scene *s, unsigned who);
+void op_dd_write_two(struct scene *s, unsigned who);
+void op_dd_write_one(struct scene *s, unsigned who);
+void op_dd_part(struct scene *s, unsigned who);
+void op_dd_part_two(struct scene *s, unsigned who);
+void op_dd_part_one(struct scene *s, unsigned who);
+void op_dd_read(struct scene *s, unsigned who);
+void op_dd_read_two(struct scene *s, unsigned who);
+void op_dd_read_one(struct scene *s, unsigned who);
+void op_dd_discard(struct scene *s, unsigned who);
+void op_dd_discard_one(struct scene *s, unsigned who);
 
 #endif

@@ -17,8 +17,11 @@
 
 enum { SECTOR = STORE_BLOCK / STORE_SECTORS };
 
+/* Seeds from COMMON on are the same in every block. */
 static void sector_fill(char *buf, uint64_t seed, unsigned block, unsigned sector)
 {
+    if (seed >= COMMON)
+        block = 0;
     if (seed == 0)
         memset(buf, 0, SECTOR);
     else
@@ -89,41 +92,48 @@ static const struct kl_codec codecs[2] = {
     {sizeof(struct kl_codec), "both", 1, create, destroy, compress, decompress},
 };
 
-static void put_block(struct scene *s, unsigned block, unsigned from, unsigned to)
+void blocks_put(struct scene *s, unsigned block, unsigned from, unsigned to, uint64_t seed)
 {
     char buf[STORE_BLOCK];
 
     for (unsigned i = from; i < to; i++)
-        s->model[block][i] = 1;
+        s->model[block][i] = seed;
     block_fill(buf, s->model[block], block);
     assert_int_equal(kl_store_write(s->store, block, 0, buf, sizeof(buf)), 0);
 }
 
-static void drop_block(struct scene *s, unsigned block)
+void blocks_drop(struct scene *s, unsigned block)
 {
     memset(s->model[block], 0, sizeof(s->model[block]));
     assert_int_equal(kl_store_discard(s->store, block, 0, STORE_BLOCK), 0);
 }
 
+void blocks_open(struct scene *s, const struct kl_store_config *config)
+{
+    struct kl_store_config mine = *config;
+
+    mine.size = sizeof(mine);
+    mine.blocks = STORE_BLOCKS;
+    mine.block_bytes = STORE_BLOCK;
+    mine.codec = &codecs[0];
+    mine.recompress = &codecs[1];
+    mine.recompress_age = 1;
+    assert_int_equal(kl_store_create(s->zone, &mine, &s->store), 0);
+    s->pool = kl_store_zs(s->store);
+}
+
 void store_open(struct scene *s)
 {
     static const unsigned order[] = {2, 3, 4, 10, 12, 13, 14, 1}, gone[] = {3, 4, 5, 6, 7, 13, 14};
-    struct kl_store_config config = {.size = sizeof(config),
-                                     .blocks = STORE_BLOCKS,
-                                     .block_bytes = STORE_BLOCK,
-                                     .codec = &codecs[0],
-                                     .recompress = &codecs[1],
-                                     .recompress_age = 1};
 
-    assert_int_equal(kl_store_create(s->zone, &config, &s->store), 0);
-    s->pool = kl_store_zs(s->store);
-    put_block(s, 0, 0, STORE_SECTORS);
+    blocks_open(s, &(struct kl_store_config){0});
+    blocks_put(s, 0, 0, STORE_SECTORS, 1);
     for (unsigned i = 5; i < 10; i++)
-        put_block(s, i, 0, 2);
+        blocks_put(s, i, 0, 2, 1);
     for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++)
-        put_block(s, order[i], 1, 3);
+        blocks_put(s, order[i], 1, 3, 1);
     for (unsigned i = 0; i < sizeof(gone) / sizeof(gone[0]); i++)
-        drop_block(s, gone[i]);
+        blocks_drop(s, gone[i]);
     assert_int_equal(kl_store_age(s->store, 0), 0);
 }
 
@@ -133,7 +143,7 @@ static void apply(const struct effect *e, int ret, unsigned block, uint64_t *see
     if (ret != 0 || e->n == 0 || e->block != block)
         return;
     for (unsigned i = e->from; i < e->from + e->n; i++)
-        seeds[i] = e->whole && i >= e->end ? 0 : e->seed;
+        seeds[i] = e->whole && (i < e->begin || i >= e->end) ? 0 : e->seed;
 }
 
 /* Is this the block, when those whose bits are in `who` have written, `last` last? */
@@ -174,20 +184,25 @@ void store_judge(struct scene *s)
     }
 }
 
-static void write_block(struct scene *s, unsigned who, unsigned block, unsigned end)
+void blocks_write(struct scene *s, unsigned who, unsigned block, unsigned begin, unsigned end,
+                  uint64_t seed)
 {
     uint64_t seeds[STORE_SECTORS] = {0};
     char buf[STORE_BLOCK];
 
-    s->effect[who] = (struct effect){
-        .block = block, .n = STORE_SECTORS, .end = end, .whole = true, .seed = 10 + who};
-    for (unsigned i = 0; i < end; i++)
-        seeds[i] = 10 + who;
+    s->effect[who] = (struct effect){.block = block,
+                                     .n = STORE_SECTORS,
+                                     .begin = begin,
+                                     .end = end,
+                                     .whole = true,
+                                     .seed = seed};
+    for (unsigned i = begin; i < end; i++)
+        seeds[i] = seed;
     block_fill(buf, seeds, block);
     s->ret[who] = kl_store_write(s->store, block, 0, buf, sizeof(buf));
 }
 
-static void write_sector(struct scene *s, unsigned who, unsigned block, unsigned sector)
+void blocks_part(struct scene *s, unsigned who, unsigned block, unsigned sector)
 {
     char buf[SECTOR];
 
@@ -196,13 +211,13 @@ static void write_sector(struct scene *s, unsigned who, unsigned block, unsigned
     s->ret[who] = kl_store_write(s->store, block, sector * SECTOR, buf, sizeof(buf));
 }
 
-static void read_block(struct scene *s, unsigned who, unsigned block)
+void blocks_read(struct scene *s, unsigned who, unsigned block)
 {
     s->effect[who] = (struct effect){.block = block, .read = true};
     s->ret[who] = kl_store_read(s->store, block, 0, s->got[who], STORE_BLOCK);
 }
 
-static void discard_block(struct scene *s, unsigned who, unsigned block)
+void blocks_discard(struct scene *s, unsigned who, unsigned block)
 {
     s->effect[who] = (struct effect){.block = block, .n = STORE_SECTORS};
     s->ret[who] = kl_store_discard(s->store, block, 0, STORE_BLOCK);
@@ -210,76 +225,76 @@ static void discard_block(struct scene *s, unsigned who, unsigned block)
 
 void op_st_write(struct scene *s, unsigned who)
 {
-    write_block(s, who, 0, STORE_SECTORS);
+    blocks_write(s, who, 0, 0, STORE_SECTORS, 10 + who);
 }
 
 void op_st_write_one(struct scene *s, unsigned who)
 {
-    write_block(s, who, 9, 2);
+    blocks_write(s, who, 9, 0, 2, 10 + who);
 }
 
 void op_st_write_two(struct scene *s, unsigned who)
 {
-    write_block(s, who, 1, 3);
+    blocks_write(s, who, 1, 0, 3, 10 + who);
 }
 
 /* The first of its class: a new zspage. */
 void op_st_write_new(struct scene *s, unsigned who)
 {
-    write_block(s, who, 11, 1);
+    blocks_write(s, who, 11, 0, 1, 10 + who);
 }
 
 /* The place that block 9 had is block 6's. */
 void op_st_move_one(struct scene *s, unsigned who)
 {
-    discard_block(s, who, 9);
+    blocks_discard(s, who, 9);
     s->second[who] = s->effect[who];
-    write_block(s, who, 6, 2);
+    blocks_write(s, who, 6, 0, 2, 10 + who);
 }
 
 void op_st_part(struct scene *s, unsigned who)
 {
-    write_sector(s, who, 0, 7 - who);
+    blocks_part(s, who, 0, 7 - who);
 }
 
 void op_st_part_one(struct scene *s, unsigned who)
 {
-    write_sector(s, who, 9, who);
+    blocks_part(s, who, 9, who);
 }
 
 void op_st_part_two(struct scene *s, unsigned who)
 {
-    write_sector(s, who, 1, 1 + who);
+    blocks_part(s, who, 1, 1 + who);
 }
 
 void op_st_read(struct scene *s, unsigned who)
 {
-    read_block(s, who, 0);
+    blocks_read(s, who, 0);
 }
 
 void op_st_read_one(struct scene *s, unsigned who)
 {
-    read_block(s, who, 9);
+    blocks_read(s, who, 9);
 }
 
 void op_st_read_two(struct scene *s, unsigned who)
 {
-    read_block(s, who, 1);
+    blocks_read(s, who, 1);
 }
 
 void op_st_discard(struct scene *s, unsigned who)
 {
-    discard_block(s, who, 0);
+    blocks_discard(s, who, 0);
 }
 
 void op_st_discard_one(struct scene *s, unsigned who)
 {
-    discard_block(s, who, 9);
+    blocks_discard(s, who, 9);
 }
 
 void op_st_discard_two(struct scene *s, unsigned who)
 {
-    discard_block(s, who, 1);
+    blocks_discard(s, who, 1);
 }
 
 void op_st_recompress(struct scene *s, unsigned who)

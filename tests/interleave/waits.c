@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "interleave/tables.h"
+
+/* Who may wait for whom, while that one stands at a point; all three by how their
+ * names begin.  (What waits for the test owner's own lock is not the library's.) */
+static struct wait {
+    const char *point, *standing, *waiting;
+    bool met;
+} waits[] = {
+    /* A drain of the CPUs' caches waits for another one. */
+    {"block_stepped", "", "give", false},
+    {"free_bits", "", "give", false},
+    {"free_counted", "", "give", false},
+    /* An allocation that found nothing, for a free that has cleared bits and not counted
+     * them yet: it is a moment, and the frames are there then. */
+    {"free_bits", "free", "alloc", false},
+    /* Nor counts a reservation that may be given back. */
+    {"alloc_reserved", "", "alloc", false},
+    /* An isolation ends under the frame's lock, which the owner has just now. */
+    {"free_", "free locked", "", false},
+    {"free_", "zs free", "give", false},
+    {"zs_bury_locked", "zs free", "give", false},
+    /* Object compaction holds the class over the copy of one zspage, and the object. */
+    {"zs_compact_", "", "give", false},
+    {"zs_compact_", "", "contig", false},
+    {"zs_compact_source", "", "zs free one", false},
+    {"zs_compact_", "", "zs open one", false},
+    /* A reader waits for the copy of its object's frame. */
+    {"zs_migrate_alone", "", "zs read", false},
+    {"zs_migrate_copied", "", "zs read", false},
+    {"zs_migrate_chained", "", "zs read", false},
+    {"zs_migrate_alone", "", "zs open", false},
+    {"zs_migrate_copied", "", "zs open", false},
+    {"zs_migrate_chained", "", "zs open", false},
+    {"zs_migrate_alone", "", "st part", false},
+    {"zs_migrate_copied", "", "st part", false},
+    {"zs_migrate_chained", "", "st part", false},
+    {"zs_migrate_alone", "", "st read", false},
+    {"zs_migrate_copied", "", "st read", false},
+    {"zs_migrate_chained", "", "st read", false},
+    {"zs_migrate_alone", "", "st recompress", false},
+    {"zs_migrate_copied", "", "st recompress", false},
+    {"zs_migrate_chained", "", "st recompress", false},
+    /* Who writes a part of a block waits for who has claimed its object. */
+    {"zs_claimed", "st ", "st part", false},
+    {"zs_look_", "st part", "st part", false},
+    {"zs_put", "st part", "st part", false},
+    {"zs_put", "st recompress", "st part", false},
+    /* Object compaction holds the class, and WRITER where objects slide. */
+    {"zs_compact_", "", "st write", false},
+    {"zs_compact_", "", "st part", false},
+    {"zs_compact_", "", "st discard", false},
+    {"zs_compact_", "", "st move", false},
+    {"zs_compact_", "", "st read one", false},
+    {"zs_compact_", "", "st recompress", false},
+    {"zs_cut_locked", "", "give", false},
+    {"zs_cut_locked", "", "contig", false},
+    {"zs_cut_locked", "", "st write", false},
+    {"zs_cut_locked", "", "st part", false},
+    {"zs_cut_locked", "", "st discard", false},
+    {"zs_cut_locked", "", "st move", false},
+    {"zs_cut_locked", "", "st read one", false},
+    {"zs_cut_locked", "", "st recompress", false},
+    /* ... also while it frees the frames that it cuts off. */
+    {"free_", "zs compact", "st ", false},
+    {"free_", "shrink", "st ", false},
+    /* Who writes a part of a block that is just being compared and shared; no one else does,
+     * and nobody waits at any step of a shared entry's life. */
+    {"zs_claimed", "dd join", "dd part", false},
+    {"zs_look_", "dd join", "dd part", false},
+    {"zs_put", "dd join", "dd part", false},
+    {"st_share", "dd join", "dd part", false},
+    {"zs_claimed", "st recompress", "dd part", false},
+    /* Moves of frames and objects, as above. */
+    {"zs_migrate_alone", "", "dd ", false},
+    {"zs_migrate_copied", "", "dd ", false},
+    {"zs_migrate_chained", "", "dd ", false},
+    {"zs_compact_", "", "dd ", false},
+    {"zs_cut_locked", "", "dd ", false},
+    {"free_", "zs compact", "dd ", false},
+    {"free_", "shrink", "dd ", false},
+    /* A pool that is destroyed waits until the framework lets go of its frames. */
+    {"alloc_", "", "zs destroy", false},
+    {"free_gone", "", "zs destroy", false},
+    {"isolate_", "", "zs destroy", false},
+    {"migrate_", "", "zs destroy", false},
+    {"stall_frame", "", "zs destroy", false},
+    {"zs_isolate", "", "zs destroy", false},
+    {"zs_migrate", "", "zs destroy", false},
+};
+enum { WAITS = sizeof(waits) / sizeof(waits[0]) };
+
+void note_wait(int point, const struct op *standing, const struct op *waiting)
+{
+    bool may = false;
+
+    for (unsigned i = 0; i < WAITS; i++) {
+        struct wait *w = &waits[i];
+
+        if (begins(stage_point_name(point), w->point) && begins(standing->name, w->standing) &&
+            begins(waiting->name, w->waiting))
+            may = w->met = true;
+    }
+    if (!may)
+        fail_msg("\"%s\" waits for \"%s\" at %s; %s", waiting->name, standing->name,
+                 stage_point_name(point), stage_now);
+}
+
+void every_wait_was_met(void)
+{
+    for (unsigned i = 0; i < WAITS; i++) {
+        if (!waits[i].met)
+            fail_msg("\"%s\" never waits for \"%s\" at %s", waits[i].waiting, waits[i].standing,
+                     waits[i].point);
+    }
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Objects that a pool keeps at hand (zs/kept.c): reused with new handles, never in the way
  * of memory that is wanted back. */
-#include "support/fixture.h"
+#include "support/cpus.h"
 #include "zs/entry.h"
 #include "zs/kept.h"
 
@@ -147,6 +147,83 @@ static void a_full_pool_gives_them_up(void **state)
     close_pool(&f, pool);
 }
 
+/* On a processor whose stacks are just being drained: somebody frees, and mallocs. */
+static struct {
+    bool (*fence)(void *ctx, unsigned cpu);
+    struct kl_zs *pool; /* NULL: nobody does */
+    kl_handle h;
+    unsigned times;
+} between;
+
+static bool fence_and_meddle(void *ctx, unsigned cpu)
+{
+    struct kl_zs *pool = between.pool;
+    bool ok = between.fence(ctx, cpu);
+    uint64_t n;
+
+    if (!pool)
+        return ok;
+    between.pool = NULL;
+    between.times++;
+    n = kept(pool);
+    assert_true(n > 0);
+    cpus_soft_on(cpu);
+    assert_int_equal(kl_zs_free(pool, between.h), 0);
+    assert_int_equal(kept(pool), n); /* it did not enter */
+    assert_int_equal(kl_zs_malloc(pool, SIZE, 0, &between.h), 0);
+    assert_int_equal(kept(pool), n); /* nor did one leave */
+    cpus_soft_on(0);
+    between.pool = pool;
+    return ok;
+}
+
+static void meddled_host(struct kl_host *host)
+{
+    cpus_soft(host);
+    between.fence = host->cpu_fence;
+    host->cpu_fence = fence_and_meddle;
+}
+
+/* K3 */
+static void stacks_are_closed_while_they_are_drained(void **state)
+{
+    struct fixture f;
+    struct kl_zs *pool;
+    kl_handle h[4];
+
+    (void)state;
+    fixture_host = meddled_host;
+    pool = open_pool(&f, 0);
+    for (int fails = 1; fails >= 0; fails--) {
+        for (unsigned i = 0; i < 4; i++)
+            assert_int_equal(kl_zs_malloc(pool, SIZE, 0, &h[i]), 0);
+        assert_int_equal(kl_zs_malloc(pool, SIZE, 0, &between.h), 0);
+        for (unsigned i = 0; i < 4; i++) { /* each processor keeps one */
+            cpus_soft_on(i);
+            assert_int_equal(kl_zs_free(pool, h[i]), 0);
+        }
+        cpus_soft_on(0);
+        assert_int_equal(kept(pool), 4);
+        between.pool = pool;
+        between.times = 0;
+        cpus_soft_fence_fails(fails);
+        assert_true(kl_zs_compact(pool, 0) >= 0);
+        cpus_soft_fence_fails(false);
+        assert_int_equal(between.times, 4);
+        assert_int_equal(kept(pool), fails ? 4 : 0); /* without a fence they stay */
+        between.pool = NULL;
+        assert_zs_ok(pool);
+        assert_true(kl_zs_compact(pool, 0) >= 0);
+        assert_int_equal(kept(pool), 0);
+        assert_int_equal(kl_zs_free(pool, between.h), 0); /* open again */
+        assert_int_equal(kept(pool), 1);
+        assert_int_equal(kl_zs_compact(pool, 0), 1);
+        assert_int_equal(stats(pool).frames, 0);
+    }
+    fixture_host = NULL;
+    close_pool(&f, pool);
+}
+
 struct lane {
     struct kl_zs *pool;
     uint64_t seed;
@@ -213,6 +290,7 @@ int main(void)
         cmocka_unit_test(compaction_ends_them),
         cmocka_unit_test(background_work_ends_them),
         cmocka_unit_test(a_full_pool_gives_them_up),
+        cmocka_unit_test(stacks_are_closed_while_they_are_drained),
         cmocka_unit_test(drained_while_they_change_hands),
     };
 

@@ -40,7 +40,8 @@
 
 /* X(what, group, name, its three arguments).  zone: the tag, which is the upper
  * half of every kl_pfn; frame, dst: numbers of frames; pool: the handles' tag.
- * entry, block, shared: numbers of a store's entries; word: what stands there.
+ * entry, block, shared: numbers of a store's entries; word: what stands there;
+ * unit: of the write-back target.
  * found: enum kli_found; stage: enum kli_at; err: 0 or a negative error.
  * tests/layers/check_probes.sh reads these lines: one point a line. */
 #define KLI_TRACE_POINTS(X)                                                                        \
@@ -171,7 +172,19 @@
     X(STEP, STORE, st_shared_last, "entry", "refs", "0")                                           \
     X(STEP, STORE, st_shared_gone, "entry", "word", "0")                                           \
     X(STEP, STORE, st_shared_look, "block", "word", "0")                                           \
-    X(STEP, STORE, st_shared_read, "block", "word", "err")
+    X(STEP, STORE, st_shared_read, "block", "word", "err")                                         \
+    X(STEP, STORE, wb_marked, "block", "serial", "0")                                              \
+    X(STEP, STORE, wb_copied, "block", "word", "unit")                                             \
+    X(STEP, STORE, wb_found, "unit", "units", "0")                                                 \
+    X(STEP, STORE, wb_leave, "block", "word", "unit")                                              \
+    X(STEP, STORE, wb_left, "block", "word", "unit")                                               \
+    X(STEP, STORE, wb_in_vain, "block", "unit", "units")                                           \
+    X(STEP, STORE, wb_free, "unit", "units", "0")                                                  \
+    X(STEP, STORE, wb_fetch, "block", "word", "0")                                                 \
+    X(STEP, STORE, wb_shown, "block", "word", "0")                                                 \
+    X(STEP, STORE, wb_fetched, "block", "word", "err")                                             \
+    X(STEP, STORE, wb_right, "block", "word", "err")                                               \
+    X(STEP, STORE, wb_back, "block", "word", "next")
 
 /* How far an allocation has had to go: alloc_stage. */
 enum kli_at {

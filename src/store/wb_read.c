@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A block that is on the target: read there, and brought back to memory. (T4, T6, T7) */
+#include "base/trace.h"
 #include "store/writeback.h"
 
 enum { TRIES = 3, RETRY_NS = 20000000 };
@@ -118,10 +119,12 @@ static int fetch_once(struct store_writeback *wb, uint64_t block, uint64_t word,
     err = get_job(wb, until, &job);
     if (err)
         return err;
+    KLI_TRACE_STEP(wb_fetch, block, word, 0);
     job->block = block;
     job->word = word;
     atomic_store(&job->first, wb_first(word));
     atomic_store(&job->units, wb_units(wb->store, word)); /* T4 */
+    KLI_TRACE_STEP(wb_shown, block, word, 0);
     if (atomic_load(entry) != word)
         err = -KL_ESTALE;
     else if (!wb_buffer(job))
@@ -129,6 +132,7 @@ static int fetch_once(struct store_writeback *wb, uint64_t block, uint64_t word,
     if (err == 0) {
         wb_ask(job, KL_TARGET_READ, wb_first(word), wb_units(wb->store, word));
         err = wait_for(wb, job, until);
+        KLI_TRACE_STEP(wb_fetched, block, word, err);
         if (err == -KL_ETIMEDOUT)
             return atomic_load(entry) == word ? err : -KL_ESTALE;
         if (atomic_load(entry) != word)
@@ -136,6 +140,7 @@ static int fetch_once(struct store_writeback *wb, uint64_t block, uint64_t word,
         else if (err == 0 && !is_right(wb, job))
             err = -KL_EILSEQ;
     }
+    KLI_TRACE_STEP(wb_right, block, word, err);
     if (err)
         put_job(wb, job);
     else
@@ -188,6 +193,7 @@ static int bring_back(struct store_writeback *wb, const struct wb_job *job)
     next = store_with_codec(store_word(bytes ? KL_STORE_COMPRESSED : KL_STORE_RAW, name, bytes),
                             store_codec(job->word));
     store_count(store, job->block, next, 1);
+    KLI_TRACE_STEP(wb_back, job->block, seen, next);
     if (!atomic_compare_exchange_strong(&store->table[job->block], &seen, next)) {
         store_count(store, job->block, next, -1);
         zs_direct_free(store->zs, index, next);

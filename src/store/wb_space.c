@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Units of the target: a bit each, taken in runs where the last run ended (next fit). */
+#include "base/trace.h"
 #include "store/writeback.h"
 
 /* The first unit after those of [first, first + units) that a reader shows; 0: none
@@ -101,6 +102,7 @@ bool wb_take(struct store_writeback *wb, uint64_t units, uint64_t *first)
     wb->full_at = frees;
     if (!found)
         return false;
+    KLI_TRACE_STEP(wb_found, *first, units, 0);
     wb->unit_cursor = *first + units;
     take(wb, *first, units);
     return true;
@@ -117,6 +119,7 @@ bool wb_take_at(struct store_writeback *wb, uint64_t first, uint64_t units)
 
 void wb_free(struct store_writeback *wb, uint64_t first, uint64_t units)
 {
+    KLI_TRACE_STEP(wb_free, first, units, 0);
     atomic_fetch_sub_explicit(&wb->used, units, memory_order_relaxed);
     for (uint64_t at = first; at < first + units;) {
         uint64_t word = at / 64, bits = next_bits(&at, first + units);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A block on its way out of memory: T1, T2, T3, T5.  Everything here is done with busy,
  * but for what makes the word what it is. */
+#include "base/trace.h"
 #include "store/writeback.h"
 
 /* An object whose contents are not on their way yet. */
@@ -103,6 +104,7 @@ int wb_begin(struct store_writeback *wb, uint64_t block)
     job->block = block;
     if (!kli_apply(entry, w_writing, atomic_load(entry), NULL))
         return -KL_ESTALE;
+    KLI_TRACE_STEP(wb_marked, block, wb->serial, 0);
     err = copy(wb, job);
     if (err == 0) {
         units = wb_units(wb->store, job->word);
@@ -112,6 +114,7 @@ int wb_begin(struct store_writeback *wb, uint64_t block)
         kli_apply(entry, w_stay, 0, NULL);
         return err;
     }
+    KLI_TRACE_STEP(wb_copied, block, job->word, first);
     seal(wb, job);
     pace(wb, units * WB_UNIT);
     wb_tick(wb, WB_C_WRITTEN_BYTES, units * WB_UNIT);
@@ -130,7 +133,9 @@ static bool leave(struct store_writeback *wb, struct wb_job *job)
                                      store_codec(job->word));
 
     store_count(store, job->block, next, 1);
+    KLI_TRACE_STEP(wb_leave, job->block, next, first);
     if (kli_apply(&store->table[job->block], w_leave, next, &old)) { /* T1, T2 */
+        KLI_TRACE_STEP(wb_left, job->block, old, first);
         store_count(store, job->block, old, -1);
         zs_direct_free(store->zs, (uint32_t)job->block, old);
         wb_tick(wb, WB_C_WRITTEN, 1);
@@ -139,6 +144,7 @@ static bool leave(struct store_writeback *wb, struct wb_job *job)
     store_count(store, job->block, next, -1);
     if (old & STORE_W_WRITING)
         return false;
+    KLI_TRACE_STEP(wb_in_vain, job->block, first, units);
     wb_free(wb, first, units);
     wb_tick(wb, WB_C_OVERWRITTEN, 1);
     return true;

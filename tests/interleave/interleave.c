@@ -128,6 +128,8 @@ static const char *group_of(enum scene_kind kind)
         return "store";
     case DEDUP:
         return "dedup";
+    case AWAY:
+        return "away";
     default:
         return "frames";
     }
@@ -187,6 +189,7 @@ int main(void)
         BOTH_ORDERS(zs),
         BOTH_ORDERS(store),
         BOTH_ORDERS(dedup),
+        BOTH_ORDERS(away),
         cmocka_unit_test(nobody_is_called_for_what_was_freed),
         cmocka_unit_test(every_wait_is_met),
     };

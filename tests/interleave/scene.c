@@ -129,6 +129,8 @@ static void fill_store(struct scene *s)
     free_from_to(s, 0, BLOCK);
     if (s->kind == DEDUP)
         dedup_open(s);
+    else if (s->kind == AWAY)
+        away_scene(s);
     else
         store_open(s);
     for (unsigned b = 1; b < SCENE_BLOCKS; b++)
@@ -146,7 +148,7 @@ void scene_open(struct scene *s, enum scene_kind kind)
     assert_int_equal(kl_owner_register(s->zone, NULL, NULL, &s->plain), 0);
     for (unsigned i = 0; i < FRAMES_N; i++)
         assert_int_equal(mover_alloc(s->m, i, 0, KL_MOVABLE), 0);
-    if (kind == STORE || kind == DEDUP)
+    if (kind & (STORE | DEDUP | AWAY))
         fill_store(s);
     else if (kind == ZS)
         fill_objects(s);

@@ -19,6 +19,7 @@ enum scene_kind {
     ZS = 1 << 4,     /* the subject is the only object of a zspage of one frame */
     STORE = 1 << 5,  /* the same, and the object is a store's block 0 (store.c) */
     DEDUP = 1 << 6,  /* a store whose blocks share objects (dedup.c) */
+    AWAY = 1 << 7,   /* a store with a write-back target (away.c) */
 };
 
 enum { SCENE_BLOCKS = 4, SCENE_ORDER = 4, SCENE_OBJECTS = 12 };
@@ -127,5 +128,19 @@ void op_dd_read_two(struct scene *s, unsigned who);
 void op_dd_read_one(struct scene *s, unsigned who);
 void op_dd_discard(struct scene *s, unsigned who);
 void op_dd_discard_one(struct scene *s, unsigned who);
+
+/* away.c */
+void away_scene(struct scene *s);
+void op_wb_out(struct scene *s, unsigned who);
+void op_wb_step(struct scene *s, unsigned who);
+void op_wb_swap(struct scene *s, unsigned who);
+void op_wb_write(struct scene *s, unsigned who);
+void op_wb_write_away(struct scene *s, unsigned who);
+void op_wb_part(struct scene *s, unsigned who);
+void op_wb_part_away(struct scene *s, unsigned who);
+void op_wb_read(struct scene *s, unsigned who);
+void op_wb_read_away(struct scene *s, unsigned who);
+void op_wb_discard(struct scene *s, unsigned who);
+void op_wb_discard_away(struct scene *s, unsigned who);
 
 #endif

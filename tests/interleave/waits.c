@@ -79,6 +79,18 @@ static struct wait {
     {"zs_cut_locked", "", "dd ", false},
     {"free_", "zs compact", "dd ", false},
     {"free_", "shrink", "dd ", false},
+    /* Write-back holds up nobody, but the copy that it makes waits for a frame that is moved;
+     * parts of blocks as in the store's scene, the new object's frame included. */
+    {"zs_migrate_alone", "", "wb ", false},
+    {"zs_migrate_copied", "", "wb ", false},
+    {"zs_migrate_chained", "", "wb ", false},
+    {"zs_claimed", "wb part", "wb part", false},
+    {"zs_put", "wb part", "wb part", false},
+    {"zs_look_", "wb part away", "wb part away", false},
+    {"zs_grow", "wb part away", "wb part away", false},
+    {"zs_stocked", "wb part away", "wb part away", false},
+    {"alloc_", "wb part away", "wb part away", false},
+    {"block_stepped", "wb part away", "wb part away", false},
     /* A pool that is destroyed waits until the framework lets go of its frames. */
     {"alloc_", "", "zs destroy", false},
     {"free_gone", "", "zs destroy", false},

@@ -103,6 +103,15 @@ static void open_reader(void *arg)
     s->open = kl_zs_begin(s->pool, s->object[0].handle, &s->pin) == 0;
 }
 
+/* The block that goes out first. */
+static void discard_first_out(void *arg)
+{
+    struct scene *s = arg;
+
+    memset(s->model[3], 0, sizeof(s->model[3]));
+    (void)kl_store_discard(s->store, 3, 0, STORE_BLOCK);
+}
+
 #define C(name, does)                                                                              \
     {                                                                                              \
         KLI_T_##name, does                                                                         \
@@ -378,5 +387,37 @@ const struct way ways[] = {
     WAY(zs_compact_claimed, DEDUP, "zs compact"),
     WAY(zs_compact_slid, DEDUP, "zs compact"),
     WAY(zs_migrate_copied, DEDUP, "give"),
+    WAY(wb_marked, AWAY, "wb out"),
+    WAY(zs_look_copied, AWAY, "wb out"),
+    WAY(wb_found, AWAY, "wb out"),
+    WAY(wb_copied, AWAY, "wb out"),
+    WAY(wb_leave, AWAY, "wb out"),
+    WAY(wb_left, AWAY, "wb out"),
+    WAY(zs_out, AWAY, "wb out"),
+    WAY(wb_found, AWAY, "wb swap"),
+    WAY(wb_leave, AWAY, "wb swap"),
+    WAY(wb_free, AWAY, "wb swap"),
+    WAY(wb_free, AWAY, "wb discard away"),
+    WAY(wb_free, AWAY, "wb write away"),
+    WAY(wb_fetch, AWAY, "wb read away"),
+    WAY(wb_shown, AWAY, "wb read away"),
+    WAY(wb_fetched, AWAY, "wb read away"),
+    WAY(wb_right, AWAY, "wb read away"),
+    WAY(wb_back, AWAY, "wb read away"),
+    WAY(wb_free, AWAY, "wb read away"),
+    WAY(zs_put, AWAY, "wb read away"),
+    WAY(wb_fetch, AWAY, "wb part away"),
+    WAY(wb_right, AWAY, "wb part away"),
+    WAY(wb_back, AWAY, "wb part away"),
+    WAY(wb_free, AWAY, "wb part away"),
+    WAY(st_swap, AWAY, "wb write away"),
+    WAY(st_swap, AWAY, "wb write"),
+    WAY(zs_claimed, AWAY, "wb part"),
+    WAY(zs_put, AWAY, "wb part"),
+    WAY(zs_out, AWAY, "wb write"),
+    WAY(zs_look_found, AWAY, "wb read"),
+    CUED(wb_in_vain, AWAY, "wb out", C(wb_copied, discard_first_out)),
+    WAY(zs_claimed, AWAY, "st recompress"),
+    WAY(zs_migrate_copied, AWAY, "give"),
 };
 const unsigned ways_n = sizeof(ways) / sizeof(ways[0]);

@@ -40,7 +40,7 @@ void zs_class_init(struct kl_zs *pool, uint32_t i, const struct zs_shape *shape)
     *class = (struct zs_class){
         .index = i, .size = shape->size, .chain = shape->chain, .objects = shape->objects};
     kli_lock_init(&class->lock, KLI_RANK_ZS_CLASS);
-    class->tenth = (10u << 16) / class->objects;
+    class->tenth = (uint32_t)kli_div_up(10u << 20, class->objects);
     zs_auto_class(pool, class);
 }
 

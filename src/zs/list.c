@@ -8,7 +8,7 @@ static unsigned group_of(const struct zs_class *class, const struct zspage *page
 {
     if (page->live == page->ready)
         return page->ready < class->objects ? ZS_GROWABLE : ZS_FULL;
-    return page->live == 0 ? 0 : 1 + (page->live * class->tenth >> 16);
+    return page->live == 0 ? 0 : 1 + (page->live * class->tenth >> 20);
 }
 
 /* Files it by its fullness now. */

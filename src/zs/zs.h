@@ -144,7 +144,7 @@ struct zs_class {
     uint32_t size;
     uint32_t chain;   /* frames a zspage */
     uint32_t objects; /* a zspage */
-    uint32_t tenth;   /* of 2^16, for an object in a zspage: ten over objects */
+    uint32_t tenth;   /* of 2^20, for an object in a zspage: ten over objects, rounded up */
     uint32_t filled;  /* groups that have a zspage, a bit each */
     uint32_t zspages; /* all of them, isolated and empty ones too */
     uint32_t free_descriptors;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Failures of the original migration of zsmalloc (test_zs_original.c) in whole runs: moves
  * of every chain and class, and races among threads that nobody stops. */
+#include "support/cpus.h"
 #include "support/meanwhile.h"
 #include "support/objects.h"
 #include "support/shake.h"
@@ -279,6 +280,47 @@ static void generations_wrap(void **state)
     pool_close(&f, pool);
 }
 
+static struct kl_zs_class_stats class_figures(struct kl_zs *pool, uint32_t index)
+{
+    struct kl_zs_class_stats c = {.size = sizeof(c)};
+
+    assert_int_equal(kl_zs_get_class_stats(pool, index, &c), 0);
+    return c;
+}
+
+/* A whole zspage of each class is emptied object by object: it is always in the decile that it
+ * has reached, also where that is a whole number of objects. */
+static void groups_are_deciles(void **state)
+{
+    static kl_handle h[ZS_MAX_OBJECTS];
+    struct kl_zs *pool;
+    struct fixture f;
+    unsigned exact = 0;
+
+    (void)state;
+    fixture_host = cpus_locked; /* nothing is kept at hand */
+    pool = pool_open(&f, 512, 0);
+    fixture_host = NULL;
+    for (uint32_t i = 0; i < pool->nclasses; i++) {
+        uint32_t n = class_figures(pool, i).objects_per_zspage;
+        size_t size = class_figures(pool, i).object_size;
+
+        for (uint32_t k = 0; k < n; k++)
+            assert_int_equal(kl_zs_malloc(pool, size, 0, &h[k]), 0);
+        for (uint32_t k = n; k > 0; k--) {
+            uint32_t group = k == n ? ZS_FULL : 1 + 10 * k / n;
+
+            assert_int_equal(class_figures(pool, i).zspages, 1);
+            assert_int_equal(class_figures(pool, i).fullness[group], 1);
+            exact += 10 * k % n == 0;
+            assert_int_equal(kl_zs_free(pool, h[k - 1]), 0);
+        }
+        assert_int_equal(class_figures(pool, i).zspages, 0);
+    }
+    assert_true(exact > pool->nclasses);
+    pool_close(&f, pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +332,7 @@ int main(void)
         cmocka_unit_test(first_objects_of_every_class),
         cmocka_unit_test(no_unlock_of_a_class_that_was_not_locked),
         cmocka_unit_test(generations_wrap),
+        cmocka_unit_test(groups_are_deciles),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

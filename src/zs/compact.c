@@ -4,8 +4,9 @@
  * first frames of its zspage, and the others are freed.
  *
  * One zspage at a time, with the class lock held and dropped in between, so that
- * others get their turn.  The source is COMPACTING, which keeps migration off; the
- * destination has us as a user, which does so, too; each object is claimed by its entry.
+ * others get their turn.  The lock keeps migration off the source, which is on no list, and
+ * COMPACTING, so that nobody files it meanwhile; the destination has us as a user, too; each
+ * object is claimed by its entry.
  * Only where objects move within their zspage we have WRITER, so that looks fail, for
  * their places may be overwritten.  What is pinned stays, and so does what no entry names:
  * it is on its way in or out.

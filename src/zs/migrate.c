@@ -32,7 +32,6 @@ static bool zs_isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
     uint32_t place;
     struct zspage *page = page_of(pool, frame, &place);
     struct zs_class *class;
-    bool ok;
 
     if (!page || atomic_load(&pool->dying))
         return false; /* not part of a zspage yet, or no more */
@@ -42,18 +41,12 @@ static bool zs_isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
         KLI_TRACE(zs_isolate_refused, pool->tag, kl_pfn_nr(frame), page->id);
         return false;
     }
-    ok = !(page->flags & ZS_COMPACTING);
-    if (ok) {
-        if (page->isolated == 0 && !(page->flags & ZS_EMPTY))
-            zs_page_unlist(pool, class, page);
-        page->isolated++;
-    }
+    if (page->isolated == 0 && !(page->flags & ZS_EMPTY))
+        zs_page_unlist(pool, class, page);
+    page->isolated++;
     zs_class_unlock(pool, class);
-    if (ok)
-        KLI_TRACE(zs_isolated, pool->tag, kl_pfn_nr(frame), page->id);
-    else
-        KLI_TRACE(zs_isolate_refused, pool->tag, kl_pfn_nr(frame), page->id);
-    return ok;
+    KLI_TRACE(zs_isolated, pool->tag, kl_pfn_nr(frame), page->id);
+    return true;
 }
 
 /* The last one files the zspage by its fullness now, if there is anything in it. */
@@ -126,21 +119,6 @@ static void zs_putback(void *ctx, kl_pfn frame)
     KLI_TRACE(zs_putback, pool->tag, kl_pfn_nr(frame), page->id);
 }
 
-static const char *reason_in(struct kl_zs *pool, struct zspage *page)
-{
-    struct zs_class *class = zs_class_of(pool, page);
-    const char *reason = NULL;
-
-    if (atomic_load(&page->users) & ~ZS_WRITER)
-        return "read open";
-    if (!kli_spin_try(&pool->host, &class->lock))
-        return NULL;
-    if (page->flags & ZS_COMPACTING)
-        reason = "its objects are being compacted";
-    zs_class_unlock(pool, class);
-    return reason;
-}
-
 /* With the frame's lock, for moments: then its descriptor is in use. (Z2) */
 static bool zs_explain(void *ctx, kl_pfn frame, char *text, size_t bytes)
 {
@@ -152,8 +130,8 @@ static bool zs_explain(void *ctx, kl_pfn frame, char *text, size_t bytes)
     if (!kl_frame_trylock(pool->zone, pool->owner, frame))
         return false;
     page = page_of(pool, frame, &place);
-    if (page)
-        reason = reason_in(pool, page);
+    if (page && (atomic_load(&page->users) & ZS_USERS))
+        reason = "read open";
     kl_frame_unlock(pool->zone, frame);
     if (reason)
         kli_text(text, bytes, reason);

@@ -117,7 +117,7 @@ struct zs_table {
 
 enum zs_flags {
     ZS_EMPTY = 1u << 0,      /* no objects; waits to be freed */
-    ZS_COMPACTING = 1u << 1, /* object compaction moves its objects away */
+    ZS_COMPACTING = 1u << 1, /* being emptied, and not to be filed, in one hold of the lock */
 };
 
 struct zs_shape; /* plan.h */

@@ -2,6 +2,7 @@
 /* Who is in the way: what reports say of a culprit, and what the queries find. */
 #include "frame/zone.h"
 #include "support/mover.h"
+#include "support/shake.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -381,6 +382,10 @@ static void zsmalloc_explains(void **state)
     assert_int_equal(r.culprit_kind, KL_IN_WAY_REFUSED);
     assert_string_equal(r.culprit_why, "read open");
     kl_zs_end(&read);
+    assert_int_equal(ask(128, 1), 0);
+    for (uint32_t b = 0; b < 2; b++) /* nor is one open because its frame has moved */
+        shake_block(f.zone, b, KL_SYNC, &r);
+    assert_true(r.migrated > 0);
     assert_int_equal(ask(128, 1), 0);
     assert_int_equal(kl_zs_destroy(pool), 0);
     fixture_close(&f);

@@ -29,30 +29,44 @@ static void fullness(struct json_object *row, uint64_t out[3])
     }
 }
 
+/* What the zspages' frames have room for: a little more where the last frames of a zspage
+ * are still to come. */
+static uint64_t room(struct json_object *row)
+{
+    uint64_t chain = cli_get_u64(row, "frames_per_zspage");
+
+    return chain ? cli_get_u64(row, "frames") * cli_get_u64(row, "objects_per_zspage") / chain : 0;
+}
+
+static void print_row(size_t index, struct json_object *row)
+{
+    uint64_t full[3];
+
+    fullness(row, full);
+    printf("%5zu %6" PRIu64 " %8" PRIu64 " %7" PRIu64 " %7" PRIu64 " %7" PRIu64 " %9" PRIu64
+           " %9" PRIu64 " %8" PRIu64 " %7" PRIu64 " %8" PRIu64 "\n",
+           index, cli_get_u64(row, "object_size"), cli_get_u64(row, "zspages"), full[0], full[1],
+           full[2], room(row), cli_get_u64(row, "objects"), cli_get_u64(row, "frames"),
+           cli_get_u64(row, "frames_per_zspage"), cli_get_u64(row, "freeable_frames"));
+}
+
 static void print_table(struct json_object *classes, bool all)
 {
-    uint64_t objects = 0, pages = 0, freeable = 0;
+    uint64_t objects = 0, frames = 0, freeable = 0;
 
-    printf("%6s %6s %8s %9s %8s %8s %8s %8s %9s\n", "size", "frames", "objects/", "zspages",
-           "<half", ">half", "full", "objects", "freeable");
+    printf("%5s %6s %8s %7s %7s %7s %9s %9s %8s %7s %8s\n", "class", "size", "zspages", "<half",
+           ">half", "full", "allocated", "used", "frames", "frames/", "freeable");
     for (size_t i = 0; i < json_object_array_length(classes); i++) {
         struct json_object *row = json_object_array_get_idx(classes, i);
-        uint64_t zspages = cli_get_u64(row, "zspages"), full[3];
         objects += cli_get_u64(row, "objects");
         freeable += cli_get_u64(row, "freeable_frames");
-        pages += cli_get_u64(row, "frames");
-        if (zspages == 0 && !all)
-            continue;
-        fullness(row, full);
-        printf("%6" PRIu64 " %6" PRIu64 " %8" PRIu64 " %9" PRIu64 " %8" PRIu64 " %8" PRIu64
-               " %8" PRIu64 " %8" PRIu64 " %9" PRIu64 "\n",
-               cli_get_u64(row, "object_size"), cli_get_u64(row, "frames_per_zspage"),
-               cli_get_u64(row, "objects_per_zspage"), zspages, full[0], full[1], full[2],
-               cli_get_u64(row, "objects"), cli_get_u64(row, "freeable_frames"));
+        frames += cli_get_u64(row, "frames");
+        if (cli_get_u64(row, "zspages") > 0 || all)
+            print_row(i, row);
     }
     printf("in all: %" PRIu64 " objects in %" PRIu64 " frames, %" PRIu64
            " of which compaction could free\n",
-           objects, pages, freeable);
+           objects, frames, freeable);
 }
 
 static int run_classes(const struct cli_command *self, int argc, char **argv)
@@ -86,8 +100,9 @@ const struct cli_command cli_cmd_classes = {
     .name = "classes",
     .synopsis = "[NAME|--socket PATH] [--all] [--json]",
     .brief = "zsmalloc's table of size classes",
-    .help = "A line a class: size of its objects, frames and objects of a zspage, zspages and\n"
-            "how full they are, objects, and frames that object compaction could free.\n"
+    .help = "A line a class: size of its objects; zspages, and how full they are; objects that\n"
+            "there is room for, and those in use; frames, frames of a whole zspage, and frames\n"
+            "that object compaction could free.\n"
             "\n"
             "  --all   classes without zspages too\n",
     .run = run_classes,

@@ -218,6 +218,33 @@ assert "zone of disk a" in text and "16 blocks of 2 MiB" in text, text' "$work/a
     [ "$(head -c 4 "$work/a.png" | tail -c 3)" = PNG ] || fail "the PNG is none"
 }
 
+# The table of classes: a line of each class that has zspages, with the figures of the JSON.
+class_table() {
+    "$klotski" classes >"$work/table"
+    "$klotski" classes --json >"$work/classes.json"
+    python3 -c 'import json, sys
+rows = json.load(open(sys.argv[1]))["classes"]
+head, *table, total = open(sys.argv[2]).read().splitlines()
+names = "class size zspages <half >half full allocated used frames frames/ freeable".split()
+assert head.split() == names, head
+table = [dict(zip(names, map(int, line.split()))) for line in table]
+assert [t["class"] for t in table] == [i for i, r in enumerate(rows) if r["zspages"]], table
+assert table, "the disk holds nothing"
+for t in table:
+    row = rows[t["class"]]
+    want = {"size": "object_size", "zspages": "zspages", "used": "objects", "frames": "frames",
+            "frames/": "frames_per_zspage", "freeable": "freeable_frames"}
+    for name, member in want.items():
+        assert t[name] == row[member], (name, t, row)
+    assert t["<half"] + t[">half"] + t["full"] == t["zspages"], t
+    assert t["used"] <= t["allocated"] <= t["zspages"] * row["objects_per_zspage"], (t, row)
+frames = sum(t["frames"] for t in table)
+assert frames > 0 and " in %d frames" % frames in total, total
+' "$work/classes.json" "$work/table" || fail "not the table: $(cat "$work/table")"
+    [ "$("$klotski" classes --all | wc -l)" -gt "$(wc -l <"$work/table")" ] ||
+        fail "--all shows no more classes"
+}
+
 # Taking, with all the ways in which it ends.
 taking() {
     local status=0 id
@@ -471,6 +498,7 @@ leftovers
 figures
 pictures
 picture_files
+class_table
 taking
 who_is_in_the_way
 vanishing

@@ -118,6 +118,11 @@ static void *target_main(void *arg)
             continue;
         io = take(t);
         err = serve(t, io);
+        if (io->op == KL_TARGET_READ && err == 0 && atomic_load(&t->holding)) {
+            io->next = t->held;
+            t->held = io;
+            continue;
+        }
         pthread_mutex_unlock(&t->lock);
         io->done(io, err);
         pthread_mutex_lock(&t->lock);
@@ -158,6 +163,7 @@ static void target_cancel(void *ctx)
         t->first = io->next;
         io->done(io, -KL_ECANCELED);
     }
+    fake_target_hold(t, false);
 }
 
 static int target_status(void *ctx, char *text, size_t bytes)
@@ -201,6 +207,21 @@ void fake_target_stall(struct fake_target *t, bool stalled)
     atomic_store(&t->stalled, stalled);
     pthread_cond_broadcast(&t->work);
     pthread_mutex_unlock(&t->lock);
+}
+
+void fake_target_hold(struct fake_target *t, bool hold)
+{
+    struct kl_target_io *held, *next;
+
+    pthread_mutex_lock(&t->lock);
+    atomic_store(&t->holding, hold);
+    held = t->held;
+    t->held = NULL;
+    pthread_mutex_unlock(&t->lock);
+    for (; held; held = next) {
+        next = held->next;
+        held->done(held, 0);
+    }
 }
 
 void fake_target_land(struct fake_target *t)

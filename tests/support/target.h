@@ -27,6 +27,8 @@ struct fake_target {
     atomic_int give_up;  /* per cent of the writes are given up, and take effect later */
     atomic_int delay_us; /* that each answer takes at most */
     atomic_bool stalled;
+    atomic_bool holding; /* reads are served, and not answered */
+    struct kl_target_io *held;
     atomic_bool gone;   /* refuses what is submitted: -KL_EAGAIN */
     atomic_bool forget; /* acknowledges writes and does nothing */
     /* What it has seen. */
@@ -45,6 +47,9 @@ void fake_target_open(struct fake_target *t, uint64_t bytes, unsigned flags);
 void fake_target_close(struct fake_target *t);
 /* Lets a stalled one go on. */
 void fake_target_stall(struct fake_target *t, bool stalled);
+/* Reads from now on have the data of the moment when they come; their answers are held back
+ * until this is over. */
+void fake_target_hold(struct fake_target *t, bool hold);
 /* What was given up takes effect now. */
 void fake_target_land(struct fake_target *t);
 

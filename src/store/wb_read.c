@@ -47,7 +47,7 @@ static struct wb_job *try_job(struct store_writeback *wb)
     return NULL;
 }
 
-static void put_job(struct store_writeback *wb, struct wb_job *job)
+void wb_put_read(struct store_writeback *wb, struct wb_job *job)
 {
     atomic_store(&job->units, 0);
     atomic_fetch_add(&wb->frees, 1); /* who was kept off these units looks again */
@@ -142,7 +142,7 @@ static int fetch_once(struct store_writeback *wb, uint64_t block, uint64_t word,
     }
     KLI_TRACE_STEP(wb_right, block, word, err);
     if (err)
-        put_job(wb, job);
+        wb_put_read(wb, job);
     else
         *out = job;
     return err;
@@ -241,7 +241,7 @@ int store_read_away(struct kl_store *store, uint64_t block, uint64_t word, uint3
     err = copy_out(store, job, offset, buf, len);
     if (err == 0 && wb_has_room(wb))
         bring_back(wb, job);
-    put_job(wb, job);
+    wb_put_read(wb, job);
     return err;
 }
 
@@ -257,7 +257,7 @@ int store_bring_back(struct kl_store *store, uint64_t block)
     err = fetch(wb_of(store), block, word, &job);
     if (err == 0) {
         err = bring_back(wb_of(store), job);
-        put_job(wb_of(store), job);
+        wb_put_read(wb_of(store), job);
     }
     return err == -KL_ESTALE ? 0 : err;
 }

@@ -39,8 +39,7 @@ static void done(struct kl_target_io *io, int err)
 
     job->err = err;
     if (atomic_exchange(&job->state, WB_DONE) == WB_LEFT) {
-        atomic_store(&job->units, 0);
-        atomic_store(&job->state, WB_FREE);
+        wb_put_read(wb, job);
     } else if (reading) {
         wb->host->wake(wb->host->ctx, (const uint32_t *)&job->state, true);
     }

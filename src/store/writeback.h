@@ -183,6 +183,7 @@ bool wb_over_share(struct store_writeback *wb);
 /* wb_read.c */
 uint32_t wb_check(const struct store_writeback *wb, const struct wb_head *head, uint64_t word);
 bool wb_has_room(struct store_writeback *wb);
+void wb_put_read(struct store_writeback *wb, struct wb_job *job);
 
 /* writeback.c */
 void wb_ask(struct wb_job *job, enum kl_target_op op, uint64_t first, uint64_t units);

@@ -10,6 +10,8 @@ static bool happens(struct fake_target *t, atomic_int *percent)
     return (int)rng_below(&t->rng, 100) < atomic_load(percent);
 }
 
+enum { TRIMMED = 0xee };
+
 static void keep_late(struct fake_target *t, const struct kl_target_io *io)
 {
     struct fake_late *late;
@@ -18,7 +20,11 @@ static void keep_late(struct fake_target *t, const struct kl_target_io *io)
     late->offset = io->offset;
     late->n = io->bytes;
     late->bytes = malloc(io->bytes);
-    memcpy(late->bytes, io->buf, io->bytes);
+    if (io->op == KL_TARGET_WRITE)
+        memcpy(late->bytes, io->buf, io->bytes);
+    else
+        memset(late->bytes, TRIMMED, io->bytes);
+    atomic_fetch_add(&t->given_up, 1);
 }
 
 static int serve_write(struct fake_target *t, struct kl_target_io *io)
@@ -30,7 +36,6 @@ static int serve_write(struct fake_target *t, struct kl_target_io *io)
         return error ? error : -KL_EIO;
     if (t->nlate < FAKE_LATE && happens(t, &t->give_up)) {
         keep_late(t, io);
-        atomic_fetch_add(&t->given_up, 1);
         return -KL_ECANCELED;
     }
     if (!atomic_load(&t->forget))
@@ -68,7 +73,11 @@ static int serve(struct fake_target *t, struct kl_target_io *io)
         return 0;
     default:
         atomic_fetch_add(&t->trims, 1);
-        memset(t->bytes + io->offset, 0xee, io->bytes);
+        if (t->nlate < FAKE_LATE && happens(t, &t->give_up_trims)) {
+            keep_late(t, io);
+            return -KL_ECANCELED;
+        }
+        memset(t->bytes + io->offset, TRIMMED, io->bytes);
         return 0;
     }
 }

@@ -23,9 +23,10 @@ struct fake_target {
     /* Behaviour; may be changed at any time. */
     atomic_int fail_writes, fail_reads, fail_flushes; /* per cent of them */
     atomic_int error;                                 /* with this one; 0: -KL_EIO */
-    atomic_int lie;      /* per cent of the reads come with a byte changed */
-    atomic_int give_up;  /* per cent of the writes are given up, and take effect later */
-    atomic_int delay_us; /* that each answer takes at most */
+    atomic_int lie;           /* per cent of the reads come with a byte changed */
+    atomic_int give_up;       /* per cent of the writes are given up, and take effect later */
+    atomic_int give_up_trims; /* the same of trims */
+    atomic_int delay_us;      /* that each answer takes at most */
     atomic_bool stalled;
     atomic_bool holding; /* reads are served, and not answered */
     struct kl_target_io *held;

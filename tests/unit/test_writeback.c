@@ -135,6 +135,85 @@ static void the_policy(void **state)
     away_close(&s);
 }
 
+static bool is_away(struct away *s, uint64_t block)
+{
+    return kl_store_kind(s->store, block) == KL_STORE_WRITTEN;
+}
+
+static void tick(struct away *s)
+{
+    assert_int_equal(kl_store_age(s->store, 0), 0);
+}
+
+/* Also when others were good enough before the last tick. */
+static void the_oldest_go_first(void **state)
+{
+    static struct away s;
+
+    (void)state;
+    away_open(&s, 8 << 20, 0, AWAY_DEFAULT);
+    away_fill(&s, 100);
+    tick(&s);
+    assert_int_equal(kl_store_writeback_now(s.store, 10, 1), 10);
+    tick(&s);
+    for (uint64_t b = 10; b < 50; b++)
+        assert_away(&s, b, 0);
+    tick(&s);
+    assert_int_equal(kl_store_writeback_now(s.store, 40, 1), 40);
+    for (uint64_t b = 10; b < 90; b++)
+        assert_int_equal(is_away(&s, b), b >= 50);
+    away_close(&s);
+}
+
+/* Frames that compaction can free are not over the share. */
+static void what_can_be_free_is_free(void **state)
+{
+    static struct away s;
+    uint64_t n = 0;
+
+    (void)state;
+    away_open(&s, 8 << 20, 0, AWAY_DEFAULT);
+    while (away_frame_bytes(&s) < ROOM * 85 / 100)
+        assert_int_equal(away_put(&s, n++, 0), 0);
+    for (int i = 0; i < 3; i++)
+        tick(&s);
+    for (uint64_t b = 0; b < n; b++) {
+        if (b / 3 % 2)
+            assert_int_equal(kl_store_discard(s.store, b, 0, BLOCK), 0);
+    }
+    (void)kl_store_writeback(s.store, 0);
+    assert_int_equal(away_figures(&s).pending + away_figures(&s).written, 0);
+    away_close(&s);
+}
+
+/* Between the two shares blocks are read where they are; below both they come back. */
+static void back_only_where_there_is_room(void **state)
+{
+    struct kl_writeback_config config = AWAY_DEFAULT;
+    static struct away s;
+    uint64_t n = 0;
+
+    (void)state;
+    config.start_percent = 90;
+    config.stop_percent = 40;
+    away_open(&s, 8 << 20, 0, config);
+    away_fill(&s, 30);
+    assert_int_equal(kl_store_writeback_now(s.store, 30, 0), 30);
+    for (n = 30; away_frame_bytes(&s) < ROOM * 60 / 100; n++)
+        assert_int_equal(away_put(&s, n, 0), 0);
+    for (uint64_t b = 0; b < 30; b++)
+        assert_away(&s, b, 0);
+    assert_int_equal(away_figures(&s).read_back, 0);
+    assert_int_equal(away_figures(&s).blocks, 30);
+    while (n-- > 30)
+        assert_int_equal(kl_store_discard(s.store, n, 0, BLOCK), 0);
+    for (uint64_t b = 0; b < 30; b++)
+        assert_away(&s, b, 0);
+    assert_int_equal(away_figures(&s).read_back, 30);
+    assert_int_equal(away_figures(&s).blocks, 0);
+    away_close(&s);
+}
+
 static void the_rate_is_bounded(void **state)
 {
     struct kl_writeback_config config = AWAY_DEFAULT;
@@ -258,6 +337,9 @@ int main(void)
         cmocka_unit_test(changes_of_blocks_that_are_away),
         cmocka_unit_test(trims),
         cmocka_unit_test(the_policy),
+        cmocka_unit_test(the_oldest_go_first),
+        cmocka_unit_test(what_can_be_free_is_free),
+        cmocka_unit_test(back_only_where_there_is_room),
         cmocka_unit_test(the_rate_is_bounded),
         cmocka_unit_test(in_a_file),
         cmocka_unit_test(bad_configs),

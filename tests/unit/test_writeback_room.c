@@ -26,11 +26,13 @@ static void put_small(struct away *s, uint64_t block)
 
 static void unflushed_blocks_stay(void **state)
 {
+    struct kl_writeback_config config = AWAY_DEFAULT;
     static struct away s;
     uint64_t frames;
 
     (void)state;
-    away_open(&s, 8 << 20, KL_TARGET_NEEDS_FLUSH, AWAY_DEFAULT);
+    config.timeout_ns = 100000000;
+    away_open(&s, 8 << 20, KL_TARGET_NEEDS_FLUSH, config);
     away_fill(&s, 20);
     frames = away_frame_bytes(&s);
     atomic_store(&s.fake.fail_flushes, 100);
@@ -159,6 +161,102 @@ static void a_place_that_is_read_is_not_used_again(void **state)
     away_close(&s);
 }
 
+/* What a reader has left is his no more when the target has answered. */
+static void who_has_left_holds_no_place(void **state)
+{
+    struct kl_writeback_config config = AWAY_DEFAULT;
+    static struct away s;
+    char buf[BLOCK];
+
+    (void)state;
+    config.timeout_ns = 50000000;
+    away_open(&s, NOISE_UNITS * UNIT, 0, config);
+    put_noise(&s, 0, 0);
+    while (away_figures(&s).blocks < 1)
+        (void)kl_store_writeback_now(s.store, 1, 0);
+    fake_target_stall(&s.fake, true);
+    assert_int_equal(kl_store_read(s.store, 0, 0, buf, BLOCK), -KL_ETIMEDOUT);
+    assert_int_equal(kl_store_discard(s.store, 0, 0, BLOCK), 0);
+    put_noise(&s, 1, 0);
+    assert_int_equal(kl_store_writeback_now(s.store, 1, 0), 0); /* there is no other */
+    fake_target_stall(&s.fake, false);
+    while (away_figures(&s).pending > 0)
+        sched_yield();
+    for (int i = 0; i < 100 && away_figures(&s).blocks == 0; i++)
+        (void)kl_store_writeback_now(s.store, 1, 0);
+    assert_int_equal(away_figures(&s).blocks, 1);
+    assert_away_soon(&s, 3, 0);
+    away_close(&s);
+}
+
+/* A block that is overwritten while its reader waits is read from memory, whatever the target
+ * says at last, and also if it says nothing. */
+static void overwritten_while_it_is_awaited(void **state)
+{
+    struct kl_writeback_config config = AWAY_DEFAULT;
+    static struct reader r;
+    static struct away s;
+    char want[BLOCK];
+
+    (void)state;
+    for (int silent = 0; silent < 2; silent++) {
+        pthread_t thread;
+
+        config.timeout_ns = silent ? 300000000 : AWAY_DEFAULT.timeout_ns;
+        away_open(&s, 8 << 20, 0, config);
+        r.s = &s;
+        put_noise(&s, 0, 0);
+        while (away_figures(&s).blocks < 1)
+            (void)kl_store_writeback_now(s.store, 1, 0);
+        fake_target_stall(&s.fake, true);
+        assert_int_equal(pthread_create(&thread, NULL, read_first, &r), 0);
+        while (away_figures(&s).pending == 0)
+            sched_yield();
+        put_noise(&s, 0, 1);
+        atomic_store(&s.fake.fail_reads, 100);
+        if (!silent)
+            fake_target_stall(&s.fake, false);
+        pthread_join(thread, NULL);
+        assert_int_equal(r.err, 0);
+        away_make(want, 0, 1);
+        assert_memory_equal(r.got, want, BLOCK);
+        assert_int_equal(away_figures(&s).failed_reads, 0);
+        away_close(&s);
+    }
+}
+
+/* What is free is trimmed once; what a trim may still hit is never used. */
+static void trims_once_and_never_late(void **state)
+{
+    enum { N = 300 };
+    static struct away s;
+    unsigned trims;
+
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        away_open(&s, 2 << 20, KL_TARGET_CAN_TRIM, AWAY_DEFAULT);
+        atomic_store(&s.fake.give_up_trims, late ? 100 : 0);
+        away_fill(&s, N);
+        assert_int_equal(kl_store_writeback_now(s.store, N, 0), N);
+        assert_int_equal(kl_store_reset(s.store, 0), 0);
+        for (int i = 0; i < 50; i++)
+            away_settle(&s);
+        trims = atomic_load(&s.fake.trims);
+        assert_true(trims >= 2);
+        for (int i = 0; i < 10; i++)
+            away_settle(&s);
+        assert_int_equal(atomic_load(&s.fake.trims), trims);
+        assert_true(!late == !away_figures(&s).retired_bytes);
+        away_fill(&s, N);
+        (void)kl_store_writeback_now(s.store, N, 0);
+        assert_true(away_figures(&s).blocks > N / 10);
+        fake_target_land(&s.fake);
+        for (uint64_t b = 0; b < N; b++)
+            assert_away(&s, b, 0);
+        away_close(&s);
+    }
+}
+
 static void assert_lost(struct away *s, uint64_t block)
 {
     char buf[BLOCK];
@@ -220,6 +318,9 @@ int main(void)
         cmocka_unit_test(small_ones_go_where_large_ones_cannot),
         cmocka_unit_test(a_run_across_the_cursor),
         cmocka_unit_test(a_place_that_is_read_is_not_used_again),
+        cmocka_unit_test(who_has_left_holds_no_place),
+        cmocka_unit_test(overwritten_while_it_is_awaited),
+        cmocka_unit_test(trims_once_and_never_late),
         cmocka_unit_test(another_block_is_seen),
         cmocka_unit_test(another_store_is_seen),
     };

@@ -229,9 +229,10 @@ static void frames_call_for_it(void **state)
     for (int i = 0; i < 4; i++)
         (void)kl_zone_step(s.f.zone, &step, NULL);
     assert_int_equal(away_figures(&s).written + away_figures(&s).pending, 0);
-    while (away_frame_bytes(&s) < ROOM * 85 / 100)
+    while (away_frame_bytes(&s) < ROOM * 95 / 100)
         assert_int_equal(away_put(&s, n++, 0), 0);
-    (void)kl_zone_step(s.f.zone, &step, NULL);
+    for (int i = 0; i < 20 && away_figures(&s).written + away_figures(&s).pending == 0; i++)
+        (void)kl_zone_step(s.f.zone, &step, NULL); /* compaction may be what comes first */
     assert_true(away_figures(&s).written + away_figures(&s).pending > 0);
     away_close(&s);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Duplicate detection: equal blocks share one object, others never do. */
+#include "store/store.h"
 #include "support/codecs.h"
 #include "support/crowd.h"
 #include "zs/zs.h"
@@ -105,6 +106,81 @@ static void equal_blocks_share(void **state)
     assert_int_equal(crowd_stats(store).payload_bytes, 0);
     assert_int_equal(crowd_stats(store).frame_bytes, 0);
     crowd_close(&f, store);
+}
+
+static void written_again_is_not_shared(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_store(&f);
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        write_block(store, 0, 0);
+        assert_int_equal(kl_store_kind(store, 0), KL_STORE_COMPRESSED);
+        assert_int_equal(crowd_stats(store).shared_objects, 0);
+        assert_int_equal(crowd_stats(store).duplicates, 0);
+    }
+    crowd_close(&f, store);
+}
+
+/* Of a shared object that has all the references it can count, nobody gets one more. */
+static void references_do_not_wrap(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_store(&f);
+    kli_word *refs = &store->refs[0];
+
+    (void)state;
+    for (uint64_t b = 0; b < 3; b++)
+        write_block(store, b, 0);
+    assert_int_equal((uint32_t)atomic_load(refs), 3);
+    atomic_fetch_add(refs, UINT32_MAX - 3);
+    write_block(store, 3, 0);
+    assert_int_equal((uint32_t)atomic_load(refs), UINT32_MAX);
+    assert_int_equal(kl_store_kind(store, 3), KL_STORE_COMPRESSED);
+    atomic_fetch_sub(refs, UINT32_MAX - 3);
+    for (uint64_t b = 0; b < 4; b++)
+        assert_block(store, b, 0);
+    crowd_close(&f, store);
+}
+
+#if KL_DEBUG
+static struct kl_store *met_in_look;
+
+/* Once, in the first look: the object is elsewhere, and denser. */
+static void recompress_it(enum kli_trace_point point, uint64_t a, uint64_t b, uint64_t c)
+{
+    (void)a, (void)b, (void)c;
+    if (point != KLI_T_zs_look_begun)
+        return;
+    atomic_store(&kli_trace_hook, NULL);
+    assert_true(kl_store_recompress(met_in_look, 0) > 0);
+}
+#endif
+
+static void a_shared_object_that_moves_is_found(void **state)
+{
+#if KL_DEBUG
+    struct fixture f;
+
+    (void)state;
+    met_in_look = open_store(&f);
+    for (uint64_t b = 0; b < 2; b++)
+        write_block(met_in_look, b, 1);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(kl_store_age(met_in_look, 0), 0);
+    atomic_store(&kli_trace_hook, recompress_it);
+    write_block(met_in_look, 2, 1);
+    assert_null(atomic_load(&kli_trace_hook));
+    assert_int_equal(kl_store_kind(met_in_look, 2), KL_STORE_SHARED);
+    assert_int_equal(crowd_stats(met_in_look).shared_objects, 1);
+    for (uint64_t b = 0; b < 3; b++)
+        assert_block(met_in_look, b, 1);
+    crowd_close(&f, met_in_look);
+#else
+    (void)state;
+    skip(); /* trace points stop threads in debug builds only */
+#endif
 }
 
 /* A part that is written or discarded changes one block, and the others don't see it. */
@@ -420,6 +496,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_blocks_share),
+        cmocka_unit_test(written_again_is_not_shared),
+        cmocka_unit_test(references_do_not_wrap),
+        cmocka_unit_test(a_shared_object_that_moves_is_found),
         cmocka_unit_test(parts_of_shared_blocks),
         cmocka_unit_test(collisions_are_seen),
         cmocka_unit_test(shared_objects_are_recompressed),

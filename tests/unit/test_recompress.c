@@ -93,6 +93,26 @@ static void cold_blocks_are_recompressed(void **state)
     crowd_close(&f, store);
 }
 
+/* Nor is what the second compressor has done already, however old. */
+static void done_only_once(void **state)
+{
+    struct fixture f;
+    struct kl_store *store = open_store(&f, true, 0);
+
+    (void)state;
+    write_block(store, 0, 0);
+    make_old(store);
+    assert_true(kl_store_recompress(store, 0) > 0);
+    for (int i = 0; i < 3; i++) {
+        make_old(store);
+        assert_int_equal(kl_store_recompress(store, 0), 0);
+        assert_int_equal(atomic_load(&codec_watch[1].packs), 1);
+    }
+    assert_int_equal(crowd_stats(store).recompressions_in_vain, 0);
+    assert_block(store, 0, 0);
+    crowd_close(&f, store);
+}
+
 /* What gained nothing is tried again after it was written, and not before. */
 static void in_vain_only_once(void **state)
 {
@@ -345,6 +365,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cold_blocks_are_recompressed),
+        cmocka_unit_test(done_only_once),
         cmocka_unit_test(in_vain_only_once),
         cmocka_unit_test(it_goes_in_pieces),
         cmocka_unit_test(no_room_changes_nothing),

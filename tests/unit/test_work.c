@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Clients' own background work: wanted, due at a time, and together with the zone's. */
 #include "frame/zone.h"
+#include "reclaim/reclaim.h"
 #include "support/mover.h"
 
 #include <pthread.h>
@@ -322,6 +323,50 @@ static void the_gone_want_nothing(void **state)
     close_scattered(&f);
 }
 
+/* A want that is late meets another one in its place, who can't work. (M2) */
+static void a_late_want_of_another(void **state)
+{
+    const struct kl_shrinker_ops idle = {
+        .size = sizeof(idle), .name = "idle", .seeks = 1, .count = none, .scan = nothing};
+    struct client c = {0}, worker;
+    struct kli_shrinker *place;
+    struct fixture f;
+
+    (void)state;
+    open_scattered(&f);
+    client_open(&worker, f.zone, KL_WORK_DONE);
+    assert_int_equal(kl_shrinker_register(f.zone, &idle, &c, &c.id), 0);
+    assert_int_equal(kl_shrinker_want(f.zone, c.id), -KL_EINVAL);
+    place = kli_shrinker_find(f.zone, c.id);
+    atomic_fetch_or(&kli_shrinkers(f.zone)->wanting, UINT64_C(1)
+                                                         << (place - kli_shrinkers(f.zone)->at));
+    want(&worker);
+    assert_int_equal(work_step(&f), -1);
+    assert_int_equal(worker.calls, 1);
+    assert_int_equal(atomic_load(&kli_shrinkers(f.zone)->wanting), 0);
+    assert_int_equal(kl_shrinker_unregister(f.zone, c.id), 0);
+    client_close(&worker);
+    close_scattered(&f);
+}
+
+/* A step without a bound says so. */
+static void no_bound_is_a_large_budget(void **state)
+{
+    struct kl_step all = {.size = sizeof(all), .flags = KL_STEP_WANTED};
+    struct fixture f;
+    struct client c;
+
+    (void)state;
+    open_scattered(&f);
+    client_open(&c, f.zone, KL_WORK_DONE);
+    want(&c);
+    assert_int_equal(kl_zone_step(f.zone, &all, NULL), 0);
+    assert_int_equal(c.calls, 1);
+    assert_int_equal(c.budget, UINT32_MAX);
+    client_close(&c);
+    close_scattered(&f);
+}
+
 /* A step that nothing wants compacts all the same, and still says when work is due. */
 static void a_time_outlasts_other_steps(void **state)
 {
@@ -474,6 +519,8 @@ int main(void)
         cmocka_unit_test(each_has_its_turn),
         cmocka_unit_test(wanted_in_the_middle_is_not_lost),
         cmocka_unit_test(the_gone_want_nothing),
+        cmocka_unit_test(a_late_want_of_another),
+        cmocka_unit_test(no_bound_is_a_large_budget),
         cmocka_unit_test(a_time_outlasts_other_steps),
         cmocka_unit_test(a_kick_set_late_learns_the_time),
         cmocka_unit_test(back_off_goes_on),

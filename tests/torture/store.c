@@ -513,9 +513,9 @@ static void close_all(void)
 
 static void reads_see_what_was_written(void **state)
 {
-    static void *(*const bodies[])(void *) = {writer, writer, writer,   reader,  reader,
-                                              reader, reader, objects,  objects, mixer,
-                                              mixer, mixer, mixer, resetter, sky};
+    static void *(*const bodies[])(void *) = {writer, writer, writer,  reader,   reader,
+                                              reader, reader, objects, objects,  mixer,
+                                              mixer,  mixer,  mixer,   resetter, sky};
 
     (void)state;
     open_all();

@@ -158,12 +158,57 @@ static void a_look_is_waited_for_until_it_ends(void **state)
     fixture_close(&f);
 }
 
+static struct {
+    struct kl_zone *zone;
+    kli_look *last; /* begins before the one before it ends */
+    unsigned n;
+} busy;
+
+static void look_again(void *ctx, unsigned round)
+{
+    kli_look *next;
+
+    (void)ctx, (void)round;
+    if (!busy.last)
+        return;
+    next = kli_look_begin(busy.zone);
+    kli_look_end(busy.last);
+    busy.last = next;
+    busy.n++;
+}
+
+static void relax_by_looking(struct kl_host *host)
+{
+    host->relax = look_again;
+}
+
+/* There is always a look, but no one of them for long: that is waited for. */
+static void looks_without_end_are_outlasted(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    fixture_host = relax_by_looking;
+    fixture_open(&f, 4, 4, 0);
+    fixture_host = NULL;
+    busy.zone = f.zone;
+    for (unsigned i = 0; i < 4; i++) {
+        busy.last = kli_look_begin(f.zone);
+        assert_true(kli_looks_over(f.zone));
+        kli_look_end(busy.last);
+        busy.last = NULL;
+    }
+    assert_true(busy.n >= 4);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_place_that_came_back_is_not_trusted),
         cmocka_unit_test(an_object_that_changed_hands_is_stale),
         cmocka_unit_test(a_look_is_waited_for_until_it_ends),
+        cmocka_unit_test(looks_without_end_are_outlasted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

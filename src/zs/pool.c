@@ -38,7 +38,7 @@ static void free_pool(struct kl_zs *pool)
     zs_kept_free(pool);
     zs_guard_end(pool);
     zs_classes_free(pool);
-    zs_table_free(pool, &pool->handles);
+    zs_handles_free(pool);
     zs_table_free(pool, &pool->arena);
     kl_zone_meta_free(zone, pool, sizeof(*pool));
 }
@@ -112,6 +112,8 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
     err = zs_auto_configure(pool, config);
     if (!err)
         err = zs_classes_create(pool);
+    if (!err)
+        err = zs_handles_create(pool);
     if (!err) {
         zs_kept_create(pool);
         zs_learn_create(pool);

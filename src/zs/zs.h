@@ -14,7 +14,7 @@
  *
  * Who may touch what
  *   class lock      the class's lists; of its zspages: live, ready, free slots, slots,
- *                   frames, isolated, flags; of its free handles: the list; told
+ *                   frames, isolated, flags; told
  *   zspage->users   > 0: the chain is fixed, objects may be read and written;
  *                   ZS_WRITER: one thread may copy and rewrite the chain, move its
  *                   objects away, or free it
@@ -29,7 +29,7 @@
  *   - a frame that left a chain may still be read: its memory must be there until the
  *     last look is over (frame/look.h).
  *
- * Lock order: frame -> (kept ->) class -> (handles, arena, deferred).  Entries are claimed
+ * Lock order: frame -> (kept ->) class -> (stock, handles, arena, deferred).  Entries are claimed
  * before the class lock by their users, only tried with the class lock held.
  * WRITER is tried under the class lock, never waited for.
  *
@@ -121,6 +121,7 @@ enum zs_flags {
 };
 
 struct zs_shape; /* plan.h */
+struct zs_stock; /* handle.c */
 
 struct zspage {
     _Atomic uint32_t users;
@@ -148,8 +149,7 @@ struct zs_class {
     uint32_t filled;  /* groups that have a zspage, a bit each */
     uint32_t zspages; /* all of them, isolated and empty ones too */
     uint32_t free_descriptors;
-    uint32_t handle_first, handle_last, handles; /* free entries, first in, first out; + 1 */
-    uint64_t frames;                             /* of its zspages */
+    uint64_t frames; /* of its zspages */
     uint64_t live;
     uint64_t ready;
     uint64_t tell_below, tell_above; /* free slots beyond which it tells (auto.c) */
@@ -200,8 +200,10 @@ struct kl_zs {
     uint64_t kept_due;       /* its own; 0: not set */
 
     struct kli_lock handles_lock;
-    struct zs_table handles; /* of kli_word */
-    uint32_t handle_first, handle_last;
+    struct zs_table handles;            /* of kli_word */
+    uint32_t handle_first, handle_last; /* free ones, + 1 */
+    struct zs_stock *stock;             /* and more, by CPU (handle.c) */
+    unsigned stock_mask;
 
     struct kli_lock arena_lock;
     struct zs_table arena; /* of ZS_GRANULE; a zspage takes several in a row */
@@ -273,6 +275,11 @@ static inline bool zs_is_retired(const struct zs_class *class)
 static inline struct zspage *zs_page(const struct kl_zs *pool, uint32_t id)
 {
     return zs_table_at(&pool->arena, id);
+}
+/* NULL: there is none, not yet. */
+static inline kli_word *zs_entry(const struct kl_zs *pool, uint32_t index)
+{
+    return zs_table_at(&pool->handles, index);
 }
 static inline uint16_t *zs_slots(struct zspage *page, const struct zs_class *class)
 {
@@ -374,11 +381,12 @@ uint16_t zs_back(const struct kl_zs *pool, uint32_t index);
 kli_word *zs_back_find(struct kl_zs *pool, uint16_t back, uint64_t place, uint32_t *index);
 
 /* handle.c: entries, claimed by one thread or pinned by some. */
-bool zs_handle_take(struct kl_zs *pool, struct zs_class *class, uint32_t *index);
-int zs_handles_refill(struct kl_zs *pool, struct zs_class *class);
-void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index);
+int zs_handles_create(struct kl_zs *pool);
+void zs_handles_free(struct kl_zs *pool);
+bool zs_handle_take(struct kl_zs *pool, uint32_t *index);
+int zs_handles_refill(struct kl_zs *pool);
+void zs_handle_retire(struct kl_zs *pool, uint32_t index);
 uint32_t zs_object_gone(struct kl_zs *pool, uint32_t index);
-void zs_handles_leave(struct kl_zs *pool, struct zs_class *class);
 
 /* pool.c */
 int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word *direct,

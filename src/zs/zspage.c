@@ -259,7 +259,7 @@ static enum found take_one(struct kl_zs *pool, struct zs_class *class, uint32_t 
     if (size && zs_is_retired(class))
         found = OTHER_CLASS;
     else if (page)
-        found = pool->direct || zs_handle_take(pool, class, &taken->handle) ? TAKEN : NO_HANDLE;
+        found = pool->direct || zs_handle_take(pool, &taken->handle) ? TAKEN : NO_HANDLE;
     if (found == TAKEN) {
         if (!pool->direct)
             index = taken->handle;
@@ -280,7 +280,7 @@ static bool take_in(struct kl_zs *pool, struct zs_class *class, uint32_t index, 
 {
     enum found found = take_one(pool, class, index, pin, 0, taken);
 
-    if (found == NO_HANDLE && zs_handles_refill(pool, class) == 0)
+    if (found == NO_HANDLE && zs_handles_refill(pool) == 0)
         found = take_one(pool, class, index, pin, 0, taken);
     return found == TAKEN;
 }
@@ -323,7 +323,7 @@ int zs_take(struct kl_zs *pool, size_t size, uint32_t index, unsigned flags, boo
             continue;
         if (found == NO_SLOT)
             zs_drain_deferred(pool);
-        err = found == NO_SLOT ? grow(pool, class, flags) : zs_handles_refill(pool, class);
+        err = found == NO_SLOT ? grow(pool, class, flags) : zs_handles_refill(pool);
         if (err && found == NO_SLOT && take_any(pool, class, index, pin, taken))
             return 0;
         if (err)

@@ -63,7 +63,7 @@ static uint32_t granules(const struct zs_class *class)
     size_t bytes = sizeof(struct zspage) + (size_t) class->chain * sizeof(uint32_t) +
                    (size_t) class->objects * sizeof(uint16_t);
 
-    return (uint32_t)kli_div_up(bytes, ZS_GRANULE);
+    return (uint32_t)kli_div_up(bytes, 1u << ZS_GRANULE_LOG2);
 }
 
 /* Not known to anybody.  What a look reads is set but once. (Z3) */
@@ -90,6 +90,8 @@ static struct zspage *descriptor_new(struct kl_zs *pool, struct zs_class *class)
     page = zs_page(pool, id);
     page->id = id;
     page->class_index = (uint16_t) class->index;
+    if (pool->arena.noted)
+        *zs_page_class(pool, id) = page->class_index; /* Z5 */
     return page;
 }
 
@@ -191,6 +193,7 @@ static void open_page(struct zs_class *class, struct zspage *page)
 static void use_stock(struct kl_zs *pool, struct zs_class *class, struct stock *stock)
 {
     struct zspage *page;
+    uint64_t slots;
     bool needed;
     uint32_t n;
 
@@ -208,7 +211,9 @@ static void use_stock(struct kl_zs *pool, struct zs_class *class, struct stock *
         attach(pool, class, page, stock, n);
         zs_page_list(pool, class, page);
     }
+    slots = class->ready;
     zs_class_unlock(pool, class);
+    zs_kept_fit(pool, class, slots);
 }
 
 /* More slots for the class.  0: look again, though others may have taken them. */

@@ -10,7 +10,8 @@
  *   entry         a bit of a handle's word (zs/entry.h); tried only
  *   ZS_KEPT       who drains objects that a pool keeps at hand
  *   ZS_CLASS      one size class of a pool
- *   ZS_HANDLES    free handles of a pool
+ *   ZS_STOCK      free handles of a pool that a CPU has
+ *   ZS_HANDLES    the others
  *   ZS_ARENA      descriptors of a pool
  *   ZS_DEFERRED   empty zspages that wait
  *   POOL          a CPU's share of a pool of frames
@@ -32,6 +33,7 @@
 enum kli_rank {
     KLI_RANK_ZS_KEPT = 1,
     KLI_RANK_ZS_CLASS,
+    KLI_RANK_ZS_STOCK,
     KLI_RANK_ZS_HANDLES,
     KLI_RANK_ZS_ARENA,
     KLI_RANK_ZS_DEFERRED,

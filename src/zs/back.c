@@ -36,7 +36,7 @@ static kli_word *region(const struct kl_zs *pool, uint16_t back, uint32_t *first
     *first =
         (uint32_t)((((back & ((UINT64_C(1) << BITS) - 1)) | 1u << BITS) << chunk) - (1u << BITS));
     *n = UINT32_C(1) << chunk;
-    return zs_table_at(&pool->handles, *first);
+    return zs_entry(pool, *first);
 }
 
 /* NULL: no entry names it: not yet, or no more. */

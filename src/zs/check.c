@@ -69,6 +69,9 @@ static const char *check_page(struct kl_zs *pool, struct zs_class *class, struct
         if (priv != (((uint64_t)page->id << 8) | i))
             return "a frame does not know its zspage"; /* Z2 */
     }
+    if (page->class_index != class->index ||
+        (pool->arena.noted && *zs_page_class(pool, page->id) != class->index))
+        return "a zspage is of another class than is noted"; /* Z5 */
     return check_slots(pool, class, page, sums);
 }
 

@@ -78,7 +78,7 @@ static bool place_direct(kli_word *entry, uint64_t from, uint64_t to)
 }
 
 /* It is at its new place; false: it was freed meanwhile, which is left to us. */
-static bool place(struct kl_zs *pool, struct zs_class *class, struct moving *m, uint64_t to)
+static bool place(struct kl_zs *pool, struct moving *m, uint64_t to)
 {
     uint64_t seen;
 
@@ -86,7 +86,7 @@ static bool place(struct kl_zs *pool, struct zs_class *class, struct moving *m, 
         return place_direct(m->entry, m->from, to);
     kli_apply(m->entry, zs_e_place, to, &seen);
     if (seen & ZS_E_DYING)
-        zs_handle_retire(pool, class, m->index);
+        zs_handle_retire(pool, m->index);
     return !(seen & ZS_E_DYING);
 }
 
@@ -106,7 +106,7 @@ static bool move_object(struct kl_zs *pool, struct zs_class *class, struct zspag
     zs_object_copy(pool, dst, to, src, from);
     KLI_TRACE_STEP(zs_compact_copied, pool->tag, src->id, m.index);
     zs_slot_free(pool, class, src, from);
-    if (!place(pool, class, &m, zs_place(dst->id, to))) {
+    if (!place(pool, &m, zs_place(dst->id, to))) {
         zs_guard_wipe(pool, dst, to);
         zs_slot_free(pool, class, dst, to); /* not its last one: dst had some before */
     }
@@ -157,7 +157,7 @@ static bool slide(struct kl_zs *pool, struct zs_class *class, struct zspage *pag
     KLI_TRACE_STEP(zs_compact_slid, pool->tag, page->id, m.index);
     slots[to] = slots[from];
     slots[from] = 0;
-    alive = place(pool, class, &m, zs_place(page->id, to));
+    alive = place(pool, &m, zs_place(page->id, to));
     zs_guard_wipe(pool, page, from);
     if (alive)
         return true;

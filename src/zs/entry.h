@@ -5,7 +5,7 @@
  *   bit  36     OBJECT: there is one, and its place is known
  *   bits 37-42  pins: 0-61 readers and writers; 62 free; 63 claimed by one thread
  *   bit  43     DYING: freed, the last unpin or the claimer completes it
- *   bits 48-63  generation, raised with every free
+ *   bits 48-63  generation, raised between a free and the next use
  *
  *            place            pin, unpin
  *   claimed -------> resting <----------> pinned
@@ -15,12 +15,13 @@
  *     |                             pinned and DYING
  *     |  new                                | last unpin
  *   free <----------- claimed, DYING <------'
- *          retire      (there an object is
- *                       kept: kept.c)
+ *          retire      (there an object is kept, of the next
+ *                       generation; again: resting.  kept.c)
  *
  * (E1) Only the claimer changes the place.  (E2) A free entry belongs to whose list it is
- * on: a class's, or the pool's.  (E3) A handle is valid while its generation is the
- * entry's and the entry has an object and is not DYING.
+ * on: a CPU's, or the pool's (handle.c).  (E3) A handle is valid while its generation is the
+ * entry's and the entry has an object and is not DYING.  (E4) Nobody has a handle of a kept
+ * object's generation before `again`.
  */
 #ifndef KLI_ZS_ENTRY_H
 #define KLI_ZS_ENTRY_H
@@ -92,6 +93,35 @@ static inline struct kli_step zs_e_free(uint64_t e, uint64_t generation)
     if (zs_e_pins(e) == 0)
         e = zs_e_with_pins(e, ZS_PINS_CLAIMED);
     return KLI_STEP(e | ZS_E_DYING);
+}
+
+/* The user's free of a resting object that is to be kept at hand: the same, and its
+ * generation is raised at once. (kept.c, K2) */
+static inline struct kli_step zs_e_keep(uint64_t e, uint64_t generation)
+{
+    const uint64_t looked = ZS_E_GENERATION | ZS_E_OBJECT | ZS_E_DYING | ZS_E_PINS;
+
+    if ((e & looked) != (generation << 48 | ZS_E_OBJECT))
+        return KLI_REFUSED;
+    return KLI_STEP((e | ZS_E_DYING | ZS_E_PINS) + ZS_E_GENERATION_ONE);
+}
+
+/* Its claimer gives it to the next user: it rests, with the handle that nobody had yet. */
+static inline struct kli_step zs_e_again(uint64_t e, uint64_t arg)
+{
+    (void)arg;
+    if (!zs_e_is_kept(e))
+        return KLI_REFUSED;
+    return KLI_STEP(e & ~(ZS_E_DYING | ZS_E_PINS));
+}
+
+/* Its claimer ends it instead, which raises the generation. */
+static inline struct kli_step zs_e_end(uint64_t e, uint64_t arg)
+{
+    (void)arg;
+    if (!zs_e_is_kept(e))
+        return KLI_REFUSED;
+    return KLI_STEP(e - ZS_E_GENERATION_ONE);
 }
 
 /* Object compaction claims a resting object; name: its place and OBJECT. */

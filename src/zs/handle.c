@@ -1,142 +1,198 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Handles: new ones, retired ones, and the end of an object.
  *
- * A class keeps some free entries under its own lock, which malloc and free take anyway;
- * the pool has the others, and gives and takes them by the batch.  Free entries are
- * reused first in, first out, so that a generation comes round as late as can be.  An entry
- * that is free, or claimed and no valid handle's, is changed by one thread alone. (E1, E2)
+ * Each CPU has a stock of free entries, a ring, under a lock that is the CPU's and so
+ * free mostly; the pool has the others, chained, and gives and takes them by the batch.
+ * New entries come in whole cache lines: entries that share a line belong to objects
+ * that one CPU allocates, and so two CPUs that free their own do not wait for each
+ * other's lines.  An entry that is freed elsewhere stays there.
+ *
+ * Free entries are reused first in, first out, so that a generation comes round late.  An
+ * entry that is free, or claimed and no valid handle's, is changed by one thread alone.
+ * (E1, E2)
+ *
+ * (H1) A stock has at most STOCK entries, each of them free and on no other list.
  */
 #include "zs/entry.h"
 #include "zs/guard.h"
 #include "zs/zs.h"
 
-enum { BATCH = 16, MOST = 48 };
+enum { LINE = 64 / sizeof(kli_word), BATCH = 2 * LINE, STOCK = 32, MOST_STOCKS = 16 };
 
-static kli_word *entry_at(const struct kl_zs *pool, uint32_t index)
-{
-    return zs_table_at(&pool->handles, index);
-}
-
-/* A chain of free entries: ends are index + 1, 0 is none. */
-struct chain {
-    uint32_t first, last, n;
+struct zs_stock {
+    _Alignas(64) struct kli_lock lock;
+    unsigned first, n; /* of a ring */
+    uint32_t entry[STOCK];
 };
 
-static void chain_to(struct kl_zs *pool, uint32_t *first, uint32_t *last, const struct chain *more)
+_Static_assert((STOCK & (STOCK - 1)) == 0 && STOCK >= BATCH, "a ring, with room for a batch");
+
+static unsigned stocks(const struct kl_zs *pool)
 {
-    if (*first)
-        kli_apply_alone(entry_at(pool, *last - 1), zs_e_chain, more->first);
-    else
-        *first = more->first;
-    *last = more->last;
+    unsigned n = 1;
+
+    while (n < pool->host.ncpus && n < MOST_STOCKS)
+        n *= 2;
+    return n;
 }
 
-static uint32_t next_of(const struct kl_zs *pool, uint32_t end)
+int zs_handles_create(struct kl_zs *pool)
 {
-    uint64_t e = atomic_load_explicit(entry_at(pool, end - 1), memory_order_relaxed);
+    size_t bytes = stocks(pool) * sizeof(struct zs_stock);
 
-    return (uint32_t)(e & ZS_E_PLACE);
+    if (pool->direct)
+        return 0;
+    pool->stock = kl_zone_meta_alloc(pool->zone, bytes);
+    if (!pool->stock)
+        return -KL_ENOMEM;
+    atomic_fetch_add(&pool->metadata_bytes, bytes);
+    pool->stock_mask = stocks(pool) - 1;
+    for (unsigned i = 0; i < stocks(pool); i++)
+        kli_lock_init(&pool->stock[i].lock, KLI_RANK_ZS_STOCK);
+    return 0;
 }
 
-/* Up to n from the beginning of a list. */
-static struct chain cut_off(const struct kl_zs *pool, uint32_t *first, uint32_t n)
+void zs_handles_free(struct kl_zs *pool)
 {
-    struct chain chain = {.first = *first};
+    if (pool->stock)
+        kl_zone_meta_free(pool->zone, pool->stock, stocks(pool) * sizeof(struct zs_stock));
+    zs_table_free(pool, &pool->handles);
+}
 
-    while (chain.n < n && *first) {
-        chain.last = *first;
-        *first = next_of(pool, *first);
-        chain.n++;
+/* This CPU's, or that of one that shares it; locked. */
+static struct zs_stock *stock_lock(struct kl_zs *pool)
+{
+    struct zs_stock *stock = &pool->stock[pool->host.cpu(pool->host.ctx) & pool->stock_mask];
+
+    kli_spin_take(&pool->host, &stock->lock);
+    return stock;
+}
+
+static void stock_unlock(struct kl_zs *pool, struct zs_stock *stock)
+{
+    kli_spin_drop(&pool->host, &stock->lock);
+}
+
+static void stock_put(struct zs_stock *stock, uint32_t index)
+{
+    stock->entry[(stock->first + stock->n++) % STOCK] = index;
+}
+
+static uint32_t stock_get(struct zs_stock *stock)
+{
+    uint32_t index = stock->entry[stock->first];
+
+    stock->first = (stock->first + 1) % STOCK;
+    stock->n--;
+    return index;
+}
+
+/* To the pool's chain; its end is index + 1, 0 is none. */
+static void give(struct kl_zs *pool, const uint32_t *index, uint32_t n)
+{
+    kli_lock_take(&pool->host, &pool->handles_lock);
+    for (uint32_t i = 0; i < n; i++) {
+        kli_apply_alone(zs_entry(pool, index[i]), zs_e_chain, 0);
+        if (pool->handle_first)
+            kli_apply_alone(zs_entry(pool, pool->handle_last - 1), zs_e_chain, index[i] + 1);
+        else
+            pool->handle_first = index[i] + 1;
+        pool->handle_last = index[i] + 1;
     }
-    return chain;
-}
-
-/* With the class lock: an entry that is claimed by the caller; false: there is none. */
-bool zs_handle_take(struct kl_zs *pool, struct zs_class *class, uint32_t *index)
-{
-    if (!class->handle_first)
-        return false;
-    *index = class->handle_first - 1;
-    class->handle_first = next_of(pool, class->handle_first);
-    class->handles--;
-    kli_apply_alone(entry_at(pool, *index), zs_e_new, 0);
-    return true;
+    kli_lock_drop(&pool->host, &pool->handles_lock);
 }
 
 /* Entries that nobody had before; under the handles lock. */
-static int new_ones(struct kl_zs *pool, struct chain *chain)
+static int new_ones(struct kl_zs *pool, uint32_t *index)
 {
     uint32_t first;
     int err = zs_table_grow(pool, &pool->handles, BATCH, &first);
 
-    if (err)
-        return err;
-    for (uint32_t i = first; i < first + BATCH; i++) {
-        uint32_t next = i + 1 < first + BATCH ? i + 2 : 0;
-        uint64_t e = zs_e_with_pins(zs_guard_generation(pool, i) << 48 | next, ZS_PINS_FREE);
+    for (uint32_t i = 0; !err && i < BATCH; i++) {
+        uint64_t generation = zs_guard_generation(pool, first + i);
 
-        atomic_store_explicit(entry_at(pool, i), e, memory_order_relaxed);
+        index[i] = first + i;
+        atomic_store_explicit(zs_entry(pool, index[i]),
+                              zs_e_with_pins(generation << 48, ZS_PINS_FREE), memory_order_relaxed);
     }
-    *chain = (struct chain){first + 1, first + BATCH, BATCH};
-    return 0;
+    return err;
 }
 
-/* No lock is held. */
-int zs_handles_refill(struct kl_zs *pool, struct zs_class *class)
+/* Up to BATCH free entries, which nobody else knows. */
+static int get(struct kl_zs *pool, uint32_t *index, uint32_t *n)
 {
-    struct chain chain;
     int err = 0;
 
+    *n = 0;
     kli_lock_take(&pool->host, &pool->handles_lock);
-    chain = cut_off(pool, &pool->handle_first, BATCH);
-    if (chain.n == 0)
-        err = new_ones(pool, &chain);
-    else
-        kli_apply_alone(entry_at(pool, chain.last - 1), zs_e_chain, 0);
+    while (*n < BATCH && pool->handle_first) {
+        uint32_t i = pool->handle_first - 1;
+        uint64_t e = atomic_load_explicit(zs_entry(pool, i), memory_order_relaxed);
+
+        pool->handle_first = (uint32_t)(e & ZS_E_PLACE);
+        index[(*n)++] = i;
+    }
+    if (*n == 0) {
+        err = new_ones(pool, index);
+        *n = err ? 0 : BATCH;
+    }
     kli_lock_drop(&pool->host, &pool->handles_lock);
+    return err;
+}
+
+/* No lock is held.  What others have filled the stock with meanwhile stays. */
+int zs_handles_refill(struct kl_zs *pool)
+{
+    uint32_t index[BATCH], n, done = 0;
+    struct zs_stock *stock;
+    int err = get(pool, index, &n);
+
     if (err)
         return err;
-    zs_class_lock(pool, class);
-    chain_to(pool, &class->handle_first, &class->handle_last, &chain);
-    class->handles += chain.n;
-    zs_class_unlock(pool, class);
+    stock = stock_lock(pool);
+    while (done < n && stock->n < STOCK)
+        stock_put(stock, index[done++]);
+    stock_unlock(pool, stock);
+    give(pool, index + done, n - done);
     return 0;
 }
 
-/* Too many for one class: the oldest ones are the pool's. */
-static void give_some(struct kl_zs *pool, struct zs_class *class)
+/* An entry that is claimed by the caller; false: there is none at hand. */
+bool zs_handle_take(struct kl_zs *pool, uint32_t *index)
 {
-    struct chain chain = cut_off(pool, &class->handle_first, BATCH);
+    struct zs_stock *stock = stock_lock(pool);
+    bool any = stock->n > 0;
 
-    class->handles -= chain.n;
-    kli_apply_alone(entry_at(pool, chain.last - 1), zs_e_chain, 0);
-    kli_lock_take(&pool->host, &pool->handles_lock);
-    chain_to(pool, &pool->handle_first, &pool->handle_last, &chain);
-    kli_lock_drop(&pool->host, &pool->handles_lock);
+    if (any)
+        *index = stock_get(stock);
+    stock_unlock(pool, stock);
+    if (any)
+        kli_apply_alone(zs_entry(pool, *index), zs_e_new, 0);
+    return any;
 }
 
-/* With the class lock: gives up a claimed entry. */
-void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index)
+/* Gives up a claimed entry.  Too many for one CPU: the oldest ones are the pool's. */
+void zs_handle_retire(struct kl_zs *pool, uint32_t index)
 {
-    const struct chain one = {index + 1, index + 1, 1};
+    uint32_t old[BATCH], n = 0;
+    struct zs_stock *stock;
 
-    KLI_REQUIRE(&pool->host, kli_apply_alone(entry_at(pool, index), zs_e_retire, 0));
-    chain_to(pool, &class->handle_first, &class->handle_last, &one);
-    if (++class->handles > (zs_is_retired(class) ? 0 : MOST))
-        give_some(pool, class);
-}
-
-/* With the class lock, of a class that retires: what it has is the pool's. */
-void zs_handles_leave(struct kl_zs *pool, struct zs_class *class)
-{
-    while (class->handles > 0)
-        give_some(pool, class);
+    KLI_REQUIRE(&pool->host, kli_apply_alone(zs_entry(pool, index), zs_e_retire, 0));
+    stock = stock_lock(pool);
+    if (stock->n == STOCK) {
+        while (n < BATCH)
+            old[n++] = stock_get(stock);
+    }
+    stock_put(stock, index);
+    stock_unlock(pool, stock);
+    if (n > 0)
+        give(pool, old, n);
 }
 
 /* The end of an object whose entry this thread has claimed; how many frames went. */
 uint32_t zs_object_gone(struct kl_zs *pool, uint32_t index)
 {
-    uint64_t e = atomic_load_explicit(entry_at(pool, index), memory_order_acquire);
+    uint64_t e = atomic_load_explicit(zs_entry(pool, index), memory_order_acquire);
     struct zspage *page = zs_page(pool, zs_place_page(e));
     struct zs_class *class = zs_class_of(pool, page);
     bool empty;
@@ -144,7 +200,7 @@ uint32_t zs_object_gone(struct kl_zs *pool, uint32_t index)
     zs_guard_free(pool, page, zs_place_slot(e), index);
     zs_class_lock(pool, class);
     empty = zs_slot_free(pool, class, page, zs_place_slot(e));
-    zs_handle_retire(pool, class, index);
+    zs_handle_retire(pool, index);
     zs_class_unlock(pool, class);
     return empty ? zs_page_bury(pool, page) : 0;
 }

@@ -3,29 +3,37 @@
  *
  * Where the host has stacks without locks (klotski/host.h), an object that is freed goes
  * on its CPU's stack of its class as it is, slot and entry; a malloc takes it from there:
- * neither touches the class, its lock, or a zspage.  A kept object counts as live in its
- * zspage, and object compaction can't move it: so whoever wants memory back drains first.
- * A stack holds few objects; all together hold no more than a thirty-second part of what
- * the pool may have, and their stacks, which are metadata, a 512th.  Direct pools have
- * none: their entries are their users'; and so has a hardened build, where what is free
- * is wiped (guard.h).  A class that has retired (learn.c) keeps nothing, but what was on
- * its way when it did.
+ * neither touches the class, its lock, or a zspage.  What a pair touches that is not at
+ * hand is the freed handle's entry, which changes by one compare-and-swap, and no other
+ * atomic step is taken.  The class of a zspage is noted beside the descriptors, two bytes
+ * for two granules, which stay in the caches where descriptors do not, and are not
+ * written when others fill and empty the zspage. (Z5)
+ *
+ * A kept object counts as live in its zspage, and object compaction can't move it: so
+ * whoever wants memory back drains first.  All CPUs together keep no more of a class than
+ * an eighth of its slots, or LEAST each; and their stacks, which are metadata, are a 512th
+ * of what the pool may have.  Direct pools have none: their entries are their users'; and
+ * so has a hardened build, where what is free is wiped (guard.h).  A class that has
+ * retired (learn.c) keeps nothing, but what was on its way when it did.
  *
  * None is kept for long: background work ends them all (klotski/step.h) some time after
  * one was kept first, and again.
  *
  * (K1) A kept object's entry is claimed and DYING, has its place, and belongs to who has
  *      its index: the stack.
- * (K2) Its generation was raised when it was freed, with release, before it entered; who
- *      takes it reads that with acquire.  So what the last user did with the object is
+ * (K2) Its generation was raised by the step that freed it; who takes it reads that with
+ *      acquire.  So what the last user did with the object is
  *      before what the next one does, and handles of the last user are stale.  A read
  *      that overlaps both sees another generation at its end (read.c).
  * (K3) A drainer has the lock (against another drainer), closes the stacks of a CPU, and
  *      calls cpu_fence; then they are its own.  (frame/cache.c, C3)
+ * (K4) An open stack's limit is its class's keeps; both change with the kept lock held.  So
+ *      nobody opens what a drainer has closed.  keeps grows with the class, at once, and
+ *      falls when somebody drains; 0: the class has retired.
  */
 #include "zs/kept.h"
 
-enum { PART = 32, METADATA_PART = 512, LEAST = 2, MOST = 16 };
+enum { PART = 8, METADATA_PART = 512, LEAST = 2, MOST = KL_CPU_ENTRIES };
 static const uint64_t REST_NS = 250000000;
 
 static size_t stack_bytes(const struct kl_zs *pool, uint32_t classes)
@@ -37,7 +45,7 @@ static size_t stack_bytes(const struct kl_zs *pool, uint32_t classes)
 
 static struct kl_cpu_stack *stack_of(const struct kl_zs *pool, uint32_t class, unsigned cpu)
 {
-    return zs_kept_of(pool, &pool->classes[class]) + (size_t)cpu * KL_CPU_STACKS;
+    return zs_kept_of(pool, class) + (size_t)cpu * KL_CPU_STACKS;
 }
 
 static uint32_t look(const uint32_t *word)
@@ -45,20 +53,41 @@ static uint32_t look(const uint32_t *word)
     return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
-/* How many objects of this class a CPU may keep. */
-static uint32_t room(const struct kl_zs *pool, const struct zs_class *class)
+/* How many objects a CPU may keep of a class that has so many slots. */
+static uint32_t room(const struct kl_zs *pool, uint64_t slots)
 {
-    uint64_t bytes = zs_most_frames(pool) << pool->frame_shift;
-    uint64_t share = bytes / PART / pool->host.ncpus / pool->nclasses;
-
-    return (uint32_t)kli_min(MOST, kli_max(LEAST, share / class->size));
+    return (uint32_t)kli_min(MOST, kli_max(LEAST, slots / PART / pool->host.ncpus));
 }
 
-static void set_limits(struct kl_zs *pool, unsigned cpu, uint32_t first, bool open)
+static void set_limit(struct kl_zs *pool, uint32_t class, unsigned cpu, uint32_t limit)
+{
+    __atomic_store_n(&stack_of(pool, class, cpu)->limit, limit, __ATOMIC_RELEASE);
+}
+
+static uint32_t keeps(const struct kl_zs *pool, uint32_t class)
+{
+    return atomic_load_explicit(&pool->classes[class].keeps, memory_order_relaxed);
+}
+
+static void close_all(struct kl_zs *pool, unsigned cpu)
+{
+    for (uint32_t i = 0; i < pool->nclasses; i++)
+        set_limit(pool, i, cpu, 0);
+}
+
+static void open_all(struct kl_zs *pool, unsigned cpu)
+{
+    for (uint32_t i = 0; i < pool->nclasses; i++)
+        set_limit(pool, i, cpu, keeps(pool, i));
+}
+
+/* New classes, which nobody has used yet. */
+static void open_new(struct kl_zs *pool, uint32_t first)
 {
     for (uint32_t i = first; i < pool->nclasses; i++)
-        __atomic_store_n(&stack_of(pool, i, cpu)->limit, open ? room(pool, &pool->classes[i]) : 0,
-                         __ATOMIC_RELEASE);
+        atomic_store(&pool->classes[i].keeps, LEAST);
+    for (unsigned cpu = 0; cpu < pool->host.ncpus; cpu++)
+        open_all(pool, cpu);
 }
 
 /* A pool goes without where they would cost too much, or can't be had. */
@@ -73,8 +102,7 @@ void zs_kept_create(struct kl_zs *pool)
     if (!pool->kept)
         return;
     atomic_fetch_add(&pool->metadata_bytes, stack_bytes(pool, pool->room));
-    for (unsigned cpu = 0; cpu < pool->host.ncpus; cpu++)
-        set_limits(pool, cpu, 0, true);
+    open_new(pool, 0);
 }
 
 void zs_kept_free(struct kl_zs *pool)
@@ -100,7 +128,7 @@ static uint32_t empty(struct kl_zs *pool, struct kl_cpu_stack *stack, uint64_t *
 
     for (uint32_t i = 0; i < n; i++) {
         uint32_t index = look(&stack->entry[i]);
-        kli_word *entry = zs_table_at(&pool->handles, index);
+        kli_word *entry = zs_entry(pool, index);
 
         KLI_REQUIRE(&pool->host,
                     zs_e_is_kept(atomic_load_explicit(entry, memory_order_acquire))); /* K1 */
@@ -123,15 +151,47 @@ static uint64_t drain_cpu(struct kl_zs *pool, unsigned cpu, uint64_t *freed)
 {
     uint64_t n = 0;
 
-    if (!any_on(pool, cpu))
+    if (!any_on(pool, cpu)) {
+        open_all(pool, cpu);
         return 0;
-    set_limits(pool, cpu, 0, false);
+    }
+    close_all(pool, cpu);
     if (pool->host.cpu_fence(pool->host.ctx, cpu)) {
         for (uint32_t i = 0; i < pool->nclasses; i++)
             n += empty(pool, stack_of(pool, i, cpu), freed);
     }
-    set_limits(pool, cpu, 0, true);
+    open_all(pool, cpu);
     return n;
+}
+
+/* By what the classes are now; with the kept lock. */
+static void fit_all(struct kl_zs *pool)
+{
+    for (uint32_t i = 0; i < pool->nclasses; i++) {
+        struct zs_class *class = &pool->classes[i];
+
+        zs_class_lock(pool, class);
+        atomic_store_explicit(&class->keeps, zs_is_retired(class) ? 0 : room(pool, class->ready),
+                              memory_order_relaxed);
+        zs_class_unlock(pool, class);
+    }
+}
+
+/* The class has got more slots, and has so many now; no lock is held.  Not while somebody
+ * drains: he fits them all. (K4) */
+void zs_kept_fit(struct kl_zs *pool, struct zs_class *class, uint64_t slots)
+{
+    uint32_t limit = room(pool, slots);
+
+    if (!pool->kept || limit <= keeps(pool, class->index) ||
+        !kli_lock_try(&pool->host, &pool->kept_lock))
+        return;
+    if (!zs_is_retired(class)) {
+        atomic_store_explicit(&class->keeps, limit, memory_order_relaxed);
+        for (unsigned cpu = 0; cpu < pool->host.ncpus; cpu++)
+            set_limit(pool, class->index, cpu, limit);
+    }
+    kli_lock_drop(&pool->host, &pool->kept_lock);
 }
 
 /* The pool has more classes from now on, which may keep objects, too; not while somebody
@@ -142,8 +202,8 @@ void zs_kept_extend(struct kl_zs *pool, uint32_t nclasses)
 
     kli_lock_take(&pool->host, &pool->kept_lock);
     atomic_store(&pool->nclasses, nclasses);
-    for (unsigned cpu = 0; pool->kept && cpu < pool->host.ncpus; cpu++)
-        set_limits(pool, cpu, first, true);
+    if (pool->kept)
+        open_new(pool, first);
     kli_lock_drop(&pool->host, &pool->kept_lock);
 }
 
@@ -159,6 +219,7 @@ uint64_t zs_kept_drain(struct kl_zs *pool, bool may_wait, uint64_t *freed)
         kli_lock_take(&pool->host, &pool->kept_lock);
     else if (!kli_lock_try(&pool->host, &pool->kept_lock))
         return 0;
+    fit_all(pool);
     for (unsigned cpu = 0; cpu < pool->host.ncpus; cpu++)
         n += drain_cpu(pool, cpu, freed);
     kli_lock_drop(&pool->host, &pool->kept_lock);

@@ -251,7 +251,6 @@ static void retire(struct kl_zs *pool, struct zs_class *class)
 {
     zs_class_lock(pool, class);
     atomic_store_explicit(&class->retired, true, memory_order_relaxed);
-    zs_handles_leave(pool, class);
     zs_class_unlock(pool, class);
 }
 

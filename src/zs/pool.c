@@ -27,7 +27,7 @@ static kli_word *entry_of(const struct kl_zs *pool, kl_handle handle)
     zs_guard_pool(pool);
     if ((handle.v & 0xffff) != pool->tag || handle_index(handle) >> 28)
         return NULL;
-    return zs_table_at(&pool->handles, handle_index(handle));
+    return zs_entry(pool, handle_index(handle));
 }
 
 static void free_pool(struct kl_zs *pool)
@@ -38,7 +38,7 @@ static void free_pool(struct kl_zs *pool)
     zs_kept_free(pool);
     zs_guard_end(pool);
     zs_classes_free(pool);
-    zs_table_free(pool, &pool->handles);
+    zs_handles_free(pool);
     zs_table_free(pool, &pool->arena);
     kl_zone_meta_free(zone, pool, sizeof(*pool));
 }
@@ -52,9 +52,9 @@ static void init_pool(struct kl_zs *pool, struct kl_zone *zone, const struct kl_
     pool->host = *host;
     pool->frame_shift = kli_lowest(frame_bytes);
     pool->tag = 1 + (atomic_fetch_add(&pools, 1) % 0xffff);
-    pool->handles.element_bytes = sizeof(kli_word);
+    pool->handles.log2 = ZS_ENTRY_LOG2;
     pool->handles.max = ZS_MAX_HANDLES;
-    pool->arena.element_bytes = ZS_GRANULE;
+    pool->arena.log2 = ZS_GRANULE_LOG2;
     pool->arena.max = ZS_MAX_PAGES;
     pool->arena.used = 1; /* id 0 is none */
     pool->metadata_bytes = sizeof(*pool);
@@ -78,6 +78,7 @@ static int register_shrinker(struct kl_zs *pool, const char *name)
 static void set_direct(struct kl_zs *pool, kli_word *table, uint32_t n)
 {
     pool->direct = table;
+    pool->arena.noted = !table; /* zs_page_class: who keeps objects at hand wants them */
     pool->direct_n = n;
     while (n > 0 && (n - 1) >> pool->direct_shift >= ZS_SLOT_LIVE)
         pool->direct_shift++;
@@ -112,6 +113,8 @@ int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word 
     err = zs_auto_configure(pool, config);
     if (!err)
         err = zs_classes_create(pool);
+    if (!err)
+        err = zs_handles_create(pool);
     if (!err) {
         zs_kept_create(pool);
         zs_learn_create(pool);
@@ -136,7 +139,7 @@ int kl_zs_create(struct kl_zone *zone, const struct kl_zs_config *config, struct
 static bool anything_pinned(const struct kl_zs *pool)
 {
     for (uint32_t i = 0; i < pool->handles.used; i++) {
-        kli_word *entry = zs_table_at(&pool->handles, i);
+        kli_word *entry = zs_entry(pool, i);
         unsigned pins = entry ? zs_e_pins(atomic_load(entry)) : 0;
 
         if (pins > 0 && pins <= ZS_PINS_MAX)
@@ -196,24 +199,15 @@ int kl_zs_destroy(struct kl_zs *pool)
     return 0;
 }
 
-int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle)
+/* None is kept at hand.  Apart, so that who finds one saves no registers for this. */
+static __attribute__((noinline)) int malloc_new(struct kl_zs *pool, size_t size, unsigned flags,
+                                                kl_handle *handle)
 {
     struct zs_taken taken;
-    uint64_t e, freed = 0;
     kli_word *entry;
-    uint32_t index;
-    int err;
+    uint64_t freed = 0;
+    int err = zs_take(pool, size, 0, flags, KL_HARDENED, &taken);
 
-    zs_guard_pool(pool);
-    if (size == 0 || size > KL_ZS_MAX_SIZE || (flags & ~(unsigned)KL_NOWAIT))
-        return -KL_EINVAL;
-    if (pool->direct)
-        return -KL_ENOTSUP;
-    if (zs_kept_take(pool, zs_class_for(pool, size), &index, &e)) {
-        *handle = handle_make(pool, index, zs_e_generation(e));
-        return 0;
-    }
-    err = zs_take(pool, size, 0, flags, KL_HARDENED, &taken);
     if (err && zs_kept_drain(pool, !(flags & KL_NOWAIT), &freed) > 0)
         err = zs_take(pool, size, 0, flags, KL_HARDENED, &taken);
     if (err)
@@ -222,27 +216,57 @@ int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *han
         zs_guard_new(pool, taken.page, taken.slot, taken.handle);
         zs_users_drop(taken.page);
     }
-    entry = zs_table_at(&pool->handles, taken.handle);
+    entry = zs_entry(pool, taken.handle);
     *handle = handle_make(pool, taken.handle, zs_e_generation(atomic_load(entry)));
     kli_apply_alone(entry, zs_e_place, zs_place(taken.page->id, taken.slot)); /* E1 */
+    return 0;
+}
+
+int kl_zs_malloc(struct kl_zs *pool, size_t size, unsigned flags, kl_handle *handle)
+{
+    uint32_t index;
+    uint64_t e;
+
+    zs_guard_pool(pool);
+    if (size == 0 || size > KL_ZS_MAX_SIZE || (flags & ~(unsigned)KL_NOWAIT))
+        return -KL_EINVAL;
+    if (pool->direct)
+        return -KL_ENOTSUP;
+    if (!zs_kept_take(pool, zs_class_number(pool, size + ZS_GUARD_BYTES), &index, &e))
+        return malloc_new(pool, size, flags, handle);
+    *handle = handle_make(pool, index, zs_e_generation(e));
+    return 0;
+}
+
+/* It is not kept at hand.  Apart, as malloc_new. */
+static __attribute__((noinline)) int free_it(struct kl_zs *pool, kl_handle handle)
+{
+    uint64_t seen;
+
+    if (!kli_apply(zs_entry(pool, handle_index(handle)), zs_e_free, handle_generation(handle),
+                   &seen))
+        return -KL_ESTALE;
+    KLI_TRACE_STEP(zs_free_marked, pool->tag, handle_index(handle), zs_e_pins(seen));
+    if (zs_e_pins(seen) == 0)
+        zs_object_gone(pool, handle_index(handle));
     return 0;
 }
 
 int kl_zs_free(struct kl_zs *pool, kl_handle handle)
 {
     kli_word *entry = entry_of(pool, handle);
-    uint64_t seen;
+    enum zs_kept kept;
+    int err = 0;
 
-    if (entry) /* its zspage is looked at below: let it come while the entry changes */
-        __builtin_prefetch(
-            zs_page(pool, zs_place_page(atomic_load_explicit(entry, memory_order_relaxed))));
-    if (!entry || !kli_apply(entry, zs_e_free, handle_generation(handle), &seen))
+    if (!entry)
         return -KL_ESTALE;
-    KLI_TRACE_STEP(zs_free_marked, pool->tag, handle_index(handle), zs_e_pins(seen));
-    if (zs_e_pins(seen) == 0 && !zs_keep(pool, handle_index(handle)))
+    kept = zs_keep(pool, entry, handle_index(handle), handle_generation(handle));
+    if (kept == ZS_NO_ROOM)
         zs_object_gone(pool, handle_index(handle));
-    zs_drain_deferred(pool);
-    return 0;
+    else if (kept == ZS_NOT_MINE)
+        err = free_it(pool, handle);
+    zs_drain_deferred_soon(pool);
+    return err;
 }
 
 /* The end of a pin of the entry; the last one of a freed object completes that. */
@@ -250,7 +274,7 @@ static void unpin_entry(struct kl_zs *pool, uint32_t index)
 {
     uint64_t seen;
 
-    KLI_REQUIRE(&pool->host, kli_apply(zs_table_at(&pool->handles, index), zs_e_unpin, 0, &seen));
+    KLI_REQUIRE(&pool->host, kli_apply(zs_entry(pool, index), zs_e_unpin, 0, &seen));
     if ((seen & ZS_E_DYING) && zs_e_pins(seen) == 1)
         zs_object_gone(pool, index);
 }

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A table that grows in chunks, each twice the one before, and never moves.
  * Index i lies in chunk log2(i + 2^10) - 10.  Growing is under its user's lock;
- * looking up is not: an index is only known after its chunk is there. */
+ * looking up is not: an index is only known after its chunk is there.  Behind the elements
+ * of a chunk are their notes, if the table has notes. */
 #include "zs/zs.h"
+
+static size_t bytes_of(const struct zs_table *table, size_t elements)
+{
+    return (elements << table->log2) + (table->noted ? elements : 0);
+}
 
 static size_t chunk_bytes(const struct zs_table *table, unsigned chunk)
 {
-    return (size_t)table->element_bytes << (ZS_CHUNK0_LOG2 + chunk);
+    return bytes_of(table, (size_t)1 << (ZS_CHUNK0_LOG2 + chunk));
 }
 
 /* n new elements in a row, in one chunk; what is skipped for that is lost. */
@@ -26,8 +32,7 @@ int zs_table_grow(struct kl_zs *pool, struct zs_table *table, uint32_t n, uint32
         atomic_store_explicit(&table->chunk[chunk], mem, memory_order_release);
     }
     *first = (uint32_t)kli_max(table->used, zs_chunk_first(chunk));
-    atomic_fetch_add_explicit(&pool->metadata_bytes,
-                              (uint64_t)(*first + n - table->used) * table->element_bytes,
+    atomic_fetch_add_explicit(&pool->metadata_bytes, bytes_of(table, *first + n - table->used),
                               memory_order_relaxed);
     table->used = *first + n;
     return 0;

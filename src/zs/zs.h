@@ -14,7 +14,7 @@
  *
  * Who may touch what
  *   class lock      the class's lists; of its zspages: live, ready, free slots, slots,
- *                   frames, isolated, flags; of its free handles: the list; told
+ *                   frames, isolated, flags; told
  *   zspage->users   > 0: the chain is fixed, objects may be read and written;
  *                   ZS_WRITER: one thread may copy and rewrite the chain, move its
  *                   objects away, or free it
@@ -29,7 +29,7 @@
  *   - a frame that left a chain may still be read: its memory must be there until the
  *     last look is over (frame/look.h).
  *
- * Lock order: frame -> (kept ->) class -> (handles, arena, deferred).  Entries are claimed
+ * Lock order: frame -> (kept ->) class -> (stock, handles, arena, deferred).  Entries are claimed
  * before the class lock by their users, only tried with the class lock held.
  * WRITER is tried under the class lock, never waited for.
  *
@@ -53,6 +53,8 @@
  * (Z3) A descriptor is never given back to the host, nor used for another class,
  *      before the pool is destroyed; and its users and puts are never reset.
  * (Z4) live + length of the free list == ready, the slots that the frames hold whole.
+ * (Z5) In a pool that is not direct, the note of a zspage's id (zs_page_class) is its
+ *      class_index, from before an entry names it, for good.
  */
 #ifndef KLI_ZS_ZS_H
 #define KLI_ZS_ZS_H
@@ -78,9 +80,10 @@ enum {
     ZS_MAX_OBJECTS = 512, /* a zspage */
     ZS_MAX_CLASSES = 512,
     ZS_GROUPS = 13,
-    ZS_FULL = 11,     /* 0 empty, 1-10 deciles, 11 full */
-    ZS_GROWABLE = 12, /* full, but not all of its frames are there yet */
-    ZS_GRANULE = 16,  /* descriptors, bytes */
+    ZS_FULL = 11,        /* 0 empty, 1-10 deciles, 11 full */
+    ZS_GROWABLE = 12,    /* full, but not all of its frames are there yet */
+    ZS_GRANULE_LOG2 = 4, /* descriptors, bytes */
+    ZS_ENTRY_LOG2 = 3,
     ZS_CHUNKS = 20,
     ZS_CHUNK0_LOG2 = 10, /* chunk i has 2^(10 + i) elements */
     ZS_MAX_PAGES = 1 << 27,
@@ -110,7 +113,8 @@ static inline uint32_t zs_place_slot(uint64_t entry)
 /* A table that grows in chunks and never moves: an index finds its element. */
 struct zs_table {
     _Atomic(char *) chunk[ZS_CHUNKS];
-    uint32_t element_bytes;
+    uint32_t log2; /* bytes of an element */
+    bool noted;    /* it has notes, two bytes for every two elements */
     uint32_t max;  /* elements */
     uint32_t used; /* elements handed out so far; under the lock of its user */
 };
@@ -121,6 +125,7 @@ enum zs_flags {
 };
 
 struct zs_shape; /* plan.h */
+struct zs_stock; /* handle.c */
 
 struct zspage {
     _Atomic uint32_t users;
@@ -139,7 +144,7 @@ struct zspage {
 };
 
 struct zs_class {
-    struct kli_lock lock;
+    _Alignas(64) struct kli_lock lock;
     uint32_t index;
     uint32_t size;
     uint32_t chain;   /* frames a zspage */
@@ -148,19 +153,20 @@ struct zs_class {
     uint32_t filled;  /* groups that have a zspage, a bit each */
     uint32_t zspages; /* all of them, isolated and empty ones too */
     uint32_t free_descriptors;
-    uint32_t handle_first, handle_last, handles; /* free entries, first in, first out; + 1 */
-    uint64_t frames;                             /* of its zspages */
+    uint64_t frames; /* of its zspages */
     uint64_t live;
     uint64_t ready;
     uint64_t tell_below, tell_above; /* free slots beyond which it tells (auto.c) */
     uint64_t told;                   /* frames */
     uint32_t lump;
     atomic_bool retired;      /* no size is its any more (learn.c) */
+    _Atomic uint32_t keeps;   /* objects, a CPU (kept.c); under the kept lock */
     uint32_t list[ZS_GROUPS]; /* head ids */
     uint32_t count[ZS_GROUPS];
 };
 
 struct kl_zs {
+    /* What malloc and free look at, and nobody changes often. */
     struct kl_zone *zone;
     struct kl_host host;
     kl_owner_id owner;
@@ -172,18 +178,23 @@ struct kl_zs {
     unsigned frame_shift;
     uint32_t typical_bytes; /* what the classes are planned for; 0: nobody knows */
     atomic_bool dying;
-    atomic_bool compacting;
+    atomic_bool kept_wanted; /* background work knows */
+    _Atomic uint32_t deferred_count;
 
     kli_word *direct; /* the user's words (direct.h), or NULL */
     uint32_t direct_n;
     unsigned direct_shift; /* a region has 2^direct_shift of them */
 
+    struct kl_cpu_stack *kept;  /* free objects at hand (kept.c), or NULL */
+    _Atomic uint16_t *class_of; /* by (slot - 1) / ZS_ALIGN */
     struct zs_class *classes;
     _Atomic uint32_t nclasses;
     uint32_t room; /* for so many classes */
     uint64_t limit_frames;
-    _Atomic uint64_t frames;    /* of all zspages */
-    _Atomic uint16_t *class_of; /* by (slot - 1) / ZS_ALIGN */
+    struct zs_table handles; /* of kli_word */
+    struct zs_table arena;   /* of granules; a zspage takes several in a row */
+    struct zs_stock *stock;  /* free handles, by CPU (handle.c) */
+    unsigned stock_mask;
 
     /* learn.c */
     _Atomic(uint32_t *) seen; /* objects by slot, as class_of; NULL: not counted */
@@ -192,26 +203,26 @@ struct kl_zs {
     atomic_bool learned;
     _Atomic uint64_t learn_at; /* frames */
     _Atomic uint64_t learn_saving;
+
+    uint32_t auto_start, auto_stop; /* automatic compaction, per cent (auto.c) */
+
+    /* What changes. */
+    _Alignas(64) atomic_bool compacting;
+    _Atomic uint64_t frames;      /* of all zspages */
+    _Atomic int64_t freeable;     /* frames, about (auto.c) */
     _Atomic uint64_t learn_moved; /* bytes out of retired classes */
 
-    struct kl_cpu_stack *kept; /* free objects at hand (kept.c), or NULL */
     struct kli_lock kept_lock;
-    atomic_bool kept_wanted; /* background work knows */
-    uint64_t kept_due;       /* its own; 0: not set */
+    uint64_t kept_due; /* its own; 0: not set */
 
     struct kli_lock handles_lock;
-    struct zs_table handles; /* of kli_word */
-    uint32_t handle_first, handle_last;
+    uint32_t handle_first, handle_last; /* free ones, + 1 */
 
     struct kli_lock arena_lock;
-    struct zs_table arena; /* of ZS_GRANULE; a zspage takes several in a row */
 
     struct kli_lock deferred_lock;
     uint32_t deferred; /* ids */
-    _Atomic uint32_t deferred_count;
 
-    uint32_t auto_start, auto_stop; /* automatic compaction, per cent (auto.c) */
-    _Atomic int64_t freeable;       /* frames, about */
     _Atomic uint32_t auto_state;
     _Atomic uint64_t auto_runs;
     uint32_t auto_at; /* the next four are work's: the class to go on with, */
@@ -230,22 +241,31 @@ static inline unsigned zs_chunk_of(uint32_t index)
 {
     uint64_t v = (uint64_t)index + (1u << ZS_CHUNK0_LOG2);
 
-    return 63u - (unsigned)__builtin_clzll(v) - ZS_CHUNK0_LOG2;
+    return ((unsigned)__builtin_clzll(v) ^ 63u) - ZS_CHUNK0_LOG2;
 }
 static inline uint32_t zs_chunk_first(unsigned chunk)
 {
     return (1u << (ZS_CHUNK0_LOG2 + chunk)) - (1u << ZS_CHUNK0_LOG2);
 }
-/* NULL: there is no such element (yet). */
-static inline void *zs_table_at(const struct zs_table *table, uint32_t index)
+static inline char *zs_table_chunk(const struct zs_table *table, unsigned chunk)
+{
+    return atomic_load_explicit(&table->chunk[chunk], memory_order_acquire);
+}
+/* NULL: there is no such element (yet).  index < 2^28; log2: of its table. */
+static inline void *zs_table_at(const struct zs_table *table, uint32_t index, unsigned log2)
 {
     unsigned chunk = zs_chunk_of(index);
-    char *mem;
+    char *mem = zs_table_chunk(table, chunk);
 
-    if (chunk >= ZS_CHUNKS)
-        return NULL;
-    mem = atomic_load_explicit(&table->chunk[chunk], memory_order_acquire);
-    return mem ? mem + (size_t)(index - zs_chunk_first(chunk)) * table->element_bytes : NULL;
+    return mem ? mem + ((size_t)(index - zs_chunk_first(chunk)) << log2) : NULL;
+}
+/* The note of an element that there is, and of its neighbour. */
+static inline uint16_t *zs_table_note(const struct zs_table *table, uint32_t index, unsigned log2)
+{
+    unsigned chunk = zs_chunk_of(index);
+    char *notes = zs_table_chunk(table, chunk) + ((size_t)1 << (log2 + ZS_CHUNK0_LOG2 + chunk));
+
+    return (uint16_t *)(void *)notes + (index - zs_chunk_first(chunk)) / 2;
 }
 int zs_table_grow(struct kl_zs *pool, struct zs_table *table, uint32_t n, uint32_t *first);
 void zs_table_free(struct kl_zs *pool, struct zs_table *table);
@@ -256,11 +276,15 @@ void zs_classes_free(struct kl_zs *pool);
 void zs_class_init(struct kl_zs *pool, uint32_t i, const struct zs_shape *shape);
 
 /* The class of slots of so many bytes or the next more. */
-static inline struct zs_class *zs_class_from(struct kl_zs *pool, size_t slot)
+static inline uint32_t zs_class_number(const struct kl_zs *pool, size_t slot)
 {
     _Atomic uint16_t *of = &pool->class_of[(slot - 1) / ZS_ALIGN];
 
-    return &pool->classes[atomic_load_explicit(of, memory_order_acquire)];
+    return atomic_load_explicit(of, memory_order_acquire);
+}
+static inline struct zs_class *zs_class_from(struct kl_zs *pool, size_t slot)
+{
+    return &pool->classes[zs_class_number(pool, slot)];
 }
 static inline struct zs_class *zs_class_for(struct kl_zs *pool, size_t size)
 {
@@ -272,7 +296,17 @@ static inline bool zs_is_retired(const struct zs_class *class)
 }
 static inline struct zspage *zs_page(const struct kl_zs *pool, uint32_t id)
 {
-    return zs_table_at(&pool->arena, id);
+    return zs_table_at(&pool->arena, id, ZS_GRANULE_LOG2);
+}
+/* NULL: there is none, not yet. */
+static inline kli_word *zs_entry(const struct kl_zs *pool, uint32_t index)
+{
+    return zs_table_at(&pool->handles, index, ZS_ENTRY_LOG2);
+}
+/* The index of its class, without a look at it; not in direct pools. */
+static inline uint16_t *zs_page_class(const struct kl_zs *pool, uint32_t id)
+{
+    return zs_table_note(&pool->arena, id, ZS_GRANULE_LOG2);
 }
 static inline uint16_t *zs_slots(struct zspage *page, const struct zs_class *class)
 {
@@ -329,6 +363,11 @@ int zs_take(struct kl_zs *pool, size_t size, uint32_t index, unsigned flags, boo
 /* bury.c: frames and zspages that go. */
 uint32_t zs_page_bury(struct kl_zs *pool, struct zspage *page);
 uint64_t zs_drain_deferred(struct kl_zs *pool);
+static inline void zs_drain_deferred_soon(struct kl_zs *pool)
+{
+    if (atomic_load_explicit(&pool->deferred_count, memory_order_relaxed) > 0)
+        zs_drain_deferred(pool);
+}
 uint32_t zs_page_cut(struct kl_zs *pool, struct zs_class *class, struct zspage *page,
                      uint32_t frames);
 
@@ -374,11 +413,12 @@ uint16_t zs_back(const struct kl_zs *pool, uint32_t index);
 kli_word *zs_back_find(struct kl_zs *pool, uint16_t back, uint64_t place, uint32_t *index);
 
 /* handle.c: entries, claimed by one thread or pinned by some. */
-bool zs_handle_take(struct kl_zs *pool, struct zs_class *class, uint32_t *index);
-int zs_handles_refill(struct kl_zs *pool, struct zs_class *class);
-void zs_handle_retire(struct kl_zs *pool, struct zs_class *class, uint32_t index);
+int zs_handles_create(struct kl_zs *pool);
+void zs_handles_free(struct kl_zs *pool);
+bool zs_handle_take(struct kl_zs *pool, uint32_t *index);
+int zs_handles_refill(struct kl_zs *pool);
+void zs_handle_retire(struct kl_zs *pool, uint32_t index);
 uint32_t zs_object_gone(struct kl_zs *pool, uint32_t index);
-void zs_handles_leave(struct kl_zs *pool, struct zs_class *class);
 
 /* pool.c */
 int zs_create(struct kl_zone *zone, const struct kl_zs_config *config, kli_word *direct,
@@ -391,6 +431,7 @@ uint64_t zs_kept_count(const struct kl_zs *pool, uint32_t class);
 void zs_kept_want(struct kl_zs *pool);
 uint64_t zs_kept_rest(struct kl_zs *pool);
 uint64_t zs_kept_drain(struct kl_zs *pool, bool may_wait, uint64_t *freed);
+void zs_kept_fit(struct kl_zs *pool, struct zs_class *class, uint64_t slots);
 void zs_kept_extend(struct kl_zs *pool, uint32_t nclasses);
 
 /* learn.c: a better table of classes, once. */

@@ -63,7 +63,7 @@ static uint32_t granules(const struct zs_class *class)
     size_t bytes = sizeof(struct zspage) + (size_t) class->chain * sizeof(uint32_t) +
                    (size_t) class->objects * sizeof(uint16_t);
 
-    return (uint32_t)kli_div_up(bytes, ZS_GRANULE);
+    return (uint32_t)kli_div_up(bytes, 1u << ZS_GRANULE_LOG2);
 }
 
 /* Not known to anybody.  What a look reads is set but once. (Z3) */
@@ -90,6 +90,8 @@ static struct zspage *descriptor_new(struct kl_zs *pool, struct zs_class *class)
     page = zs_page(pool, id);
     page->id = id;
     page->class_index = (uint16_t) class->index;
+    if (pool->arena.noted)
+        *zs_page_class(pool, id) = page->class_index; /* Z5 */
     return page;
 }
 
@@ -191,6 +193,7 @@ static void open_page(struct zs_class *class, struct zspage *page)
 static void use_stock(struct kl_zs *pool, struct zs_class *class, struct stock *stock)
 {
     struct zspage *page;
+    uint64_t slots;
     bool needed;
     uint32_t n;
 
@@ -208,7 +211,9 @@ static void use_stock(struct kl_zs *pool, struct zs_class *class, struct stock *
         attach(pool, class, page, stock, n);
         zs_page_list(pool, class, page);
     }
+    slots = class->ready;
     zs_class_unlock(pool, class);
+    zs_kept_fit(pool, class, slots);
 }
 
 /* More slots for the class.  0: look again, though others may have taken them. */
@@ -259,7 +264,7 @@ static enum found take_one(struct kl_zs *pool, struct zs_class *class, uint32_t 
     if (size && zs_is_retired(class))
         found = OTHER_CLASS;
     else if (page)
-        found = pool->direct || zs_handle_take(pool, class, &taken->handle) ? TAKEN : NO_HANDLE;
+        found = pool->direct || zs_handle_take(pool, &taken->handle) ? TAKEN : NO_HANDLE;
     if (found == TAKEN) {
         if (!pool->direct)
             index = taken->handle;
@@ -280,7 +285,7 @@ static bool take_in(struct kl_zs *pool, struct zs_class *class, uint32_t index, 
 {
     enum found found = take_one(pool, class, index, pin, 0, taken);
 
-    if (found == NO_HANDLE && zs_handles_refill(pool, class) == 0)
+    if (found == NO_HANDLE && zs_handles_refill(pool) == 0)
         found = take_one(pool, class, index, pin, 0, taken);
     return found == TAKEN;
 }
@@ -323,7 +328,7 @@ int zs_take(struct kl_zs *pool, size_t size, uint32_t index, unsigned flags, boo
             continue;
         if (found == NO_SLOT)
             zs_drain_deferred(pool);
-        err = found == NO_SLOT ? grow(pool, class, flags) : zs_handles_refill(pool, class);
+        err = found == NO_SLOT ? grow(pool, class, flags) : zs_handles_refill(pool);
         if (err && found == NO_SLOT && take_any(pool, class, index, pin, taken))
             return 0;
         if (err)

@@ -55,7 +55,7 @@ bool object_right_in_place(struct kl_zs *pool, const struct object *o)
 
 uint64_t object_word(struct kl_zs *pool, kl_handle handle)
 {
-    return atomic_load((kli_word *)zs_table_at(&pool->handles, (uint32_t)(handle.v >> 32)));
+    return atomic_load(zs_entry(pool, (uint32_t)(handle.v >> 32)));
 }
 
 struct zspage *object_page(struct kl_zs *pool, const struct object *o)

@@ -261,7 +261,7 @@ static void generations_wrap(void **state)
     pool = pool_open(&f, 8, 0);
     fixture_host = NULL;
     object_put(pool, &o, 100, 1);
-    entry = zs_table_at(&pool->handles, (uint32_t)(o.handle.v >> 32));
+    entry = zs_entry(pool, (uint32_t)(o.handle.v >> 32));
     atomic_fetch_or(entry, ZS_E_GENERATION);
     before = (kl_handle){o.handle.v | UINT64_C(0xffff) << 16};
     o.handle = before;

@@ -57,6 +57,10 @@ struct kl_zone_stats {
     struct kl_run_stats contig;    /* kl_contig_alloc, kl_contig_alloc_at */
     struct kl_run_stats give_back; /* kl_zone_give_back */
     uint32_t wanted;               /* enum kl_zone_wanted, now */
+    uint32_t pressure_level;       /* enum kl_pressure_level, now */
+    uint64_t pressure_calls;       /* kl_zone_pressure, but for the end of it */
+    uint64_t pressure_pieces;      /* steps that gave back for it, or tried */
+    uint64_t pressure_bytes;       /* that went back to the system in them */
 };
 void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats);
 

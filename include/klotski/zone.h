@@ -108,6 +108,7 @@ enum kl_zone_wanted {
     KL_WANTED_BYTES = 1u << 2,  /* beyond the soft limit */
     KL_WANTED_WORK = 1u << 3,   /* clients' own (klotski/shrinker.h) */
     KL_WANTED_SPARE = 1u << 4,  /* more than the spare blocks are free */
+    KL_WANTED_PRESSURE = 1u << 5, /* the machine is short (klotski/pressure.h) */
 };
 
 /* -KL_EINVAL: more than the zone has, or an end on the wrong side of its beginning. */

@@ -105,6 +105,17 @@ struct kli_marks {
     _Atomic uint32_t reserve, low, high, waste_start, waste_stop, waste_blocks, spare_blocks;
 };
 
+/* reclaim/pressure.c (E1) */
+struct kli_pressure {
+    _Atomic uint32_t level; /* enum kl_pressure_level */
+    _Atomic uint32_t calls, seen;
+    _Atomic uint64_t returned; /* bytes that went back for pressure, ever */
+    _Atomic uint64_t goal;     /* of returned: then cold things are left alone */
+    _Atomic uint64_t due, tried;
+    _Atomic uint64_t pieces;
+    uint32_t back_off;
+};
+
 /* pin.c: objects that are pinned; under the lock. */
 struct kli_pin;
 struct kli_pin_slot {
@@ -149,6 +160,7 @@ struct kl_zone {
     uint32_t back_off;          /* fruitless steps in a row */
     uint32_t resting;           /* what was wanted and could not be helped, */
     uint64_t rest_until;        /* until then */
+    struct kli_pressure pressure;
     unsigned urgency;           /* how far below KL_SHRINK_PRIORITY shrinkers are asked */
     _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
     _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */

@@ -102,7 +102,7 @@ static void idle_turn(struct turn *t, uint64_t want)
 static void costly_turn(struct turn *t)
 {
     struct kli_shrinker *s = t->shrinker;
-    uint64_t carried, delta, done;
+    uint64_t carried, delta, total, done;
 
     take_count(t);
     if (t->count == 0)
@@ -111,10 +111,24 @@ static void costly_turn(struct turn *t)
     delta = (t->count >> t->ask->priority) * 4 / s->ops.seeks;
     if (t->ask->priority == 0) /* all of it, however dear */
         delta = kli_max(delta, t->count);
-    done = scan(t, kli_min((carried >> t->ask->priority) + delta, 2 * t->count), t->count);
+    total = kli_min((carried >> t->ask->priority) + delta, 2 * t->count);
+    if (t->ask->most && t->ask->most < total)
+        done = scan(t, t->ask->most, 1);
+    else
+        done = scan(t, total, t->count);
     carried += delta;
     carried -= kli_min(done, carried);
     atomic_fetch_add(&s->deferred, kli_min(carried, 2 * t->count)); /* N4 */
+}
+
+/* Is it one of the others, whom this stage asks? */
+static bool is_asked(const struct kli_shrinker *s, enum kli_stage stage)
+{
+    bool cold = s->ops.flags & KL_SHRINKER_COLD;
+
+    if (s->ops.seeks == 0)
+        return false;
+    return stage == KLI_STAGE_ALL || (stage == KLI_STAGE_COLD) == cold;
 }
 
 /* The turns of those that lose nothing (idle), or of the others. */
@@ -132,7 +146,7 @@ static uint64_t turns(struct kl_zone *zone, struct kli_shrinkers *all,
             continue;
         if (idle && t.shrinker->ops.seeks == 0)
             idle_turn(&t, ask->want - freed);
-        else if (!idle && t.shrinker->ops.seeks > 0)
+        else if (!idle && is_asked(t.shrinker, ask->stage))
             costly_turn(&t);
         kli_gate_leave(&zone->host, &t.shrinker->gate);
         freed += t.freed;
@@ -151,8 +165,8 @@ uint64_t kli_shrink(struct kl_zone *zone, const struct kli_shrink_ask *ask)
         !kli_round_begin(zone, all, &round))
         return 0;
     KLI_TRACE(shrink_begin, KLI_TAG(zone), ask->want, ask->priority);
-    freed = turns(zone, all, ask, true);
-    if (ask->stage == KLI_STAGE_ALL && freed < ask->want)
+    freed = ask->stage == KLI_STAGE_COLD ? 0 : turns(zone, all, ask, true);
+    if (ask->stage != KLI_STAGE_IDLE && freed < ask->want)
         freed += turns(zone, all, ask, false);
     kli_round_end(zone, all, &round);
     KLI_TRACE(shrink_end, KLI_TAG(zone), freed, ask->priority);

@@ -48,7 +48,8 @@ static struct kli_shrinkers *table(struct kl_zone *zone)
 static bool ops_ok(const struct kl_shrinker_ops *ops)
 {
     return ops && ops->size == sizeof(*ops) && ops->name && ops->count && ops->scan &&
-           ops->flags == 0;
+           !(ops->flags & ~(unsigned)KL_SHRINKER_COLD) &&
+           !(ops->seeks == 0 && (ops->flags & KL_SHRINKER_COLD));
 }
 
 /* What it can do, and that nothing is asked of it yet. (K5, K6) */

@@ -5,8 +5,8 @@
  *
  * (T1) No bit of zone->wanted stays up after a step that returned 0, but for those set
  *      since, with a kick: who sees a bit up does not kick.
- * (T2) A step that is for the clients' work or for pressure (pressure.c) does nothing else on that occasion: not what
- *      nobody wants, nor what was tried in vain and rests until its back-off is over.
+ * (T2) A step that is for the clients' work or for pressure (pressure.c) does nothing else on that
+ * occasion: not what nobody wants, nor what was tried in vain and rests until its back-off is over.
  *
  * The kick stands behind a gate (base/gate.h): set is claim, write, open; taking it
  * away closes the gate and waits for those inside, which are on their way to an eventfd.

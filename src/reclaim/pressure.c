@@ -76,16 +76,18 @@ static bool ask(struct kl_zone *zone, enum kli_stage stage, uint32_t most)
     return kli_shrink(zone, &all) > 0;
 }
 
+bool kli_pressure_gave(struct kl_zone *zone, int n)
+{
+    if (n > 0 && atomic_load(&zone->pressure.level) != KL_PRESSURE_NONE)
+        atomic_fetch_add(&zone->pressure.returned, (uint64_t)n * kli_block_bytes(zone));
+    return n > 0;
+}
+
 /* Blocks that are free go back to the system.  One costs as much as to move some frames. */
 static bool give_free(struct kl_zone *zone, uint32_t budget)
 {
     enum { FRAMES_A_BLOCK = 32 };
-    int n = kli_trim(zone, 0, budget / FRAMES_A_BLOCK + 1);
-
-    if (n <= 0)
-        return false;
-    atomic_fetch_add(&zone->pressure.returned, (uint64_t)n * kli_block_bytes(zone));
-    return true;
+    return kli_pressure_gave(zone, kli_trim(zone, 0, budget / FRAMES_A_BLOCK + 1));
 }
 
 static bool pack_blocks(struct kl_zone *zone, uint32_t budget)

@@ -105,6 +105,8 @@ uint64_t kli_shrink(struct kl_zone *zone, const struct kli_shrink_ask *ask);
  * is no pressure. */
 uint64_t kli_pressure_in(struct kl_zone *zone);
 void kli_pressure_piece(struct kl_zone *zone, uint32_t budget);
+/* A step gave so many blocks back, or failed: counts them if there is pressure; n > 0. */
+bool kli_pressure_gave(struct kl_zone *zone, int n);
 
 /* work.c, for the step.  How long until a client's work is to be called: 0: now;
  * KLI_WORK_NEVER: when somebody wants it. */

@@ -73,8 +73,8 @@ static bool give_some(struct kl_zone *zone, uint32_t budget)
 
     if (!still_wanted(zone, KL_WANTED_SPARE))
         return false;
-    return kli_trim(zone, atomic_load(&zone->marks.spare_blocks),
-                    budget ? budget / FRAMES_A_BLOCK + 1 : UINT32_MAX) > 0;
+    return kli_pressure_gave(zone, kli_trim(zone, atomic_load(&zone->marks.spare_blocks),
+                                            budget ? budget / FRAMES_A_BLOCK + 1 : UINT32_MAX));
 }
 
 /* What the zone wants by its marks; nothing at all wanted: compaction all the same. */
@@ -85,7 +85,7 @@ static void do_marks(struct pass *p)
 
     p->tried = wanted;
     if (wanted & KL_WANTED_BYTES)
-        p->done |= kl_zone_trim(zone, 0) > 0;
+        p->done |= kli_pressure_gave(zone, kl_zone_trim(zone, 0));
     if ((wanted & (KL_WANTED_FRAMES | KL_WANTED_BYTES)) && still_wanted(zone, wanted))
         p->done |= shrink_some(zone, p->step);
     if (wanted == 0 ||

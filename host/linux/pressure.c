@@ -90,7 +90,7 @@ static uint64_t nearness(const struct limit *limit)
 
     if (limit->room.limit < 0)
         return UINT64_MAX;
-    return mark ? (uint64_t)limit->room.room * 125 / mark * 8 : 0; /* 2^56 at most */
+    return mark ? (uint64_t)((double)limit->room.room * 1000 / (double)mark) : 0;
 }
 
 static void take_nearer(struct limit *best, const struct limit *other)

@@ -71,7 +71,11 @@ uint64_t kli_pressure_in(struct kl_zone *zone)
 static bool ask(struct kl_zone *zone, enum kli_stage stage, uint32_t most)
 {
     const struct kli_shrink_ask all = {
-        .stage = stage, .priority = 0, .want = most, .most = most, .mode = KL_ASYNC};
+        .stage = stage,
+        .priority = stage == KLI_STAGE_COLD, /* 0 is for who can't go on without */
+        .want = most,
+        .most = most,
+        .mode = KL_ASYNC};
 
     return kli_shrink(zone, &all) > 0;
 }

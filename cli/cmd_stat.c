@@ -205,6 +205,48 @@ static void print_marks(struct json_object *zone)
         putchar('\n');
 }
 
+static void print_sources(struct json_object *pressure)
+{
+    struct json_object *by = cli_get(pressure, "by");
+    char a[CLI_TEXT], b[CLI_TEXT];
+
+    for (size_t i = 0; i < cli_length(by); i++) {
+        const char *name = json_object_get_string(json_object_array_get_idx(by, i));
+
+        printf("%s", i > 0 ? ", " : "");
+        if (strcmp(name, "psi") == 0)
+            printf("stalls (PSI, %" PRIu64 " ms in %" PRIu64 ")", cli_get_u64(pressure, "stall_ms"),
+                   cli_get_u64(pressure, "window_ms"));
+        else if (strcmp(name, "cgroup") == 0)
+            printf("the limit of a cgroup (v%" PRIu64 ")", cli_get_u64(pressure, "cgroup"));
+        else if (strcmp(name, "events") == 0)
+            printf("its events");
+        else
+            printf("a look each %" PRIu64 " ms", cli_get_u64(pressure, "interval_ms"));
+    }
+    if (cli_get_u64(pressure, "limit_bytes") > 0)
+        printf("; %s left of %s", cli_bytes(cli_get_u64(pressure, "room_bytes"), a),
+               cli_bytes(cli_get_u64(pressure, "limit_bytes"), b));
+    putchar('\n');
+}
+
+static void print_pressure(struct json_object *reply)
+{
+    struct json_object *pressure = cli_get(reply, "pressure");
+    char a[CLI_TEXT], b[CLI_TEXT];
+
+    printf("  pressure  ");
+    if (pressure == NULL) {
+        puts("nobody looks out for it");
+        return;
+    }
+    printf("by ");
+    print_sources(pressure);
+    printf("            now %s; %s times so far, %s returned\n", cli_get_str(pressure, "level"),
+           cli_count(cli_get_u64(pressure, "fired"), a),
+           cli_bytes(cli_get_u64(pressure, "returned_bytes"), b));
+}
+
 static void print_zone(struct json_object *reply)
 {
     struct json_object *zone = cli_get(reply, "zone");
@@ -228,6 +270,7 @@ static void print_zone(struct json_object *reply)
            cli_count(cli_get_u64(zone, "put_back"), c), cli_count(cli_get_u64(zone, "scanned"), d),
            cli_count(cli_get_u64(zone, "stalls"), (char[CLI_TEXT]){0}));
     print_marks(zone);
+    print_pressure(reply);
     print_runs(zone);
     print_free_runs(zone);
     print_indexes(zone);

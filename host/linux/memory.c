@@ -235,17 +235,28 @@ struct kli_room kli_memory_group_room(const struct kli_group *group)
 
     if (group->v2)
         limit = less(limit, kli_read_number(group->folder, high, ""));
+    else if (limit > INT64_MAX / 2) /* version 1 has a number for none */
+        limit = -1;
     return room_of(group->folder, files, limit);
 }
 
 struct kli_room kli_memory_machine_room(const char *root)
 {
-    struct kli_room machine;
-    char proc[PATH_MAX];
+    static const char total[] = "MemTotal:", available[] = "MemAvailable:";
+    struct kli_room machine = {-1, -1};
+    char line[PATH_MAX];
+    FILE *file;
 
-    snprintf(proc, sizeof(proc), "%s/proc", root);
-    machine.room = kli_read_number(proc, "meminfo", "MemAvailable:");
-    machine.limit = kli_read_number(proc, "meminfo", "MemTotal:");
+    snprintf(line, sizeof(line), "%s/proc", root);
+    file = open_in(line, "meminfo");
+    while (file && machine.room < 0 && fgets(line, sizeof(line), file)) {
+        if (strncmp(line, total, strlen(total)) == 0)
+            machine.limit = parse_number(line + strlen(total));
+        else if (strncmp(line, available, strlen(available)) == 0)
+            machine.room = parse_number(line + strlen(available));
+    }
+    if (file)
+        fclose(file);
     if (machine.room < 0 || machine.limit <= 0)
         return (struct kli_room){-1, -1};
     return (struct kli_room){machine.room * 1024, machine.limit * 1024};

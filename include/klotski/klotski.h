@@ -12,6 +12,7 @@
 #include "pin.h"
 #include "pool.h"
 #include "pressure.h"
+#include "share.h"
 #include "shrinker.h"
 #include "step.h"
 #include "store.h"

@@ -101,6 +101,11 @@ struct kl_shrinker_ops {
      * It is called by a step of the zone: after kl_shrinker_want, or when the time it
      * named has come; not before, and once a step, so that others get their turn. */
     uint64_t (*work)(void *ctx, uint32_t budget);
+
+    /* Whose frames it frees, if they are one owner's; all zero: nobody's in particular.  With
+     * a share (klotski/share.h) it is asked first when that owner has too much.  Unregister
+     * the shrinker before the owner.  (Since 0.1: an ops that ends before this is fine.) */
+    kl_owner_id owner;
 };
 
 /* A registered shrinker; all zero names none.  Never the same again after it was

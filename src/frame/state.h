@@ -9,6 +9,7 @@
  *   bit  5 KIND      was allocated movable (decides how its block counts it); only
  *                    a hand over changes it
  *   bits  6-10       order
+ *   bit  11 CHARGED  counted in its owner's share (share.h)
  *   bits 12-23       pins without a name (kl_frame_pin)
  *   bits 24-31       owner
  *   bits 32-47       references; the owner's own is one
@@ -53,6 +54,7 @@
 #define KLI_F_HEAD     UINT64_C(0x10)
 #define KLI_F_KIND     UINT64_C(0x20)
 
+#define KLI_F_CHARGED    (UINT64_C(1) << 11)
 #define KLI_F_PIN        (UINT64_C(1) << 12)
 #define KLI_F_REF        (UINT64_C(1) << 32)
 #define KLI_F_OBJECT_PIN (UINT64_C(1) << 48)
@@ -173,7 +175,16 @@ static inline struct kli_step kli_f_moved(uint64_t w, uint64_t arg)
     (void)arg;
     if (!(w & KLI_F_LOCKED) || !(w & KLI_F_ISOLATED) || (w & KLI_F_DYING))
         return KLI_REFUSED;
-    return KLI_STEP(((w & ~(KLI_F_ISOLATED | KLI_F_MOVABLE)) | KLI_F_DYING) - KLI_F_REF);
+    return KLI_STEP(((w & ~(KLI_F_ISOLATED | KLI_F_MOVABLE | KLI_F_CHARGED)) | KLI_F_DYING) -
+                    KLI_F_REF); /* the charge goes with the identity */
+}
+
+/* arg: its owner, in whose share it is counted from now on. */
+static inline struct kli_step kli_f_charge(uint64_t w, uint64_t arg)
+{
+    if (!(w & KLI_F_HEAD) || (w & (KLI_F_DYING | KLI_F_CHARGED)) || kli_f_owner(w) != arg)
+        return KLI_REFUSED;
+    return KLI_STEP(w | KLI_F_CHARGED);
 }
 
 /* The destination becomes an ordinary movable frame, unlocked; unless its new
@@ -191,7 +202,8 @@ static inline struct kli_step kli_f_publish(uint64_t w, uint64_t arg)
 /* An allocation that its owner alone has, unlocked and without pins. */
 static inline bool kli_f_quiet(uint64_t w)
 {
-    uint64_t any = KLI_F_MOVABLE | KLI_F_KIND | UINT64_C(31) << 6 | UINT64_C(255) << 24;
+    uint64_t any =
+        KLI_F_MOVABLE | KLI_F_KIND | UINT64_C(31) << 6 | KLI_F_CHARGED | UINT64_C(255) << 24;
 
     return (w & ~any) == (KLI_F_HEAD | KLI_F_REF);
 }

@@ -96,10 +96,14 @@ struct kli_shrink_ask {
     uint64_t most;     /* objects that one of the others is asked for at most; 0: no bound */
     enum kl_mode mode;
     unsigned flags; /* enum kl_alloc_flags of who asks */
+    unsigned owner; /* only the shrinkers of this one; 0: all */
 };
 
 /* Returns how many objects were freed, as the shrinkers say; 0 within a callback. */
 uint64_t kli_shrink(struct kl_zone *zone, const struct kli_shrink_ask *ask);
+
+/* share.c: charges n frames, if need be after the owner's own shrinkers freed some. */
+bool kli_share_get(struct kl_zone *zone, unsigned owner, uint64_t n, unsigned flags);
 
 /* pressure.c, for the step.  How long until a piece is to be done; KLI_WORK_NEVER: there
  * is no pressure. */

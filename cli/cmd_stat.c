@@ -307,12 +307,63 @@ static void print_table(struct json_object *owners, const char *title,
     }
 }
 
+static void print_rest(struct json_object *budget, uint64_t frame, const char *what,
+                       const char *member)
+{
+    uint64_t frames = cli_get_u64(budget, member);
+    char a[CLI_TEXT], b[CLI_TEXT];
+
+    if (frames > 0)
+        printf("  %-15s %9s %9s\n", what, cli_count(frames, a), cli_bytes(frames * frame, b));
+}
+
+/* "-" where there is no bound. */
+static const char *bound(uint64_t frames, char text[CLI_TEXT])
+{
+    return frames > 0 ? cli_count(frames, text) : "-";
+}
+
+/* One budget: all frames of the zone are in this table once, and so are all bytes. */
+static void print_budget(struct json_object *reply)
+{
+    static const char *const columns[] = {"frames", "bytes", "movable", "pinned",
+                                          "idle",   "soft",  "hard",    "refused"};
+    struct json_object *budget = cli_get(reply, "budget"), *rows = cli_get(budget, "rows");
+    uint64_t frame = cli_get_u64(cli_get(reply, "zone"), "frame_bytes");
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+
+    if (budget == NULL)
+        return;
+    printf("\n  %-15s", "who has what");
+    for (size_t i = 0; i < 8; i++)
+        printf(" %*s", i < 4 ? 9 : 7, columns[i]);
+    putchar('\n');
+    for (size_t i = 0; i < cli_length(rows); i++) {
+        struct json_object *row = json_object_array_get_idx(rows, i);
+
+        printf("  %-15.15s %9s %9s %9s %9s", cli_get_str(row, "name"),
+               cli_count(cli_get_u64(row, "frames"), a), cli_bytes(cli_get_u64(row, "bytes"), b),
+               cli_count(cli_get_u64(row, "movable"), c), cli_count(cli_get_u64(row, "pinned"), d));
+        printf(" %7s %7s %7s %7s\n", cli_count(cli_get_u64(row, "idle"), a),
+               bound(cli_get_u64(row, "soft"), b), bound(cli_get_u64(row, "hard"), c),
+               cli_count(cli_get_u64(row, "refused"), d));
+    }
+    print_rest(budget, frame, "others", "other_frames");
+    print_rest(budget, frame, "free", "free_frames");
+    print_rest(budget, frame, "absent", "absent_frames");
+    print_rest(budget, frame, "taken", "given_frames");
+    print_rest(budget, frame, "withheld", "withheld_frames");
+    print_rest(budget, frame, "in all", "frames");
+    printf("  %-15s %9s %9s\n", "metadata", "",
+           cli_bytes(cli_get_u64(budget, "zone_metadata_bytes") +
+                         cli_get_u64(budget, "other_metadata_bytes"),
+                     a));
+    printf("  %-15s %9s %9s  (blocks that are present, and metadata)\n", "charged", "",
+           cli_bytes(cli_get_u64(budget, "charged_bytes"), a));
+}
+
 static void print_owners(struct json_object *owners)
 {
-    static const char *const frames[][2] = {{"frames", "frames"},
-                                            {"movable", "movable"},
-                                            {"pinned", "pinned"},
-                                            {"isolated", "isolated"}};
     static const char *const moves[][2] = {{"scanned", "scanned"},      {"isolations", "isolated"},
                                            {"migrated", "moved"},       {"put_back", "put back"},
                                            {"freed_isolated", "freed"}, {"failed", "failed"},
@@ -320,7 +371,6 @@ static void print_owners(struct json_object *owners)
 
     if (cli_length(owners) == 0)
         return;
-    print_table(owners, "owner", frames, 4, 12);
     print_table(owners, "since its start", moves, 7, 8);
 }
 
@@ -352,6 +402,7 @@ static int report(struct json_object *reply, const struct cli_disk *where, const
     print_writeback(reply);
     print_zs(reply);
     print_zone(reply);
+    print_budget(reply);
     print_owners(cli_get(reply, "owners"));
     print_leases(cli_get(reply, "leases"));
     return CLI_OK;

@@ -204,6 +204,43 @@ static struct json_object *owners(struct kl_zone *zone)
     return list;
 }
 
+/* Who has what. */
+static struct json_object *budget(const struct kli_control_config *config)
+{
+    enum { ROWS = 255 };
+    struct json_object *object = json_object_new_object(), *list = json_object_new_array();
+    struct kl_budget_row *rows = calloc(ROWS, sizeof(*rows));
+    struct kl_budget stats = {.size = sizeof(stats)};
+
+    kl_zone_get_budget(config->zone, &stats, rows, rows ? ROWS : 0);
+    ADD(frames);
+    ADD(other_frames);
+    ADD(free_frames);
+    ADD(absent_frames);
+    ADD(given_frames);
+    ADD(withheld_frames);
+    ADD(charged_bytes);
+    ADD(zone_metadata_bytes);
+    ADD(other_metadata_bytes);
+    for (size_t i = 0; rows && i < stats.owners; i++) {
+        struct json_object *row = json_object_new_object();
+
+        json_object_object_add(row, "name", json_object_new_string(rows[i].name));
+        kli_reply_add(row, "frames", rows[i].frames);
+        kli_reply_add(row, "bytes", rows[i].frames * kl_zone_frame_bytes(config->zone));
+        kli_reply_add(row, "movable", rows[i].movable);
+        kli_reply_add(row, "pinned", rows[i].pinned);
+        kli_reply_add(row, "idle", rows[i].idle);
+        kli_reply_add(row, "soft", rows[i].soft);
+        kli_reply_add(row, "hard", rows[i].hard);
+        kli_reply_add(row, "refused", rows[i].refused);
+        json_object_array_add(list, row);
+    }
+    free(rows);
+    json_object_object_add(object, "rows", list);
+    return object;
+}
+
 static struct json_object *disk(const struct kli_control_config *config)
 {
     struct json_object *object = json_object_new_object();
@@ -307,6 +344,7 @@ struct json_object *kli_report_stat(struct kli_control *control)
         json_object_object_add(reply, "writeback", writeback);
     if (config->pressure)
         json_object_object_add(reply, "pressure", pressure_figures(config->pressure));
+    json_object_object_add(reply, "budget", budget(config));
     json_object_object_add(reply, "owners", owners(config->zone));
     json_object_object_add(reply, "system", system_figures(config->backing));
     json_object_object_add(reply, "leases", leases(control));

@@ -305,6 +305,95 @@ static void moves_change_nothing(void **state)
     mover_close(&m);
 }
 
+/* ---- the table ---- */
+
+static struct kl_budget budget(struct kl_budget_row *rows, size_t max)
+{
+    struct kl_budget b = {.size = sizeof(b)};
+
+    kl_zone_get_budget(f.zone, &b, rows, max);
+    return b;
+}
+
+static uint64_t sum_of(const struct kl_budget *b, const struct kl_budget_row *rows, size_t n)
+{
+    uint64_t sum =
+        b->other_frames + b->free_frames + b->absent_frames + b->given_frames + b->withheld_frames;
+
+    for (size_t i = 0; i < n && i < b->owners; i++)
+        sum += rows[i].frames;
+    return sum;
+}
+
+/* Every frame is in one row, every byte in another; and the zone's own figures agree. */
+static void the_table_adds_up(void **state)
+{
+    struct kl_zone_stats zone = {.size = sizeof(zone)};
+    struct tenant t, idle, none;
+    struct kl_budget_row row[4];
+    struct kl_budget b;
+    kl_pin_id pin;
+    kl_pfn large;
+
+    (void)state;
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    assert_int_equal(mover_hold(&m, (const unsigned[]){1, 2, 3}, 3, &pin), 0);
+    tenant_open(&t, -1);
+    tenant_open(&idle, 0);
+    tenant_open(&none, 2);
+    assert_int_equal(set(t.owner, 150, 192), 0);
+    get_many(&t, 64);
+    assert_int_equal(kl_frame_alloc(f.zone, ORDER + 1, t.owner, 0, &large), 0); /* two blocks */
+    assert_int_equal(get(&t, 0), -KL_ENOMEM);
+    get_many(&idle, 20);
+    assert_int_equal(kl_zone_give_back(f.zone, 2, KL_SYNC, NULL), 0);
+    assert_int_equal(kl_zone_resize(f.zone, ZONE_BLOCKS - 1, KL_SYNC, NULL), 0);
+    b = budget(row, 4);
+    kl_zone_get_stats(f.zone, &zone);
+    assert_int_equal(b.owners, 4);
+    assert_int_equal(b.frames, FRAMES);
+    assert_int_equal(sum_of(&b, row, 4), FRAMES);
+    assert_int_equal(b.free_frames, zone.free_frames);
+    assert_int_equal(b.given_frames, 2 * BLOCK_FRAMES);
+    assert_int_equal(b.withheld_frames, BLOCK_FRAMES);
+    assert_int_equal(b.absent_frames,
+                     (ZONE_BLOCKS - 3 - zone.present_blocks) * (uint64_t)BLOCK_FRAMES);
+    assert_int_equal(b.other_frames, 0);
+    assert_string_equal(row[0].name, "mover");
+    assert_int_equal(row[0].frames, 100);
+    assert_int_equal(row[0].movable, 100);
+    assert_int_equal(row[0].pinned, 3);
+    assert_int_equal(row[1].frames, 192);
+    assert_int_equal(row[1].movable, 0);
+    assert_int_equal(row[1].soft, 150);
+    assert_int_equal(row[1].hard, 192);
+    assert_int_equal(row[1].refused, 1);
+    assert_int_equal(row[1].idle, 0);
+    assert_int_equal(row[2].idle, 20);
+    assert_int_equal(row[2].hard, 0);
+    assert_int_equal(row[3].frames, 0);
+    assert_int_equal(b.charged_bytes, zone.charged_bytes);
+    assert_int_equal(b.charged_bytes, zone.present_blocks * kl_zone_block_bytes(f.zone) +
+                                          b.zone_metadata_bytes + b.other_metadata_bytes);
+    assert_true(b.other_metadata_bytes > 0); /* the shrinkers' table, and stocks */
+    b = budget(row, 1);
+    assert_int_equal(b.owners, 4);
+    assert_int_equal(b.other_frames, 192 + 20);
+    assert_int_equal(sum_of(&b, row, 1), FRAMES);
+    b = budget(NULL, 0);
+    assert_int_equal(b.other_frames, 312);
+    assert_int_equal(kl_zone_resize(f.zone, ZONE_BLOCKS, KL_SYNC, NULL), 0);
+    assert_int_equal(kl_zone_lend(f.zone, 2), 0);
+    assert_int_equal(kl_frame_free(f.zone, t.owner, large), 0);
+    mover_let_go(&m, (const unsigned[]){1, 2, 3}, 3, pin);
+    tenant_close(&t);
+    tenant_close(&idle);
+    tenant_close(&none);
+    mover_close(&m);
+}
+
 /* ---- threads ---- */
 
 static atomic_bool stop;
@@ -353,9 +442,12 @@ static void never_over_the_bound(void **state)
     for (unsigned i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, user, &t), 0);
     while (atomic_load(&pairs) < 300000) {
+        struct kl_budget_row row;
+        struct kl_budget table = budget(&row, 1);
         uint32_t next = 100 + rng_below(&rng, 500), before = atomic_load(&bound);
         int err;
 
+        assert_int_equal(sum_of(&table, &row, 1), FRAMES); /* whatever happens meanwhile */
         if (next > before) /* what is allowed: before it is; forbidden: after */
             atomic_store(&bound, next);
         err = set(t.owner, next / 2, next);
@@ -427,6 +519,7 @@ int main(void)
         TEST(who_has_too_much_is_asked_first),
         TEST(shrinkers_without_an_owner),
         TEST(moves_change_nothing),
+        TEST(the_table_adds_up),
         TEST(never_over_the_bound),
         TEST(a_first_share_while_frames_move),
     };

@@ -314,7 +314,7 @@ static void print_rest(struct json_object *budget, uint64_t frame, const char *w
     char a[CLI_TEXT], b[CLI_TEXT];
 
     if (frames > 0)
-        printf("  %-15s %9s %9s\n", what, cli_count(frames, a), cli_bytes(frames * frame, b));
+        printf("  %-12s %8s %8s\n", what, cli_count(frames, a), cli_bytes(frames * frame, b));
 }
 
 /* "-" where there is no bound. */
@@ -334,17 +334,17 @@ static void print_budget(struct json_object *reply)
 
     if (budget == NULL)
         return;
-    printf("\n  %-15s", "who has what");
+    printf("\n  %-12s", "who has what");
     for (size_t i = 0; i < 8; i++)
-        printf(" %*s", i < 4 ? 9 : 7, columns[i]);
+        printf(" %*s", i < 4 ? 8 : i < 7 ? 6 : 7, columns[i]);
     putchar('\n');
     for (size_t i = 0; i < cli_length(rows); i++) {
         struct json_object *row = json_object_array_get_idx(rows, i);
 
-        printf("  %-15.15s %9s %9s %9s %9s", cli_get_str(row, "name"),
+        printf("  %-12.12s %8s %8s %8s %8s", cli_get_str(row, "name"),
                cli_count(cli_get_u64(row, "frames"), a), cli_bytes(cli_get_u64(row, "bytes"), b),
                cli_count(cli_get_u64(row, "movable"), c), cli_count(cli_get_u64(row, "pinned"), d));
-        printf(" %7s %7s %7s %7s\n", cli_count(cli_get_u64(row, "idle"), a),
+        printf(" %6s %6s %6s %7s\n", cli_count(cli_get_u64(row, "idle"), a),
                bound(cli_get_u64(row, "soft"), b), bound(cli_get_u64(row, "hard"), c),
                cli_count(cli_get_u64(row, "refused"), d));
     }
@@ -354,11 +354,11 @@ static void print_budget(struct json_object *reply)
     print_rest(budget, frame, "taken", "given_frames");
     print_rest(budget, frame, "withheld", "withheld_frames");
     print_rest(budget, frame, "in all", "frames");
-    printf("  %-15s %9s %9s\n", "metadata", "",
+    printf("  %-12s %8s %8s\n", "metadata", "",
            cli_bytes(cli_get_u64(budget, "zone_metadata_bytes") +
                          cli_get_u64(budget, "other_metadata_bytes"),
                      a));
-    printf("  %-15s %9s %9s  (blocks that are present, and metadata)\n", "charged", "",
+    printf("  %-12s %8s %8s  (blocks that are present, and metadata)\n", "charged", "",
            cli_bytes(cli_get_u64(budget, "charged_bytes"), a));
 }
 

@@ -70,10 +70,11 @@ static void split_absent(const struct kl_zone *zone, struct kl_budget *b)
 
 static void count_bytes(const struct kl_zone *zone, struct kl_budget *b)
 {
+    const struct kli_annex *annex = atomic_load(&zone->annex);
     uint64_t present = (uint32_t)atomic_load(&zone->budget) * kli_block_bytes(zone);
 
     b->charged_bytes = atomic_load(&zone->charge);
-    b->zone_metadata_bytes = zone->metadata_bytes;
+    b->zone_metadata_bytes = zone->metadata_bytes + (annex ? annex->bytes : 0);
     b->other_metadata_bytes = b->charged_bytes > present + b->zone_metadata_bytes
                                   ? b->charged_bytes - present - b->zone_metadata_bytes
                                   : 0;

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     ZONE_BLOCKS = 16,
@@ -178,6 +179,26 @@ static void hard_is_exact(void **state)
     assert_int_equal(set(t.owner, 0, 0), 0); /* none any more */
     get_many(&t, 200);
     assert_zone_ok(f.zone);
+    tenant_close(&t);
+}
+
+/* What a CPU keeps for the next allocation keeps nobody from having it. */
+static void stocks_refuse_nobody(void **state)
+{
+    struct tenant t;
+    kl_pfn range;
+
+    (void)state;
+    tenant_open(&t, -1);
+    assert_int_equal(set(t.owner, 0, 900), 0);
+    get_many(&t, 1);
+    assert_true(atomic_load(&f.zone->owner[t.owner.v].share.used) > 1); /* a stock is there */
+    assert_int_equal(kli_share_used(f.zone, t.owner.v), 1);
+    assert_int_equal(kl_contig_alloc(f.zone, t.owner, 900, 1, KL_SYNC, &range, NULL), -KL_ENOMEM);
+    assert_int_equal(kl_contig_alloc(f.zone, t.owner, 899, 1, KL_SYNC, &range, NULL), 0);
+    assert_int_equal(get(&t, 0), -KL_ENOMEM);
+    assert_zone_ok(f.zone);
+    assert_int_equal(kl_contig_free(f.zone, t.owner, range, 899), 0);
     tenant_close(&t);
 }
 
@@ -377,7 +398,8 @@ static void the_table_adds_up(void **state)
     assert_int_equal(b.charged_bytes, zone.charged_bytes);
     assert_int_equal(b.charged_bytes, zone.present_blocks * kl_zone_block_bytes(f.zone) +
                                           b.zone_metadata_bytes + b.other_metadata_bytes);
-    assert_true(b.other_metadata_bytes > 0); /* the shrinkers' table, and stocks */
+    assert_int_equal(b.zone_metadata_bytes, zone.metadata_bytes);
+    assert_true(b.other_metadata_bytes > 0); /* stocks */
     b = budget(row, 1);
     assert_int_equal(b.owners, 4);
     assert_int_equal(b.other_frames, 192 + 20);
@@ -399,8 +421,19 @@ static void the_table_adds_up(void **state)
 static atomic_bool stop;
 static atomic_uint live; /* frames that the owner has, as its users count */
 static _Atomic uint32_t bound, over, pairs;
+static _Atomic uint32_t changes; /* of bound; odd: one is under way */
 
-/* live is raised after and lowered before, so that it is never too high. */
+/* live is raised after an allocation and lowered before a free, so it is never too high.  It
+ * is compared with the bound only if that was the same all the while. */
+static void had_one_more(void)
+{
+    uint32_t seen = atomic_load(&changes);
+    bool is_more = atomic_fetch_add(&live, 1) + 1 > atomic_load(&bound);
+
+    if (is_more && !(seen & 1) && atomic_load(&changes) == seen)
+        atomic_fetch_add(&over, 1);
+}
+
 static void *user(void *arg)
 {
     struct tenant *t = arg;
@@ -410,11 +443,12 @@ static void *user(void *arg)
     unsigned n = 0;
 
     while (!atomic_load(&stop)) {
+        unsigned flags = rng_below(&rng, 8) ? 0 : KL_NOWAIT;
+
         if (n < MOST && rng_below(&rng, 3) > 0 &&
-            kl_frame_alloc(f.zone, 0, t->owner, rng_below(&rng, 8) ? 0 : KL_NOWAIT, &pfn[n]) == 0) {
+            kl_frame_alloc(f.zone, 0, t->owner, flags, &pfn[n]) == 0) {
             n++;
-            if (atomic_fetch_add(&live, 1) + 1 > atomic_load(&bound))
-                atomic_fetch_add(&over, 1);
+            had_one_more();
         } else if (n > 0) {
             atomic_fetch_sub(&live, 1);
             kl_frame_free(f.zone, t->owner, pfn[--n]);
@@ -444,15 +478,17 @@ static void never_over_the_bound(void **state)
     while (atomic_load(&pairs) < 300000) {
         struct kl_budget_row row;
         struct kl_budget table = budget(&row, 1);
-        uint32_t next = 100 + rng_below(&rng, 500), before = atomic_load(&bound);
+        uint32_t next = 100 + rng_below(&rng, 500);
         int err;
 
         assert_int_equal(sum_of(&table, &row, 1), FRAMES); /* whatever happens meanwhile */
-        if (next > before) /* what is allowed: before it is; forbidden: after */
-            atomic_store(&bound, next);
+        atomic_fetch_add(&changes, 1);
         err = set(t.owner, next / 2, next);
         assert_true(err == 0 || err == -KL_EBUSY);
-        atomic_store(&bound, err ? before : next);
+        if (!err)
+            atomic_store(&bound, next);
+        atomic_fetch_add(&changes, 1);
+        usleep(50);
     }
     atomic_store(&stop, true);
     for (unsigned i = 0; i < THREADS; i++)
@@ -514,6 +550,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(refuses_bad_shares),
         TEST(hard_is_exact),
+        TEST(stocks_refuse_nobody),
         TEST(what_fails_is_not_counted),
         TEST(own_shrinkers_make_room),
         TEST(who_has_too_much_is_asked_first),

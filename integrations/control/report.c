@@ -73,6 +73,7 @@ static struct json_object *zone_stats(struct kl_zone *zone)
     ADD(slow);
     ADD(compacted);
     ADD(refused);
+    ADD(pressure_level);
     ADD(pressure_calls);
     ADD(pressure_pieces);
     ADD(pressure_bytes);

@@ -22,10 +22,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 build=${KLOTSKI_BUILD:-$here/../build/release}
 export KLOTSKI_PLUGIN=${KLOTSKI_PLUGIN:-$build/integrations/nbdkit-klotski-plugin.so}
 export KLOTSKI_CLI=${KLOTSKI_CLI:-$build/cli/klotski}
-# shellcheck source=../tests/disk/lib.sh
-. "$here/../tests/disk/lib.sh"
-# shellcheck source=../tests/disk/cgroup.sh
-. "$here/../tests/disk/cgroup.sh"
+disk=$here/../tests/disk
+# shellcheck source-path=SCRIPTDIR/../tests/disk source=lib.sh
+. "$disk/lib.sh"
+# shellcheck source-path=SCRIPTDIR/../tests/disk source=cgroup.sh
+. "$disk/cgroup.sh"
 need nbdcopy qemu-io perl
 mib=$((1 << 20))
 window=2
@@ -35,7 +36,8 @@ stat() { cli stat --get "$1"; }
 # What the data needs, in whole blocks of 2 MiB: so the rest is idle.
 idle_bytes() {
     local used=$(($(stat zone.used_frames) - $(stat zs.freeable_frames)))
-    echo $(($(stat system.resident_bytes) - (used + 511) / 512 * 2 * mib))
+    local blocks=$(((used + 511) / 512))
+    echo $(($(stat system.resident_bytes) - blocks * 2 * mib))
 }
 
 load() {
@@ -58,7 +60,7 @@ hog() {
             push @m, "x" x $piece; select undef, undef, undef, 0.002 }
         open my $f, ">", $file; close $f; sleep 1000' "$1" "$work/grown" &
     hog_pid=$!
-    children+=($hog_pid)
+    children+=("$hog_pid")
     group_leave
 }
 
@@ -68,7 +70,7 @@ writer() {
         qemu-io -f raw "$uri" -c "write -P 7 125M 1M" -c "discard 125M 1M" || break
     done >/dev/null 2>&1 &
     writer_pid=$!
-    children+=($writer_pid)
+    children+=("$writer_pid")
 }
 
 end() {

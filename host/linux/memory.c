@@ -265,7 +265,7 @@ struct kli_room kli_memory_machine_room(const char *root)
 /* What this process's group and those above it leave; -1: none has a limit. */
 static int64_t groups_room(const char *root, const struct group_files *files)
 {
-    struct kli_group group;
+    struct kli_group group = {.v2 = false};
     int64_t room = -1;
 
     if (!kli_memory_group(root, files->v2, &group))

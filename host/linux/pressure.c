@@ -205,7 +205,7 @@ static void stall(struct kl_linux_pressure *p, enum kl_pressure_level level)
 
     if (now >= p->stall_until || level > p->stall)
         p->stall = level;
-    p->stall_until = now + 2 * p->slots.window_ms * NS_PER_MS;
+    p->stall_until = now + p->slots.window_ms * (2 * NS_PER_MS);
     p->stalls++;
 }
 

@@ -95,7 +95,7 @@ void kli_share_uncharge(struct kl_zone *zone, unsigned owner, uint64_t n)
     struct kli_stock *stock = stock_here(zone, share);
 
     if (n <= KLI_STOCK &&
-        atomic_load_explicit(&stock->n, memory_order_relaxed) <= 2 * KLI_STOCK - n &&
+        atomic_load_explicit(&stock->n, memory_order_relaxed) + n <= UINT64_C(2) * KLI_STOCK &&
         is_far(zone, share, atomic_load_explicit(&share->used, memory_order_relaxed)))
         atomic_fetch_add(&stock->n, (uint32_t)n);
     else

@@ -16,11 +16,11 @@ struct sums {
 static uint64_t count_block(const struct kl_zone *zone, uint32_t block, uint64_t left,
                             struct sums *sum, struct kl_budget *b)
 {
-    uint32_t first = block << zone->block_order, n = zone->block_frames, i = 0;
+    uint32_t first = block << zone->block_order, n = zone->block_frames;
 
     if (left >= n)
         return left - n;
-    for (i = (uint32_t)left, left = 0; i < n;) {
+    for (uint32_t i = (uint32_t)left; i < n;) {
         uint64_t word = kli_state(zone, first + i), frames = UINT64_C(1) << kli_f_order(word);
         struct sums *s = &sum[kli_f_owner(word)];
 

@@ -70,7 +70,7 @@ cli give --all >/dev/null
 # shellcheck disable=SC2016
 seen=$(cli take 32M -- sh -c 'stat -L -c "%b %B" /proc/self/fd/$KLOTSKI_FD; cat "$0"' \
     "$group/memory.$([ "$group_v" = 1 ] && echo usage_in_bytes || echo current)")
-say "a command has 32 MiB: $(echo $seen | tr '\n' ' ')"
+say "a command has 32 MiB: $(echo "$seen" | tr '\n' ' ')"
 [ "$(echo "$seen" | head -n 1)" = "$((want / 512)) 512" ] || fail "the command's memory is: $seen"
 [ "$(echo "$seen" | tail -n 1)" -le $((charge + want / 2)) ] || fail "more is charged than the limit"
 [ "$(zone_figure given_blocks)" = 0 ] || fail "the lease outlives its command"

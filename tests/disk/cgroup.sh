@@ -71,9 +71,9 @@ cleanup() {
     set +e
     if [ -n "$group" ]; then
         group_leave
-        for pid in $(cat "$group/cgroup.procs"); do
+        while read -r pid; do
             kill -KILL "$pid" 2>/dev/null
-        done
+        done <"$group/cgroup.procs"
         for _ in {1..100}; do
             rmdir "$group" 2>/dev/null && break
             sleep 0.05

@@ -3,7 +3,7 @@
  * asked what it has. */
 #include "support/mover.h"
 
-#include "host/linux/pressure.h"
+#include "../../host/linux/pressure.h"
 #include "klotski/pressure.h"
 
 #include <fcntl.h>

@@ -455,8 +455,10 @@ static void *user(void *arg)
         }
         atomic_fetch_add(&pairs, 1);
     }
-    while (n > 0)
+    while (n > 0) {
+        atomic_fetch_sub(&live, 1);
         kl_frame_free(f.zone, t->owner, pfn[--n]);
+    }
     return NULL;
 }
 

@@ -32,9 +32,9 @@ struct kl_share {
 
 /* Sets or changes an owner's share; all 0: it has none any more, though it goes on being
  * counted.  The frames that it has are counted by a walk over the zone when the first share
- * is set: it allocates nothing during that call; frees and migrations may go on, and at any
- * later one allocations, too.  One thread at a time sets an owner's share.  When it has more
- * than hard, its shrinkers are asked: not from a callback, nor with their locks held.
+ * is set: it allocates nothing during that call, from a pool either; frees and migrations may go
+ * on, and at any later one allocations, too.  One thread at a time sets an owner's share.  When it
+ * has more than hard, its shrinkers are asked: not from a callback, nor with their locks held.
  * -KL_EINVAL: share is NULL or of another size, or soft over hard.  -KL_ENOENT: no such
  * owner.  -KL_ENOMEM: no metadata.  -KL_EBUSY: it has more than hard, and its shrinkers don't
  * free enough.  Failing, the bounds are what they were. */

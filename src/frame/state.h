@@ -232,8 +232,8 @@ static inline uint64_t kli_f_pass(unsigned order, unsigned from, bool was_movabl
            (uint64_t)movable << 22;
 }
 
-/* arg: kli_f_pass.  Whoever looks at it may keep a reference, or the lock of an unmovable
- * one. (F6) */
+/* arg: kli_f_pass; bit 23: it is counted in its new owner's share.  Whoever looks at it may keep a
+ * reference, or the lock of an unmovable one. (F6) */
 static inline struct kli_step kli_f_hand(uint64_t w, uint64_t arg)
 {
     const uint64_t kind = KLI_F_KIND | KLI_F_MOVABLE;
@@ -243,7 +243,9 @@ static inline struct kli_step kli_f_hand(uint64_t w, uint64_t arg)
         kli_f_owner(w) != kli_field(arg, 0, 8) || kli_f_order(w) != kli_field(arg, 16, 5) ||
         kli_f_pins(w) > 0 || (was && (w & KLI_F_LOCKED)))
         return KLI_REFUSED;
-    return KLI_STEP((w & ~(kind | UINT64_C(255) << 24)) | is | kli_field(arg, 8, 8) << 24);
+    w &= ~(kind | KLI_F_CHARGED | UINT64_C(255) << 24);
+    return KLI_STEP(w | is | (kli_field(arg, 23, 1) ? KLI_F_CHARGED : 0) |
+                    kli_field(arg, 8, 8) << 24);
 }
 
 static inline struct kli_step kli_f_pin(uint64_t w, uint64_t arg)

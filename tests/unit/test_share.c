@@ -326,6 +326,39 @@ static void moves_change_nothing(void **state)
     mover_close(&m);
 }
 
+/* A frame that is handed to another owner, as pools do, is counted where it is then. */
+static void handed_over(void **state)
+{
+    struct tenant from, to;
+    uint32_t nr[3];
+
+    (void)state;
+    tenant_open(&from, -1);
+    tenant_open(&to, -1);
+    get_many(&from, 3);
+    for (unsigned i = 0; i < 3; i++)
+        nr[i] = kl_pfn_nr(from.pfn[i]);
+    assert_int_equal(set(from.owner, 0, 3), 0);
+    assert_int_equal(set(to.owner, 0, 1), 0);
+    assert_int_equal(
+        kli_frame_hand(f.zone, nr[0], kli_f_pass(0, from.owner.v, true, to.owner.v, false)),
+        -KL_EINVAL); /* it is not movable */
+    assert_int_equal(
+        kli_frame_hand(f.zone, nr[0], kli_f_pass(0, from.owner.v, false, to.owner.v, false)), 0);
+    assert_int_equal(
+        kli_frame_hand(f.zone, nr[1], kli_f_pass(0, from.owner.v, false, to.owner.v, false)),
+        -KL_ENOMEM);
+    assert_int_equal(kli_share_used(f.zone, from.owner.v), 2);
+    assert_int_equal(kli_share_used(f.zone, to.owner.v), 1);
+    assert_zone_ok(f.zone);
+    assert_int_equal(
+        kli_frame_hand(f.zone, nr[0], kli_f_pass(0, to.owner.v, false, from.owner.v, false)), 0);
+    assert_int_equal(kli_share_used(f.zone, from.owner.v), 3);
+    assert_zone_ok(f.zone);
+    tenant_close(&from);
+    tenant_close(&to);
+}
+
 /* ---- the table ---- */
 
 static struct kl_budget budget(struct kl_budget_row *rows, size_t max)
@@ -558,6 +591,7 @@ int main(void)
         TEST(who_has_too_much_is_asked_first),
         TEST(shrinkers_without_an_owner),
         TEST(moves_change_nothing),
+        TEST(handed_over),
         TEST(the_table_adds_up),
         TEST(never_over_the_bound),
         TEST(a_first_share_while_frames_move),

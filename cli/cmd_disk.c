@@ -183,6 +183,19 @@ static int set_no_compact(void *ctx, const char *value)
     return CLI_GO;
 }
 
+static int set_pressure(void *ctx, const char *value)
+{
+    static const char *const kinds[] = {"auto", "psi", "cgroup", "poll", "off"};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(value, kinds[i]) != 0)
+            continue;
+        setting(ctx, "pressure=%s", value);
+        return CLI_GO;
+    }
+    return cli_usage(&cli_cmd_disk, "--pressure is auto, psi, cgroup, poll or off, not %s", value);
+}
+
 static int set_foreground(void *ctx, const char *value)
 {
     (void)value;
@@ -208,6 +221,7 @@ static const struct cli_option options[] = {
     {"writeback-rate", true, set_writeback_rate},
     {"populate", false, set_populate},
     {"no-auto-compact", false, set_no_compact},
+    {"pressure", true, set_pressure},
     {"foreground", false, set_foreground},
     {NULL, false, NULL},
 };
@@ -336,6 +350,8 @@ const struct cli_command cli_cmd_disk = {
         "                     is in use (80)\n"
         "  --populate         get all the memory now\n"
         "  --no-auto-compact  compact when `klotski compact` says so, not by itself\n"
+        "  --pressure P       how to find out that the machine is short of memory: psi, cgroup,\n"
+        "                     poll, off, or auto: what there is (off with huge pages)\n"
         "  --foreground       stay, and end the disk when this ends\n"
         "  -- WORDS           for nbdkit: --options (as one word each) and key=value\n"
         "\n"

@@ -205,6 +205,48 @@ static void print_marks(struct json_object *zone)
         putchar('\n');
 }
 
+static void print_sources(struct json_object *pressure)
+{
+    struct json_object *by = cli_get(pressure, "by");
+    char a[CLI_TEXT], b[CLI_TEXT];
+
+    for (size_t i = 0; i < cli_length(by); i++) {
+        const char *name = json_object_get_string(json_object_array_get_idx(by, i));
+
+        printf("%s", i > 0 ? ", " : "");
+        if (strcmp(name, "psi") == 0)
+            printf("stalls (PSI, %" PRIu64 " ms in %" PRIu64 ")", cli_get_u64(pressure, "stall_ms"),
+                   cli_get_u64(pressure, "window_ms"));
+        else if (strcmp(name, "cgroup") == 0)
+            printf("the limit of a cgroup (v%" PRIu64 ")", cli_get_u64(pressure, "cgroup"));
+        else if (strcmp(name, "events") == 0)
+            printf("its events");
+        else
+            printf("a look each %" PRIu64 " ms", cli_get_u64(pressure, "interval_ms"));
+    }
+    if (cli_get_u64(pressure, "limit_bytes") > 0)
+        printf("; %s left of %s", cli_bytes(cli_get_u64(pressure, "room_bytes"), a),
+               cli_bytes(cli_get_u64(pressure, "limit_bytes"), b));
+    putchar('\n');
+}
+
+static void print_pressure(struct json_object *reply)
+{
+    struct json_object *pressure = cli_get(reply, "pressure");
+    char a[CLI_TEXT], b[CLI_TEXT];
+
+    printf("  pressure  ");
+    if (pressure == NULL) {
+        puts("nobody looks out for it");
+        return;
+    }
+    printf("by ");
+    print_sources(pressure);
+    printf("            now %s; %s times so far, %s returned\n", cli_get_str(pressure, "level"),
+           cli_count(cli_get_u64(pressure, "fired"), a),
+           cli_bytes(cli_get_u64(pressure, "returned_bytes"), b));
+}
+
 static void print_zone(struct json_object *reply)
 {
     struct json_object *zone = cli_get(reply, "zone");
@@ -228,6 +270,7 @@ static void print_zone(struct json_object *reply)
            cli_count(cli_get_u64(zone, "put_back"), c), cli_count(cli_get_u64(zone, "scanned"), d),
            cli_count(cli_get_u64(zone, "stalls"), (char[CLI_TEXT]){0}));
     print_marks(zone);
+    print_pressure(reply);
     print_runs(zone);
     print_free_runs(zone);
     print_indexes(zone);
@@ -264,12 +307,63 @@ static void print_table(struct json_object *owners, const char *title,
     }
 }
 
+static void print_rest(struct json_object *budget, uint64_t frame, const char *what,
+                       const char *member)
+{
+    uint64_t frames = cli_get_u64(budget, member);
+    char a[CLI_TEXT], b[CLI_TEXT];
+
+    if (frames > 0)
+        printf("  %-12s %8s %8s\n", what, cli_count(frames, a), cli_bytes(frames * frame, b));
+}
+
+/* "-" where there is no bound. */
+static const char *bound(uint64_t frames, char text[CLI_TEXT])
+{
+    return frames > 0 ? cli_count(frames, text) : "-";
+}
+
+/* One budget: all frames of the zone are in this table once, and so are all bytes. */
+static void print_budget(struct json_object *reply)
+{
+    static const char *const columns[] = {"frames", "bytes", "movable", "pinned",
+                                          "idle",   "soft",  "hard",    "refused"};
+    struct json_object *budget = cli_get(reply, "budget"), *rows = cli_get(budget, "rows");
+    uint64_t frame = cli_get_u64(cli_get(reply, "zone"), "frame_bytes");
+    char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+
+    if (budget == NULL)
+        return;
+    printf("\n  %-12s", "who has what");
+    for (size_t i = 0; i < 8; i++)
+        printf(" %*s", i < 4 ? 8 : i < 7 ? 6 : 7, columns[i]);
+    putchar('\n');
+    for (size_t i = 0; i < cli_length(rows); i++) {
+        struct json_object *row = json_object_array_get_idx(rows, i);
+
+        printf("  %-12.12s %8s %8s %8s %8s", cli_get_str(row, "name"),
+               cli_count(cli_get_u64(row, "frames"), a), cli_bytes(cli_get_u64(row, "bytes"), b),
+               cli_count(cli_get_u64(row, "movable"), c), cli_count(cli_get_u64(row, "pinned"), d));
+        printf(" %6s %6s %6s %7s\n", cli_count(cli_get_u64(row, "idle"), a),
+               bound(cli_get_u64(row, "soft"), b), bound(cli_get_u64(row, "hard"), c),
+               cli_count(cli_get_u64(row, "refused"), d));
+    }
+    print_rest(budget, frame, "others", "other_frames");
+    print_rest(budget, frame, "free", "free_frames");
+    print_rest(budget, frame, "absent", "absent_frames");
+    print_rest(budget, frame, "taken", "given_frames");
+    print_rest(budget, frame, "withheld", "withheld_frames");
+    print_rest(budget, frame, "in all", "frames");
+    printf("  %-12s %8s %8s\n", "metadata", "",
+           cli_bytes(cli_get_u64(budget, "zone_metadata_bytes") +
+                         cli_get_u64(budget, "other_metadata_bytes"),
+                     a));
+    printf("  %-12s %8s %8s  (blocks that are present, and metadata)\n", "charged", "",
+           cli_bytes(cli_get_u64(budget, "charged_bytes"), a));
+}
+
 static void print_owners(struct json_object *owners)
 {
-    static const char *const frames[][2] = {{"frames", "frames"},
-                                            {"movable", "movable"},
-                                            {"pinned", "pinned"},
-                                            {"isolated", "isolated"}};
     static const char *const moves[][2] = {{"scanned", "scanned"},      {"isolations", "isolated"},
                                            {"migrated", "moved"},       {"put_back", "put back"},
                                            {"freed_isolated", "freed"}, {"failed", "failed"},
@@ -277,7 +371,6 @@ static void print_owners(struct json_object *owners)
 
     if (cli_length(owners) == 0)
         return;
-    print_table(owners, "owner", frames, 4, 12);
     print_table(owners, "since its start", moves, 7, 8);
 }
 
@@ -309,6 +402,7 @@ static int report(struct json_object *reply, const struct cli_disk *where, const
     print_writeback(reply);
     print_zs(reply);
     print_zone(reply);
+    print_budget(reply);
     print_owners(cli_get(reply, "owners"));
     print_leases(cli_get(reply, "leases"));
     return CLI_OK;

@@ -9,6 +9,9 @@
 #define KLI_LINUX_INTERNAL_H
 
 #include <klotski/linux.h>
+#include <klotski/pressure.h>
+
+#include <limits.h>
 
 #define KLI_HUGE_SHIFT    21u
 #define KLI_HUGE_BYTES    ((uint64_t)1 << KLI_HUGE_SHIFT)
@@ -63,6 +66,26 @@ void kli_numa_leave(unsigned numa, const struct kli_numa_policy *before);
 /* The number after the first line's beginning that is `key` ("": the first line)
  * of a file; -1 when there is none. */
 int64_t kli_read_number(const char *folder, const char *name, const char *key);
+
+/* A memory cgroup: where its files are, and how long the path of the topmost one is that
+ * is mounted. */
+struct kli_group {
+    bool v2;
+    char folder[PATH_MAX];
+    size_t top;
+};
+/* What is left of a limit, caches that can go counted as left; -1, -1: there is none. */
+struct kli_room {
+    int64_t room;
+    int64_t limit;
+};
+/* This process's own group; false: there is no such hierarchy. */
+bool kli_memory_group(const char *root, bool v2, struct kli_group *found);
+/* The one above it; false: it is the top. */
+bool kli_memory_group_up(struct kli_group *group);
+struct kli_room kli_memory_group_room(const struct kli_group *group);
+/* Of the machine's memory. */
+struct kli_room kli_memory_machine_room(const char *root);
 
 /* kl_linux_memory_available of a system whose files are below root. */
 int64_t kli_memory_available(const char *root);

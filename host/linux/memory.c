@@ -34,6 +34,8 @@ static const struct group_files versions[] = {
     {true, "memory.max", "memory.current", "inactive_file "},
 };
 
+static const char high[] = "memory.high"; /* of version 2: who is above it is held up */
+
 /* A hierarchy as it is mounted: which group of it, and where. */
 struct group_mount {
     char top[PATH_MAX]; /* the group that is mounted */
@@ -182,43 +184,96 @@ static int64_t less(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* What of a limit is used, and what is left. */
+static struct kli_room room_of(const char *folder, const struct group_files *files, int64_t limit)
+{
+    int64_t used = kli_read_number(folder, files->used, "");
+    int64_t cache;
+
+    if (limit < 0 || used < 0)
+        return (struct kli_room){-1, -1};
+    cache = kli_read_number(folder, "memory.stat", files->cache);
+    if (cache > 0)
+        used -= cache < used ? cache : used;
+    return (struct kli_room){used < limit ? limit - used : 0, limit};
+}
+
 /* What one group leaves; -1: it has no limit. */
 static int64_t group_room(const char *folder, const struct group_files *files)
 {
-    int64_t limit = kli_read_number(folder, files->limit, "");
-    int64_t used = kli_read_number(folder, files->used, "");
-    int64_t cache = kli_read_number(folder, "memory.stat", files->cache);
+    return room_of(folder, files, kli_read_number(folder, files->limit, "")).room;
+}
 
-    if (limit < 0 || used < 0)
-        return -1;
-    if (cache > 0)
-        used -= cache < used ? cache : used;
-    return used < limit ? limit - used : 0;
+bool kli_memory_group(const char *root, bool v2, struct kli_group *found)
+{
+    struct group_mount mount;
+    char group[PATH_MAX];
+    int len;
+
+    snprintf(found->folder, sizeof(found->folder), "%s/proc", root);
+    if (!find_group(found->folder, v2, group) || !find_mount(found->folder, v2, &mount))
+        return false;
+    found->v2 = v2;
+    found->top = strlen(root) + strlen(mount.at);
+    len = snprintf(found->folder, sizeof(found->folder), "%s%s%s", root, mount.at,
+                   below(&mount, group));
+    return len >= 0 && (size_t)len < sizeof(found->folder);
+}
+
+bool kli_memory_group_up(struct kli_group *group)
+{
+    if (strlen(group->folder) <= group->top)
+        return false;
+    *strrchr(group->folder, '/') = '\0';
+    return true;
+}
+
+struct kli_room kli_memory_group_room(const struct kli_group *group)
+{
+    const struct group_files *files = &versions[group->v2];
+    int64_t limit = kli_read_number(group->folder, files->limit, "");
+
+    if (group->v2)
+        limit = less(limit, kli_read_number(group->folder, high, ""));
+    else if (limit > INT64_MAX / 2) /* version 1 has a number for none */
+        limit = -1;
+    return room_of(group->folder, files, limit);
+}
+
+struct kli_room kli_memory_machine_room(const char *root)
+{
+    static const char total[] = "MemTotal:", available[] = "MemAvailable:";
+    struct kli_room machine = {-1, -1};
+    char line[PATH_MAX];
+    FILE *file;
+
+    snprintf(line, sizeof(line), "%s/proc", root);
+    file = open_in(line, "meminfo");
+    while (file && machine.room < 0 && fgets(line, sizeof(line), file)) {
+        if (strncmp(line, total, strlen(total)) == 0)
+            machine.limit = parse_number(line + strlen(total));
+        else if (strncmp(line, available, strlen(available)) == 0)
+            machine.room = parse_number(line + strlen(available));
+    }
+    if (file)
+        fclose(file);
+    if (machine.room < 0 || machine.limit <= 0)
+        return (struct kli_room){-1, -1};
+    return (struct kli_room){machine.room * 1024, machine.limit * 1024};
 }
 
 /* What this process's group and those above it leave; -1: none has a limit. */
 static int64_t groups_room(const char *root, const struct group_files *files)
 {
-    struct group_mount mount;
-    char group[PATH_MAX];
-    char folder[PATH_MAX];
-    size_t top = strlen(root);
+    struct kli_group group = {.v2 = false};
     int64_t room = -1;
-    int len;
 
-    snprintf(folder, sizeof(folder), "%s/proc", root);
-    if (!find_group(folder, files->v2, group) || !find_mount(folder, files->v2, &mount))
+    if (!kli_memory_group(root, files->v2, &group))
         return -1;
-    top += strlen(mount.at);
-    len = snprintf(folder, sizeof(folder), "%s%s%s", root, mount.at, below(&mount, group));
-    if (len < 0 || (size_t)len >= sizeof(folder))
-        return -1;
-    for (;;) {
-        room = less(room, group_room(folder, files));
-        if (strlen(folder) <= top)
-            return room;
-        *strrchr(folder, '/') = '\0';
-    }
+    do
+        room = less(room, group_room(group.folder, files));
+    while (kli_memory_group_up(&group));
+    return room;
 }
 
 int64_t kli_memory_available(const char *root)

@@ -14,10 +14,12 @@
  * (W2) After kl_zone_set_kick(NULL) no kick runs: only then the descriptor is closed.
  * (W3) The thread accounts all its processor time to the pause that follows, so that
  *      it takes `percent` of a CPU at most, whatever the steps cost.
- *
  * (W5) The thread calls `quiet` at most once between two of its steps.
+ * (W6) It keeps to no share while there is pressure: then it works as long as steps get
+ *      something done.  Where nothing is to be had, the steps back off.
  *
- * The thread sleeps in poll: on `wake` and `halt`, or in a pause on `halt` alone.
+ * The thread sleeps in poll: on `wake` and `halt`, and the pressure's descriptor if it
+ * watches one, or in a pause on these two, which pressure ends.
  * `halt` is readable from the moment that somebody wants the thread to end.
  */
 #ifndef _GNU_SOURCE
@@ -62,6 +64,8 @@ struct kl_linux_worker {
     void (*quiet)(void *ctx);
     int quiet_ms;
     void *ctx;
+    struct kl_linux_pressure *pressure;
+    bool hurries;  /* the thread's own: it has raised itself, or tried */
     char name[16]; /* what the kernel keeps of a thread's name */
     int wake;
     int halt;
@@ -174,6 +178,7 @@ static struct kl_linux_worker *worker_new(struct kl_zone *zone,
     worker->ctx = config ? config->ctx : NULL;
     worker->quiet = config ? config->quiet : NULL;
     worker->quiet_ms = config ? to_ms(config->quiet_ns) : 0;
+    worker->pressure = config ? config->pressure : NULL;
     strncpy(worker->name, name, sizeof(worker->name) - 1);
     worker->wake = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     worker->halt = worker->wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -250,43 +255,91 @@ uint64_t kli_worker_pause(uint64_t cpu_ns, unsigned percent)
     return cpu_ns / percent * (100 - percent) + cpu_ns % percent * (100 - percent) / percent;
 }
 
-/* Sleeps for so long; false: the thread shall end. */
+static bool is_short(const struct kl_linux_worker *worker)
+{
+    return kl_zone_pressure_level(worker->zone) != KL_PRESSURE_NONE;
+}
+
+static int pressure_fd(const struct kl_linux_worker *worker)
+{
+    return worker->pressure ? kl_linux_pressure_fd(worker->pressure) : -1;
+}
+
+/* Sleeps for so long, or until there is pressure; false: the thread shall end. */
 static bool nap(const struct kl_linux_worker *worker, uint64_t ns)
 {
     uint64_t now = clock_ns(CLOCK_MONOTONIC), end = now + ns;
-    struct pollfd fd = {.fd = worker->halt, .events = POLLIN};
+    struct pollfd fd[2] = {{.fd = worker->halt, .events = POLLIN},
+                           {.fd = pressure_fd(worker), .events = POLLIN}};
 
-    for (; now < end; now = clock_ns(CLOCK_MONOTONIC)) {
+    for (; now < end && !is_short(worker); now = clock_ns(CLOCK_MONOTONIC)) {
         struct timespec left = {.tv_sec = (time_t)((end - now) / NS_PER_SEC),
                                 .tv_nsec = (long)((end - now) % NS_PER_SEC)};
 
-        if (ppoll(&fd, 1, &left, NULL) > 0)
+        if (ppoll(fd, 2, &left, NULL) <= 0)
+            continue;
+        if (fd[0].revents)
             return false;
+        kl_linux_pressure_look(worker->pressure);
     }
     return true;
 }
 
-/* Sleeps until a step is wanted; false: the thread shall end. */
+/* How long poll may wait: until `then`; IDLE: for ever. */
+static int wait_ms(uint64_t then)
+{
+    uint64_t now = clock_ns(CLOCK_MONOTONIC);
+
+    if (then == IDLE)
+        return -1;
+    return then > now ? to_ms(then - now) : 0;
+}
+
+/* Sleeps until a step is wanted, looking out for pressure; false: the thread shall end. */
 static bool sleep_until_wanted(const struct kl_linux_worker *worker)
 {
-    struct pollfd fd[2] = {{.fd = worker->halt, .events = POLLIN},
-                           {.fd = worker->wake, .events = POLLIN}};
-    int ready, timeout = worker->quiet ? worker->quiet_ms : -1;
+    struct pollfd fd[3] = {{.fd = worker->halt, .events = POLLIN},
+                           {.fd = worker->wake, .events = POLLIN},
+                           {.fd = pressure_fd(worker), .events = POLLIN}};
+    uint64_t quiet = IDLE;
 
-    while ((ready = poll(fd, 2, timeout)) <= 0) {
-        if (ready < 0 || !worker->quiet) /* EINTR: a debugger */
+    if (worker->quiet)
+        quiet = clock_ns(CLOCK_MONOTONIC) + (uint64_t)worker->quiet_ms * NS_PER_MS;
+    for (;;) {
+        int ready = poll(fd, 3, wait_ms(quiet));
+
+        if (ready < 0) /* EINTR: a debugger */
             continue;
-        worker->quiet(worker->ctx); /* W5 */
-        timeout = -1;
+        if (ready == 0) {
+            worker->quiet(worker->ctx); /* W5 */
+            quiet = IDLE;
+            continue;
+        }
+        if (fd[0].revents)
+            return false;
+        if (fd[2].revents)
+            kl_linux_pressure_look(worker->pressure); /* its kick makes `wake` readable */
+        if (fd[1].revents)
+            return true;
     }
-    return fd[0].revents == 0;
+}
+
+/* While there is pressure: the thread's nice value is the process's, if it may. (W6) */
+static bool hurry(struct kl_linux_worker *worker)
+{
+    bool now = is_short(worker);
+
+    if (now != worker->hurries)
+        setpriority(PRIO_PROCESS, 0, now ? 0 : LOWEST_NICE);
+    worker->hurries = now;
+    return now;
 }
 
 /* Pays for the processor time since *since; false: the thread shall end. */
 static bool pay(struct kl_linux_worker *worker, uint64_t *since)
 {
     uint64_t now = clock_ns(CLOCK_THREAD_CPUTIME_ID), used = now - *since;
-    uint64_t pause = kli_worker_pause(used, worker->percent);
+    uint64_t pause = hurry(worker) ? 0 : kli_worker_pause(used, worker->percent);
 
     *since = now;
     if (!nap(worker, pause))

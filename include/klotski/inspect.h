@@ -57,6 +57,10 @@ struct kl_zone_stats {
     struct kl_run_stats contig;    /* kl_contig_alloc, kl_contig_alloc_at */
     struct kl_run_stats give_back; /* kl_zone_give_back */
     uint32_t wanted;               /* enum kl_zone_wanted, now */
+    uint32_t pressure_level;       /* enum kl_pressure_level, now */
+    uint64_t pressure_calls;       /* kl_zone_pressure, but for the end of it */
+    uint64_t pressure_pieces;      /* steps that gave back for it, or tried */
+    uint64_t pressure_bytes;       /* that went back to the system in them */
 };
 void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats);
 
@@ -80,6 +84,39 @@ struct kl_owner_stats {
 };
 /* -KL_ENOENT: no such owner. */
 int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_stats *stats);
+
+/* Who has what: a row an owner, and what is nobody's.  In frames
+ *
+ *   sum of the rows' frames + other + free + absent + given + withheld == frames
+ *
+ * at all times, and in bytes charged == present blocks + the two kinds of metadata. */
+struct kl_budget_row {
+    kl_owner_id owner;
+    char name[32];
+    uint64_t frames;
+    uint64_t movable; /* of these */
+    uint64_t pinned;
+    uint64_t idle;       /* as its own shrinkers count (klotski/shrinker.h) */
+    uint64_t soft, hard; /* its share (klotski/share.h); 0: no bound */
+    uint64_t refused;    /* allocations, for that */
+};
+struct kl_budget {
+    size_t size;              /* sizeof(struct kl_budget), set by the caller */
+    uint32_t owners;          /* registered; the first `max` of them have rows */
+    uint64_t frames;          /* of the zone */
+    uint64_t other_frames;    /* of owners without a row */
+    uint64_t free_frames;     /* of present blocks, those in the CPUs' caches included */
+    uint64_t absent_frames;   /* without memory, may be populated */
+    uint64_t given_frames;    /* taken by somebody, until they are lent again */
+    uint64_t withheld_frames; /* beyond the zone's size (kl_zone_resize) */
+    uint64_t charged_bytes;   /* as in kl_zone_stats */
+    uint64_t zone_metadata_bytes;
+    uint64_t other_metadata_bytes; /* of pools, stores, shares and so on */
+};
+/* One pass over the frames in use.  rows may be NULL when max is 0.  Calls the shrinkers'
+ * count, each under its own locks; from a shrinker's callback `idle` is 0.  Thread-safe. */
+void kl_zone_get_budget(struct kl_zone *zone, struct kl_budget *budget, struct kl_budget_row *rows,
+                        size_t max);
 
 /* Per shrinker, since it was registered. */
 struct kl_shrinker_stats {

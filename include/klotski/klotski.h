@@ -11,6 +11,8 @@
 #include "movable.h"
 #include "pin.h"
 #include "pool.h"
+#include "pressure.h"
+#include "share.h"
 #include "shrinker.h"
 #include "step.h"
 #include "store.h"

@@ -108,6 +108,82 @@ int kl_linux_target_create(const char *path, uint64_t bytes, struct kl_linux_tar
 void kl_linux_target_destroy(struct kl_linux_target *target);
 const struct kl_target *kl_linux_target_get(const struct kl_linux_target *target);
 
+/* Pressure of the machine, or of this process's memory cgroup: looks out for it, and has
+ * the zone give back (klotski/pressure.h) before the kernel kills.  Behind a descriptor; a
+ * worker (below) watches it along with the zone's own work, or the program polls it:
+ *
+ *   kl_linux_pressure_create(zone, NULL, &pressure);
+ *   ... poll(kl_linux_pressure_fd(pressure)) for POLLIN: kl_linux_pressure_look(pressure);
+ *
+ * Where it hears of it:
+ *   PSI     pressure stall information (Documentation/accounting/psi.rst): tasks stalled for
+ *           want of memory for a tenth of a window ("some"), or all of them ("full").  The
+ *           machine's, and with cgroup v2 the group's own.  Windows of 1 s; of 2 s where the
+ *           kernel allows no other to this user.
+ *   cgroup  how near the group, and those above it, are to their limits: looked at each
+ *           second, and at once when the kernel says that a mark is passed (v1: a threshold of
+ *           memory.usage_in_bytes and memory.pressure_level; v2: memory.events)
+ *   poll    the same figures and MemAvailable of the machine, by looking alone
+ *
+ * When an eighth of a limit is left (of the machine's memory: a sixteenth), all idle memory
+ * goes back; when half of that is left, or all tasks are stalled, cold blocks go as well. */
+enum kl_linux_pressure_kind {
+    KL_LINUX_PRESSURE_AUTO = 0, /* a limit, if there is one below the machine's memory, and
+                                 * PSI; without either of them poll */
+    KL_LINUX_PRESSURE_PSI = 1,  /* that alone */
+    KL_LINUX_PRESSURE_CGROUP = 2,
+    KL_LINUX_PRESSURE_POLL = 3,
+};
+
+struct kl_linux_pressure_config {
+    size_t size; /* sizeof(struct kl_linux_pressure_config) */
+    enum kl_linux_pressure_kind kind;
+    unsigned interval_ms; /* between two looks; 0: 1000 */
+};
+
+struct kl_linux_pressure;
+
+/* config may be NULL.  The zone must outlive it.
+ * -KL_EINVAL: a pointer, the kind or the size.  -KL_ENOTSUP: the machine has no PSI, or lets us
+ * have none; there is no limit; or it does not say what it has.  -KL_ENOMEM. */
+int kl_linux_pressure_create(struct kl_zone *zone, const struct kl_linux_pressure_config *config,
+                             struct kl_linux_pressure **pressure);
+/* Tells the zone that the pressure is over.  Nobody uses it any more; after a worker that
+ * watches it.  NULL is nothing. */
+void kl_linux_pressure_destroy(struct kl_linux_pressure *pressure);
+
+/* Readable when there is something to look at.  Only poll it. */
+int kl_linux_pressure_fd(const struct kl_linux_pressure *pressure);
+
+/* Looks at what has happened, and at the limits, and tells the zone.  Waits for nothing but
+ * the reads of a few files of the kernel's.  Thread-safe; not from a callback. */
+void kl_linux_pressure_look(struct kl_linux_pressure *pressure);
+
+enum kl_linux_pressure_source {
+    KL_LINUX_BY_PSI = 1u << 0,
+    KL_LINUX_BY_CGROUP = 1u << 1, /* a limit of it */
+    KL_LINUX_BY_EVENTS = 1u << 2, /* and the kernel says when a mark of it is passed */
+    KL_LINUX_BY_POLLING = 1u << 3,
+};
+
+struct kl_linux_pressure_stats {
+    size_t size;                  /* sizeof(struct kl_linux_pressure_stats), set by the caller */
+    unsigned sources;             /* enum kl_linux_pressure_source: what is at work */
+    unsigned level;               /* enum kl_pressure_level now */
+    unsigned cgroup;              /* version of the group whose limit it is, 1 or 2; 0: none */
+    unsigned window_ms, stall_ms; /* of PSI; 0: it is not at work */
+    unsigned interval_ms;         /* between two looks; 0: none, PSI alone says when */
+    uint64_t limit_bytes;         /* the one that is nearest, the machine's memory perhaps */
+    uint64_t room_bytes;          /* and how much was left of it at the last look */
+    uint64_t stalls;              /* events of PSI */
+    uint64_t events;              /* of the group */
+    uint64_t looks;
+    uint64_t fired;          /* times that the zone was told of pressure that was new */
+    uint64_t returned_bytes; /* what the zone gave back for pressure since the creation */
+};
+void kl_linux_pressure_get_stats(struct kl_linux_pressure *pressure,
+                                 struct kl_linux_pressure_stats *stats);
+
 /* A worker: a zone's background work (klotski/step.h) behind a descriptor, and on
  * request in a thread.  Without a thread the program polls the descriptor and, when
  * it is readable, calls step:
@@ -132,6 +208,12 @@ struct kl_linux_worker_config {
      * quiet_ns since its start, or since a step.  NULL: nobody.  As stepped. */
     void (*quiet)(void *ctx);
     uint64_t quiet_ns;
+
+    /* Watched by the thread along with the zone's work; it must outlive the worker.  While
+     * there is pressure, the thread does not keep to its share of a CPU nor, where it may
+     * raise itself, to its nice value: it works as long as there is memory to be given back.
+     * A program without the thread polls it by itself.  NULL: none. */
+    struct kl_linux_pressure *pressure;
 };
 
 /* config may be NULL.  The worker is the zone's kick; destroy it before the zone

@@ -70,6 +70,13 @@ struct kl_shrink {
     unsigned flags;    /* enum kl_alloc_flags of the one who wants frames, or 0 */
 };
 
+enum kl_shrinker_flags {
+    /* What it frees must come back from elsewhere, as written blocks do: with pressure of
+     * the machine (klotski/pressure.h) it is asked last, and its count is not idle memory.
+     * Its objects need not be frames.  Not with seeks == 0. */
+    KL_SHRINKER_COLD = 1u << 0,
+};
+
 struct kl_shrinker_ops {
     size_t size;      /* sizeof(struct kl_shrinker_ops) */
     const char *name; /* for statistics; the first 31 characters are copied */
@@ -78,7 +85,7 @@ struct kl_shrinker_ops {
      * dearer ones, 0: costs nothing. */
     unsigned seeks;
     uint32_t batch; /* objects a scan; 0: 128 */
-    unsigned flags; /* none yet: 0 */
+    unsigned flags; /* enum kl_shrinker_flags */
 
     /* Objects that could be freed; 0: none now; KL_SHRINK_EMPTY: none at all, and
      * work carried over is forgotten.  nr_to_scan and nr_scanned are 0. */
@@ -94,6 +101,11 @@ struct kl_shrinker_ops {
      * It is called by a step of the zone: after kl_shrinker_want, or when the time it
      * named has come; not before, and once a step, so that others get their turn. */
     uint64_t (*work)(void *ctx, uint32_t budget);
+
+    /* Whose frames it frees, if they are one owner's; all zero: nobody's in particular.  With
+     * a share (klotski/share.h) it is asked first when that owner has too much.  Unregister
+     * the shrinker before the owner.  (Since 0.1: an ops that ends before this is fine.) */
+    kl_owner_id owner;
 };
 
 /* A registered shrinker; all zero names none.  Never the same again after it was
@@ -104,7 +116,8 @@ typedef struct kl_shrinker_id {
 
 /* Registers a shrinker of the zone; ops is copied.  Callbacks may begin before this
  * returns; *id is set by then.  A zone with shrinkers can't be destroyed.
- * -KL_EINVAL: ops without size, name, count or scan, or with a flag.
+ * -KL_EINVAL: ops without size, name, count or scan, or with an unknown flag, or
+ * KL_SHRINKER_COLD of one that loses nothing.
  * -KL_ENOSPC: the zone has 64.  -KL_ENOMEM: no metadata. */
 int kl_shrinker_register(struct kl_zone *zone, const struct kl_shrinker_ops *ops, void *ctx,
                          kl_shrinker_id *id);

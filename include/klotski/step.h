@@ -37,6 +37,7 @@ struct kl_step {
  *   blocks are wasted    compaction, in KL_ASYNC, until about `budget` frames were moved
  *   blocks are spare     those beyond go back to the system, one in 32 units of the budget
  *
+ *   pressure             idle memory goes back to the system (klotski/pressure.h)
  *   clients want work    each whose time has come is called once, with the budget
  *
  * When nothing is wanted it compacts all the same, as far as the budget goes, unless

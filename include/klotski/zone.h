@@ -103,11 +103,12 @@ struct kl_zone_marks {
 
 /* Background work that is wanted, and not done yet. */
 enum kl_zone_wanted {
-    KL_WANTED_FRAMES = 1u << 0, /* below low */
-    KL_WANTED_BLOCKS = 1u << 1, /* waste: compaction */
-    KL_WANTED_BYTES = 1u << 2,  /* beyond the soft limit */
-    KL_WANTED_WORK = 1u << 3,   /* clients' own (klotski/shrinker.h) */
-    KL_WANTED_SPARE = 1u << 4,  /* more than the spare blocks are free */
+    KL_WANTED_FRAMES = 1u << 0,   /* below low */
+    KL_WANTED_BLOCKS = 1u << 1,   /* waste: compaction */
+    KL_WANTED_BYTES = 1u << 2,    /* beyond the soft limit */
+    KL_WANTED_WORK = 1u << 3,     /* clients' own (klotski/shrinker.h) */
+    KL_WANTED_SPARE = 1u << 4,    /* more than the spare blocks are free */
+    KL_WANTED_PRESSURE = 1u << 5, /* the machine is short (klotski/pressure.h) */
 };
 
 /* -KL_EINVAL: more than the zone has, or an end on the wrong side of its beginning. */

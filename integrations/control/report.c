@@ -30,11 +30,9 @@ static struct json_object *wanted_of(uint32_t wanted)
     static const struct {
         enum kl_zone_wanted bit;
         const char *name;
-    } names[] = {{KL_WANTED_FRAMES, "frames"},
-                 {KL_WANTED_BLOCKS, "blocks"},
-                 {KL_WANTED_BYTES, "bytes"},
-                 {KL_WANTED_WORK, "work"},
-                 {KL_WANTED_SPARE, "spare"}};
+    } names[] = {{KL_WANTED_FRAMES, "frames"}, {KL_WANTED_BLOCKS, "blocks"},
+                 {KL_WANTED_BYTES, "bytes"},   {KL_WANTED_WORK, "work"},
+                 {KL_WANTED_SPARE, "spare"},   {KL_WANTED_PRESSURE, "pressure"}};
     struct json_object *list = json_object_new_array();
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -75,6 +73,10 @@ static struct json_object *zone_stats(struct kl_zone *zone)
     ADD(slow);
     ADD(compacted);
     ADD(refused);
+    ADD(pressure_level);
+    ADD(pressure_calls);
+    ADD(pressure_pieces);
+    ADD(pressure_bytes);
     json_object_object_add(object, "compact", kli_look_runs(&stats.compact));
     json_object_object_add(object, "contig", kli_look_runs(&stats.contig));
     json_object_object_add(object, "give_back", kli_look_runs(&stats.give_back));
@@ -203,6 +205,43 @@ static struct json_object *owners(struct kl_zone *zone)
     return list;
 }
 
+/* Who has what. */
+static struct json_object *budget(const struct kli_control_config *config)
+{
+    enum { ROWS = 255 };
+    struct json_object *object = json_object_new_object(), *list = json_object_new_array();
+    struct kl_budget_row *rows = calloc(ROWS, sizeof(*rows));
+    struct kl_budget stats = {.size = sizeof(stats)};
+
+    kl_zone_get_budget(config->zone, &stats, rows, rows ? ROWS : 0);
+    ADD(frames);
+    ADD(other_frames);
+    ADD(free_frames);
+    ADD(absent_frames);
+    ADD(given_frames);
+    ADD(withheld_frames);
+    ADD(charged_bytes);
+    ADD(zone_metadata_bytes);
+    ADD(other_metadata_bytes);
+    for (size_t i = 0; rows && i < stats.owners; i++) {
+        struct json_object *row = json_object_new_object();
+
+        json_object_object_add(row, "name", json_object_new_string(rows[i].name));
+        kli_reply_add(row, "frames", rows[i].frames);
+        kli_reply_add(row, "bytes", rows[i].frames * kl_zone_frame_bytes(config->zone));
+        kli_reply_add(row, "movable", rows[i].movable);
+        kli_reply_add(row, "pinned", rows[i].pinned);
+        kli_reply_add(row, "idle", rows[i].idle);
+        kli_reply_add(row, "soft", rows[i].soft);
+        kli_reply_add(row, "hard", rows[i].hard);
+        kli_reply_add(row, "refused", rows[i].refused);
+        json_object_array_add(list, row);
+    }
+    free(rows);
+    json_object_object_add(object, "rows", list);
+    return object;
+}
+
 static struct json_object *disk(const struct kli_control_config *config)
 {
     struct json_object *object = json_object_new_object();
@@ -242,6 +281,40 @@ static struct json_object *system_figures(const struct kl_linux_backing *backing
     return object;
 }
 
+/* Which ways of hearing of pressure are at work, and what came of it. */
+static struct json_object *pressure_figures(struct kl_linux_pressure *pressure)
+{
+    static const char *const levels[] = {"none", "idle", "cold"};
+    static const struct {
+        enum kl_linux_pressure_source bit;
+        const char *name;
+    } names[] = {{KL_LINUX_BY_PSI, "psi"},
+                 {KL_LINUX_BY_CGROUP, "cgroup"},
+                 {KL_LINUX_BY_EVENTS, "events"},
+                 {KL_LINUX_BY_POLLING, "poll"}};
+    struct json_object *object = json_object_new_object(), *list = json_object_new_array();
+    struct kl_linux_pressure_stats stats = {.size = sizeof(stats)};
+
+    kl_linux_pressure_get_stats(pressure, &stats);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (stats.sources & names[i].bit)
+            json_object_array_add(list, json_object_new_string(names[i].name));
+    json_object_object_add(object, "by", list);
+    json_object_object_add(object, "level", json_object_new_string(levels[stats.level]));
+    ADD(cgroup);
+    ADD(window_ms);
+    ADD(stall_ms);
+    ADD(interval_ms);
+    ADD(limit_bytes);
+    ADD(room_bytes);
+    ADD(stalls);
+    ADD(events);
+    ADD(looks);
+    ADD(fired);
+    ADD(returned_bytes);
+    return object;
+}
+
 static struct json_object *leases(const struct kli_control *control)
 {
     uint64_t block_bytes = kl_zone_block_bytes(control->config.zone);
@@ -270,6 +343,9 @@ struct json_object *kli_report_stat(struct kli_control *control)
     writeback = writeback_stats(config->store);
     if (writeback)
         json_object_object_add(reply, "writeback", writeback);
+    if (config->pressure)
+        json_object_object_add(reply, "pressure", pressure_figures(config->pressure));
+    json_object_object_add(reply, "budget", budget(config));
     json_object_object_add(reply, "owners", owners(config->zone));
     json_object_object_add(reply, "system", system_figures(config->backing));
     json_object_object_add(reply, "leases", leases(control));

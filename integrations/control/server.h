@@ -15,11 +15,12 @@ struct kli_control_config {
     struct kl_zone *zone;
     struct kl_store *store;
     struct kl_linux_backing *backing;
-    const char *path;     /* of the control socket */
-    uint64_t disk_bytes;  /* as clients of the disk see it */
-    uint32_t block_bytes; /* of the store */
-    const char *compress; /* the codec's name */
-    int level;            /* the codec's level */
+    struct kl_linux_pressure *pressure; /* NULL: it looks out for none */
+    const char *path;                   /* of the control socket */
+    uint64_t disk_bytes;                /* as clients of the disk see it */
+    uint32_t block_bytes;               /* of the store */
+    const char *compress;               /* the codec's name */
+    int level;                          /* the codec's level */
 
     const char *recompress; /* the second codec's name; NULL: none */
     int recompress_level;

@@ -224,6 +224,42 @@ static void after_step(void *ctx)
         kli_writeback_watch(disk->writeback);
 }
 
+static enum kli_pressure_param pressure_of(const struct kli_disk *disk,
+                                           const struct kli_params *params)
+{
+    bool plain = kl_linux_backing_kind(disk->backing) == KL_LINUX_MEMFD && !params->populate;
+
+    if (params->pressure != KLI_PRESSURE_DEFAULT)
+        return params->pressure;
+    return plain ? KLI_PRESSURE_AUTO : KLI_PRESSURE_OFF;
+}
+
+/* Asked for by name, what can't be had is an error. */
+static int pressure_open(struct kli_disk *disk, const struct kli_params *params)
+{
+    enum kli_pressure_param what = pressure_of(disk, params);
+    struct kl_linux_pressure_config config = {
+        .size = sizeof(config),
+        .kind = (enum kl_linux_pressure_kind)(what - KLI_PRESSURE_AUTO),
+    };
+    int err;
+
+    if (what == KLI_PRESSURE_OFF)
+        return 0;
+    err = kl_linux_pressure_create(disk->zone, &config, &disk->pressure);
+    if (!err)
+        return 0;
+    disk->pressure = NULL;
+    if (params->pressure <= KLI_PRESSURE_AUTO && err == -KL_ENOTSUP) {
+        nbdkit_debug("nothing here says when memory is short");
+        return 0;
+    }
+    nbdkit_error("pressure: %s", err == -KL_ENOTSUP
+                                     ? "this machine, or the memory cgroup, does not have that"
+                                     : kl_err_text(err));
+    return -1;
+}
+
 /* Compaction and giving back by the marks, and the store's own work. */
 static int worker_open(struct kli_disk *disk, const struct kli_params *params)
 {
@@ -235,6 +271,7 @@ static int worker_open(struct kli_disk *disk, const struct kli_params *params)
         .quiet = grow_quiet,
         .quiet_ns = QUIET_NS,
         .ctx = disk,
+        .pressure = disk->pressure,
     };
     struct kl_zone_marks marks = {.size = sizeof(marks),
                                   .waste_start = WASTE_START,
@@ -244,7 +281,7 @@ static int worker_open(struct kli_disk *disk, const struct kli_params *params)
                                   .spare_blocks = params->populate ? 0 : SPARE_BLOCKS};
     int err = 0;
 
-    if (!params->auto_compact && params->idle == 0)
+    if (!params->auto_compact && params->idle == 0 && !disk->pressure)
         return 0;
     marks.waste_blocks = kl_zone_blocks(disk->zone) < WASTE_BLOCKS ? 1 : WASTE_BLOCKS;
     if (params->auto_compact)
@@ -265,6 +302,7 @@ static int control_open(struct kli_disk *disk, const struct kli_params *params)
         .zone = disk->zone,
         .store = disk->store,
         .backing = disk->backing,
+        .pressure = disk->pressure,
         .path = params->control,
         .disk_bytes = params->size,
         .block_bytes = params->block,
@@ -290,7 +328,8 @@ int kli_disk_open(struct kli_disk *disk, const struct kli_params *params)
     if (backing_open(params, &disk->backing) == 0 && zone_open(disk, params) == 0 &&
         store_open(disk, params) == 0 &&
         kli_writeback_open(params, disk->store, &disk->writeback) == 0 &&
-        worker_open(disk, params) == 0 && control_open(disk, params) == 0)
+        pressure_open(disk, params) == 0 && worker_open(disk, params) == 0 &&
+        control_open(disk, params) == 0)
         return 0;
     kli_disk_close(disk);
     return -1;
@@ -302,6 +341,7 @@ void kli_disk_close(struct kli_disk *disk)
 
     kli_control_stop(disk->control);
     kl_linux_worker_destroy(disk->worker);
+    kl_linux_pressure_destroy(disk->pressure);
     if (disk->store)
         err = kl_store_destroy(disk->store);
     if (!err && disk->zone)

@@ -13,6 +13,7 @@ struct kli_disk {
     struct kl_zone *zone;
     struct kl_store *store;
     struct kli_writeback *writeback;
+    struct kl_linux_pressure *pressure;
     struct kl_linux_worker *worker;
     struct kli_control *control;
     bool populated; /* it got all its memory at the start */

@@ -80,6 +80,24 @@ static int set_backing(const char *value, enum kl_linux_kind *out)
     return -1;
 }
 
+static int set_pressure(const char *value, enum kli_pressure_param *out)
+{
+    static const char *const names[] = {[KLI_PRESSURE_AUTO] = "auto",
+                                        [KLI_PRESSURE_PSI] = "psi",
+                                        [KLI_PRESSURE_CGROUP] = "cgroup",
+                                        [KLI_PRESSURE_POLL] = "poll",
+                                        [KLI_PRESSURE_OFF] = "off"};
+
+    for (unsigned i = KLI_PRESSURE_AUTO; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(value, names[i]) == 0) {
+            *out = (enum kli_pressure_param)i;
+            return 0;
+        }
+    }
+    nbdkit_error("pressure=%s: it is one of auto, psi, cgroup, poll, off", value);
+    return -1;
+}
+
 /* Whether there is such a node is seen when memory is asked for. */
 static int set_numa(const char *value, unsigned *out)
 {
@@ -208,6 +226,8 @@ int kli_params_set(struct kli_params *params, const char *key, const char *value
         return set_control(value, &params->control);
     if (strcmp(key, "auto-compact") == 0)
         return set_bool(value, &params->auto_compact);
+    if (strcmp(key, "pressure") == 0)
+        return set_pressure(value, &params->pressure);
     if (strcmp(key, "populate") == 0)
         return set_bool(value, &params->populate);
     if (strncmp(key, "writeback", 9) == 0)

@@ -5,6 +5,16 @@
 
 #include <klotski/klotski.h>
 
+/* pressure=: as the kinds of kl_linux_pressure, but that the disk may have none. */
+enum kli_pressure_param {
+    KLI_PRESSURE_DEFAULT, /* as AUTO, for ordinary memory that is not got at the start */
+    KLI_PRESSURE_AUTO,
+    KLI_PRESSURE_PSI,
+    KLI_PRESSURE_CGROUP,
+    KLI_PRESSURE_POLL,
+    KLI_PRESSURE_OFF,
+};
+
 struct kli_params {
     uint64_t size;   /* of the disk, bytes; 0: not given yet */
     uint64_t memory; /* of the zone, bytes; 0: as size */
@@ -25,6 +35,7 @@ struct kli_params {
     uint64_t writeback_rate;    /* bytes a second; 0: no bound */
     unsigned writeback_timeout; /* seconds */
     char *control;              /* absolute path, or NULL */
+    enum kli_pressure_param pressure;
     bool auto_compact;
     bool populate;
 };
@@ -65,6 +76,10 @@ void kli_params_free(struct kli_params *params);
     "                         (default: memory).\n"                                                \
     "control=<PATH>           Socket for the klotski command (default: none).\n"                   \
     "auto-compact=<BOOL>      Compact while idle memory can be gained (default: true).\n"          \
+    "pressure=auto|psi|cgroup|poll|off\n"                                                          \
+    "                         How to find out that the machine, or the memory cgroup,\n"           \
+    "                         is short, and give idle memory back (default: auto;\n"               \
+    "                         off with huge pages or populate=true).\n"                            \
     "populate=<BOOL>          Get all the memory at the start (default: false)."
 
 #endif

@@ -79,6 +79,8 @@ static inline void frame_gone(struct kl_zone *zone, uint32_t nr, uint64_t last)
     bool unmovable = !(last & KLI_F_KIND);
 
     KLI_TRACE_STEP(free_gone, KLI_TAG(zone), nr, kli_f_order(last));
+    if (last & KLI_F_CHARGED)
+        kli_share_uncharge(zone, kli_f_owner(last), UINT64_C(1) << kli_f_order(last));
     if (kli_f_order(last) == 0 && kli_cache_put(zone, nr, unmovable))
         return;
     kli_bits_put(zone, nr, 1u << kli_f_order(last), unmovable);

@@ -7,23 +7,33 @@
  * (block.h, B5).  Nothing is free that was not, so the block's class stays and nothing
  * needs to be mended (index.c): its word is changed without that.
  */
-#include "frame/zone.h"
+#include "frame/share.h"
 
-/* 0.  -KL_EBUSY: it is pinned, or somebody moves it or is just looking whether he can.
- * -KL_EINVAL: it is not as pass says; nothing is changed. */
+/* 0.  -KL_ENOMEM: its new owner has as many as its share allows.  -KL_EBUSY: it is pinned, or
+ * somebody moves it or is just looking whether he can. -KL_EINVAL: it is not as pass says; nothing
+ * is changed. */
 int kli_frame_hand(struct kl_zone *zone, uint32_t nr, uint64_t pass)
 {
     uint64_t n = UINT64_C(1) << kli_field(pass, 16, 5), seen;
     bool was = kli_field(pass, 21, 1), is = kli_field(pass, 22, 1);
+    unsigned to = (unsigned)kli_field(pass, 8, 8);
+    bool charged = kli_share_flag(zone, to) != 0;
     uint32_t block = kli_block_of(zone, nr);
 
+    if (charged && !kli_share_charge(zone, to, n))
+        return -KL_ENOMEM;
+    pass |= (uint64_t)charged << 23;
     if (!kli_apply(&zone->frame[nr].state, kli_f_hand, pass, &seen)) {
+        if (charged)
+            kli_share_uncharge(zone, to, n);
         if ((seen & KLI_F_HEAD) && !(seen & KLI_F_DYING) &&
             kli_f_owner(seen) == kli_field(pass, 0, 8) &&
             (kli_f_pins(seen) > 0 || (seen & (KLI_F_LOCKED | KLI_F_ISOLATED))))
             return -KL_EBUSY;
         return -KL_EINVAL;
     }
+    if (seen & KLI_F_CHARGED)
+        kli_share_uncharge(zone, kli_f_owner(seen), n);
     if (was && !is)
         kli_apply(&zone->block[block], kli_b_stick, n * KLI_B_STUCK, NULL);
     if (!was && is)

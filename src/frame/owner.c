@@ -13,7 +13,7 @@
  *      falls before a word names somebody, and rises after it is zero again).
  * (O3) Between prepare and finish nothing of the owner need be held: calls counts.
  */
-#include "frame/zone.h"
+#include "frame/share.h"
 
 static bool has_all(const struct kl_owner_ops *ops)
 {
@@ -80,6 +80,8 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
         zone->owner[id].ctx = ctx;
         zone->owner[id].movable = has_all(ops);
         zone->owner[id].end = end_block(zone, ops->below);
+        atomic_store(&zone->owner[id].quick_end, zone->owner[id].end);
+        kli_share_reset(zone, id);
         begin_counting(&zone->owner[id]);
         atomic_store(&zone->owner[id].used, KLI_OWNER_REGISTERED);
     }
@@ -121,7 +123,7 @@ int kl_owner_unregister(struct kl_zone *zone, kl_owner_id owner)
     if (owner.v == 0 || owner.v >= KLI_MAX_OWNERS ||
         !atomic_compare_exchange_strong(&zone->owner[owner.v].used, &registered, KLI_OWNER_LEAVING))
         return -KL_EINVAL;
-    busy = is_busy(zone, owner.v); /* O1 */
+    busy = is_busy(zone, owner.v) || !kli_share_end(zone, owner.v); /* O1 */
     atomic_store(&zone->owner[owner.v].used, busy ? KLI_OWNER_REGISTERED : KLI_OWNER_FREE);
     return busy ? -KL_EBUSY : 0;
 }

@@ -9,6 +9,7 @@
  *   bit  5 KIND      was allocated movable (decides how its block counts it); only
  *                    a hand over changes it
  *   bits  6-10       order
+ *   bit  11 CHARGED  counted in its owner's share (share.h)
  *   bits 12-23       pins without a name (kl_frame_pin)
  *   bits 24-31       owner
  *   bits 32-47       references; the owner's own is one
@@ -53,6 +54,7 @@
 #define KLI_F_HEAD     UINT64_C(0x10)
 #define KLI_F_KIND     UINT64_C(0x20)
 
+#define KLI_F_CHARGED    (UINT64_C(1) << 11)
 #define KLI_F_PIN        (UINT64_C(1) << 12)
 #define KLI_F_REF        (UINT64_C(1) << 32)
 #define KLI_F_OBJECT_PIN (UINT64_C(1) << 48)
@@ -173,7 +175,16 @@ static inline struct kli_step kli_f_moved(uint64_t w, uint64_t arg)
     (void)arg;
     if (!(w & KLI_F_LOCKED) || !(w & KLI_F_ISOLATED) || (w & KLI_F_DYING))
         return KLI_REFUSED;
-    return KLI_STEP(((w & ~(KLI_F_ISOLATED | KLI_F_MOVABLE)) | KLI_F_DYING) - KLI_F_REF);
+    return KLI_STEP(((w & ~(KLI_F_ISOLATED | KLI_F_MOVABLE | KLI_F_CHARGED)) | KLI_F_DYING) -
+                    KLI_F_REF); /* the charge goes with the identity */
+}
+
+/* arg: its owner, in whose share it is counted from now on. */
+static inline struct kli_step kli_f_charge(uint64_t w, uint64_t arg)
+{
+    if (!(w & KLI_F_HEAD) || (w & (KLI_F_DYING | KLI_F_CHARGED)) || kli_f_owner(w) != arg)
+        return KLI_REFUSED;
+    return KLI_STEP(w | KLI_F_CHARGED);
 }
 
 /* The destination becomes an ordinary movable frame, unlocked; unless its new
@@ -191,7 +202,8 @@ static inline struct kli_step kli_f_publish(uint64_t w, uint64_t arg)
 /* An allocation that its owner alone has, unlocked and without pins. */
 static inline bool kli_f_quiet(uint64_t w)
 {
-    uint64_t any = KLI_F_MOVABLE | KLI_F_KIND | UINT64_C(31) << 6 | UINT64_C(255) << 24;
+    uint64_t any =
+        KLI_F_MOVABLE | KLI_F_KIND | UINT64_C(31) << 6 | KLI_F_CHARGED | UINT64_C(255) << 24;
 
     return (w & ~any) == (KLI_F_HEAD | KLI_F_REF);
 }
@@ -220,8 +232,8 @@ static inline uint64_t kli_f_pass(unsigned order, unsigned from, bool was_movabl
            (uint64_t)movable << 22;
 }
 
-/* arg: kli_f_pass.  Whoever looks at it may keep a reference, or the lock of an unmovable
- * one. (F6) */
+/* arg: kli_f_pass; bit 23: it is counted in its new owner's share.  Whoever looks at it may keep a
+ * reference, or the lock of an unmovable one. (F6) */
 static inline struct kli_step kli_f_hand(uint64_t w, uint64_t arg)
 {
     const uint64_t kind = KLI_F_KIND | KLI_F_MOVABLE;
@@ -231,7 +243,9 @@ static inline struct kli_step kli_f_hand(uint64_t w, uint64_t arg)
         kli_f_owner(w) != kli_field(arg, 0, 8) || kli_f_order(w) != kli_field(arg, 16, 5) ||
         kli_f_pins(w) > 0 || (was && (w & KLI_F_LOCKED)))
         return KLI_REFUSED;
-    return KLI_STEP((w & ~(kind | UINT64_C(255) << 24)) | is | kli_field(arg, 8, 8) << 24);
+    w &= ~(kind | KLI_F_CHARGED | UINT64_C(255) << 24);
+    return KLI_STEP(w | is | (kli_field(arg, 23, 1) ? KLI_F_CHARGED : 0) |
+                    kli_field(arg, 8, 8) << 24);
 }
 
 static inline struct kli_step kli_f_pin(uint64_t w, uint64_t arg)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Creation and destruction of a zone, and the looks at one frame. */
 #include "frame/zone.h"
+#include "frame/share.h"
 #include "frame/size.h"
 
 static bool sequences_ok(const struct kl_host *h)
@@ -111,6 +112,7 @@ static void free_metadata(struct kl_zone *zone)
     struct kli_annex *annex = atomic_load(&zone->annex);
     size_t arrays = (size_t)lay_out(zone, NULL);
 
+    kli_share_free_stocks(zone);
     if (annex)
         host.meta_free(host.ctx, annex, annex->bytes);
     host.meta_free(host.ctx, zone->frame, arrays);

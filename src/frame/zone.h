@@ -56,18 +56,30 @@ enum kli_counter {
     KLI_COUNTERS = KLI_C_RUNS + KLI_RUNS * KLI_RUN_ENDS
 };
 
+/* share.h */
+struct kli_stock;
+struct kli_share {
+    atomic_bool counted;
+    _Atomic(struct kli_stock *) stocks; /* one a CPU; NULL: there never was a share */
+    _Atomic uint64_t used;              /* frames, A1 */
+    _Atomic uint64_t soft, hard;        /* frames; UINT64_MAX: none */
+    _Atomic uint64_t refused;           /* allocations */
+};
+
 enum { KLI_OWNER_FREE, KLI_OWNER_REGISTERED, KLI_OWNER_LEAVING };
 
 struct kli_owner {
     _Atomic uint32_t used;
     _Atomic uint32_t calls; /* prepares that have not had their finish */
     bool movable;
-    uint32_t end;  /* its frames are in blocks below this one */
-    char name[32]; /* its own copy: read without any hold on the owner */
+    uint32_t end;               /* its frames are in blocks below this one */
+    _Atomic uint32_t quick_end; /* the same; 0: each allocation is counted */
+    char name[32];              /* its own copy: read without any hold on the owner */
     struct kl_owner_ops ops;
     void *ctx;
     _Atomic uint32_t term; /* goes up with each registration */
     _Atomic uint64_t counter[KLI_OWNER_COUNTERS];
+    struct kli_share share;
 };
 
 /* What a CPU remembers; a line of its own. */
@@ -103,6 +115,17 @@ struct kli_kick {
 /* As struct kl_zone_marks. */
 struct kli_marks {
     _Atomic uint32_t reserve, low, high, waste_start, waste_stop, waste_blocks, spare_blocks;
+};
+
+/* reclaim/pressure.c (E1) */
+struct kli_pressure {
+    _Atomic uint32_t level; /* enum kl_pressure_level */
+    _Atomic uint32_t calls, seen;
+    _Atomic uint64_t returned; /* bytes that went back for pressure, ever */
+    _Atomic uint64_t goal;     /* of returned: then cold things are left alone */
+    _Atomic uint64_t due, tried;
+    _Atomic uint64_t pieces;
+    uint32_t back_off;
 };
 
 /* pin.c: objects that are pinned; under the lock. */
@@ -144,11 +167,12 @@ struct kl_zone {
     _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */
     _Atomic int64_t blocks_in[KLI_CLASSES + 1]; /* by class */
     struct kli_marks marks;
-    _Atomic uint32_t wanted;    /* background work, enum kl_zone_wanted */
-    atomic_bool stepping;       /* one does it; the next five are his */
-    uint32_t back_off;          /* fruitless steps in a row */
-    uint32_t resting;           /* what was wanted and could not be helped, */
-    uint64_t rest_until;        /* until then */
+    _Atomic uint32_t wanted; /* background work, enum kl_zone_wanted */
+    atomic_bool stepping;    /* one does it; the next five are his */
+    uint32_t back_off;       /* fruitless steps in a row */
+    uint32_t resting;        /* what was wanted and could not be helped, */
+    uint64_t rest_until;     /* until then */
+    struct kli_pressure pressure;
     unsigned urgency;           /* how far below KL_SHRINK_PRIORITY shrinkers are asked */
     _Atomic uint32_t holds;     /* who keeps frames out of reach for a while */
     _Atomic uint32_t hold_ends; /* changes when one of them let go; waited on */
@@ -166,6 +190,7 @@ struct kl_zone {
     struct kli_pins pins;
     struct kli_lock limits_lock; /* who sets limits or marks */
     struct kli_lock owners_lock;
+    _Atomic uint32_t shares;                /* owners that are counted */
     struct kli_owner owner[KLI_MAX_OWNERS]; /* 0 is nobody */
 };
 
@@ -280,6 +305,9 @@ void kli_cache_init(struct kl_zone *zone);
 bool kli_cache_drain(struct kl_zone *zone);
 uint32_t kli_cache_count(struct kl_zone *zone, uint32_t block, bool unmovable);
 uint32_t kli_cache_list(struct kl_zone *zone, uint32_t from, uint32_t *nr, uint32_t most);
+
+/* share.c: frames with CHARGED are gone. */
+void kli_share_uncharge(struct kl_zone *zone, unsigned owner, uint64_t n);
 
 /* alloc.c: bits with their reservation in the block's word. */
 uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovable, uint32_t most,

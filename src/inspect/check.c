@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Recounts a zone that nobody uses just now: bits against words against states. */
+#include "frame/share.h"
 #include "frame/size.h"
 #include "frame/zone.h"
 #include "klotski/inspect.h"
@@ -104,6 +105,29 @@ static void check_sums(const struct kl_zone *zone, struct tally *t)
     expect(t, free == kli_free_frames(zone), "free frames are miscounted");
 }
 
+/* A1 of share.h: of an owner that is counted, every frame is, and of others none. */
+static void check_shares(struct kl_zone *zone, struct tally *t)
+{
+    uint64_t charged[KLI_MAX_OWNERS] = {0};
+
+    for (uint32_t nr = 0; nr < zone->frames; nr++) {
+        uint64_t word = kli_state(zone, nr);
+        unsigned owner = kli_f_owner(word);
+
+        if (!(word & KLI_F_HEAD))
+            continue;
+        expect(t, !(word & KLI_F_CHARGED) == !kli_is_counted(zone, owner),
+               "A1: a frame is counted in no share, or not in its owner's");
+        charged[owner] += (word & KLI_F_CHARGED) ? UINT64_C(1) << kli_f_order(word) : 0;
+    }
+    for (unsigned id = 1; id < KLI_MAX_OWNERS; id++) {
+        expect(t, kli_share_used(zone, id) == charged[id], "A1: a share is miscounted");
+        expect(t,
+               atomic_load(&zone->owner[id].share.used) <= atomic_load(&zone->owner[id].share.hard),
+               "A2: a hard bound is exceeded");
+    }
+}
+
 int kl_zone_check(struct kl_zone *zone, const char **what)
 {
     struct tally all = {0};
@@ -112,6 +136,7 @@ int kl_zone_check(struct kl_zone *zone, const char **what)
     for (uint32_t b = 0; b < zone->blocks && !all.broken; b++)
         check_block(zone, b, &all);
     check_sums(zone, &all);
+    check_shares(zone, &all);
     expect(&all, !kli_pins_check(zone), kli_pins_check(zone));
     expect(&all, all.broken || (uint32_t)budget == all.used, "present blocks are miscounted");
     expect(&all, (uint32_t)budget + (budget >> 32) <= zone->blocks, "P1 is broken");

@@ -84,8 +84,14 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats)
         .contig = runs(zone, KLI_RUN_CONTIG),
         .give_back = runs(zone, KLI_RUN_GIVE_BACK),
         .wanted = atomic_load(&zone->wanted),
+        .pressure_level = atomic_load(&zone->pressure.level),
+        .pressure_calls = atomic_load(&zone->pressure.calls),
+        .pressure_pieces = atomic_load(&zone->pressure.pieces),
+        .pressure_bytes = atomic_load(&zone->pressure.returned),
     };
 
+    if (s.pressure_level)
+        s.wanted |= KL_WANTED_PRESSURE; /* reclaim/pressure.c, E2 */
     count_blocks(zone, &s);
     kli_stats_out(stats, &s, sizeof(s));
 }

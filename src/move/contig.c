@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Contiguous ranges: what is asked, and the run that takes it (take.c). */
+#include "frame/share.h"
 #include "move/take.h"
 
 /* Frames that are free or could be: enough of them is enough, wherever they are. */
@@ -38,6 +39,28 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
     return err == -KL_EAGAIN ? -KL_EBUSY : err;
 }
 
+/* Within the owner's share; its shrinkers are not asked here. */
+static int contig_charged(struct kl_zone *zone, struct kli_search *search,
+                          const struct kli_window *exact, struct kli_taker *taker,
+                          enum kl_mode mode, uint32_t *first, struct kl_report *report)
+{
+    const struct kl_report no_room = {.size = sizeof(no_room), .culprit_kind = KL_IN_WAY_NO_ROOM};
+    uint32_t n = exact ? exact->n : search->n;
+    int err;
+
+    taker->flags = kli_share_flag(zone, taker->owner);
+    if (taker->flags && !kli_share_charge(zone, taker->owner, n)) {
+        atomic_fetch_add(&zone->owner[taker->owner].share.refused, 1);
+        if (report)
+            kli_stats_out(report, &no_room, sizeof(no_room));
+        return -KL_ENOMEM;
+    }
+    err = kli_contig(zone, search, exact, taker, mode, first, report);
+    if (err && taker->flags)
+        kli_share_uncharge(zone, taker->owner, n);
+    return err;
+}
+
 int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, uint32_t align,
                     enum kl_mode mode, kl_pfn *first, struct kl_report *report)
 {
@@ -58,7 +81,7 @@ int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, ui
         return -KL_ENOMEM;
     }
     kli_run_asked(zone, KLI_RUN_CONTIG);
-    err = kli_contig(zone, &search, NULL, &taker, mode, &nr, report);
+    err = contig_charged(zone, &search, NULL, &taker, mode, &nr, report);
     if (err == 0)
         *first = kli_pfn(zone, nr);
     return kli_run_ended(zone, KLI_RUN_CONTIG, err);
@@ -78,7 +101,7 @@ int kl_contig_alloc_at(struct kl_zone *zone, kl_owner_id owner, kl_pfn first, ui
         kli_block_of(zone, window.first + frames - 1) >= kli_owner(zone, owner.v)->end)
         return -KL_EINVAL;
     kli_run_asked(zone, KLI_RUN_CONTIG);
-    err = kli_contig(zone, &search, &window, &taker, mode, NULL, report);
+    err = contig_charged(zone, &search, &window, &taker, mode, NULL, report);
     return kli_run_ended(zone, KLI_RUN_CONTIG, err);
 }
 
@@ -87,7 +110,7 @@ static bool all_are(const struct kl_zone *zone, kl_owner_id owner, uint32_t firs
     uint64_t want = kli_f_make(0, owner.v, 0);
 
     for (uint32_t nr = first; nr < first + n; nr++) {
-        uint64_t word = kli_state(zone, nr) & ~KLI_F_LOCKED;
+        uint64_t word = kli_state(zone, nr) & ~(KLI_F_LOCKED | KLI_F_CHARGED);
 
         if ((word & ~(UINT64_C(0xffff) << 32)) != (want & ~(UINT64_C(0xffff) << 32)))
             return false; /* whatever its references are */

@@ -6,6 +6,7 @@
  * us, now; the destination since it was reserved.  Frames of one owner go
  * together, so that its prepare and migrate_batch see all of them.
  */
+#include "frame/share.h"
 #include "move/run.h"
 
 /* What kl_move.priv points to while the owner has the moves. */
@@ -86,10 +87,13 @@ static bool commit(struct kli_run *run, const struct kl_move *move)
 {
     struct kl_zone *zone = run->zone;
     uint32_t src = kl_pfn_nr(move->src), dst = kl_pfn_nr(move->dst);
+    uint64_t word;
 
-    if (!kli_apply(&zone->frame[src].state, kli_f_moved, 0, NULL))
+    kli_share_before(zone, src);
+    if (!kli_apply(&zone->frame[src].state, kli_f_moved, 0, &word))
         return false;
     KLI_TRACE_STEP(migrate_moved, KLI_TAG(zone), src, dst);
+    kli_share_carry(zone, word, dst);
     atomic_store_explicit(&zone->frame[src].priv, 0, memory_order_relaxed);
     KLI_REQUIRE(&zone->host, kli_settle(zone, dst, kli_f_publish, 0));
     KLI_TRACE_STEP(migrate_published, KLI_TAG(zone), src, dst);

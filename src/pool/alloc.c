@@ -111,6 +111,11 @@ static int alloc_new(struct kl_pool *pool, unsigned flags, uint32_t *nr)
     if (owner.v != pool->user.v)
         err = kli_frame_hand(pool->zone, *nr,
                              kli_f_pass(pool->order, owner.v, false, pool->user.v, false));
+    if (err == -KL_ENOMEM) { /* the user's share */
+        (void)kl_frame_free(pool->zone, owner, kli_pfn(pool->zone, *nr));
+        pool_tally(pool, POOL_C_FAILED, 1);
+        return err;
+    }
     KLI_REQUIRE(&pool->host, err == 0); /* it is ours alone */
     return 0;
 }

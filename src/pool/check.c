@@ -8,7 +8,7 @@ static const char *check_frame(struct kl_pool *pool, uint32_t i)
     uint32_t nr = pool->slot[i].nr;
     uint64_t kind = pool->cached ? KLI_F_KIND | KLI_F_MOVABLE : 0;
 
-    if (kli_state(pool->zone, nr) != kli_f_make(pool->order, pool->idle.v, kind))
+    if ((kli_state(pool->zone, nr) & ~KLI_F_CHARGED) != kli_f_make(pool->order, pool->idle.v, kind))
         return "an idle unit's frame is not as it should be";
     if (kl_frame_private(pool->zone, kli_pfn(pool->zone, nr)) != (uint64_t)i + 1)
         return "an idle unit's frame does not name its slot"; /* P1 */

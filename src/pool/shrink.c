@@ -96,8 +96,12 @@ static uint64_t scan(void *ctx, struct kl_shrink *shrink)
 
 int kli_pool_shrinker_register(struct kl_pool *pool, const char *name)
 {
-    const struct kl_shrinker_ops ops = {
-        .size = sizeof(ops), .name = name, .count = count, .scan = scan, .work = kli_pool_work};
+    const struct kl_shrinker_ops ops = {.size = sizeof(ops),
+                                        .name = name,
+                                        .count = count,
+                                        .scan = scan,
+                                        .work = kli_pool_work,
+                                        .owner = pool->idle};
 
     return kl_shrinker_register(pool->zone, &ops, pool, &pool->shrinker);
 }

@@ -18,6 +18,7 @@
  * stages, so that any number of threads may be in any of them.
  */
 #include "frame/cache.h"
+#include "frame/share.h"
 #include "move/take.h"
 #include "reclaim/reclaim.h"
 
@@ -242,12 +243,20 @@ static KLI_NOINLINE int alloc_any(struct kl_zone *zone, unsigned order, kl_owner
         .over_soft = !may_wait(flags),
         .end = kli_owner(zone, owner.v)->end,
     };
+    uint64_t charged;
     uint32_t nr;
 
     if (movable && (flags & KL_ZERO)) /* nobody may move it before it is zeroed */
         ask.flags = KLI_F_KIND | KLI_F_LOCKED;
-    if (!take(zone, &ask, flags, &nr))
+    charged = kli_share_flag(zone, owner.v);
+    ask.flags |= charged;
+    if (charged && !kli_share_get(zone, owner.v, UINT64_C(1) << order, flags))
         return -KL_ENOMEM;
+    if (!take(zone, &ask, flags, &nr)) {
+        if (charged)
+            kli_share_uncharge(zone, owner.v, UINT64_C(1) << order);
+        return -KL_ENOMEM;
+    }
     if (flags & KL_ZERO) {
         memset(kli_addr(zone, nr), 0, (size_t)1 << (zone->frame_shift + order));
         if (movable)
@@ -261,7 +270,9 @@ static KLI_NOINLINE int alloc_any(struct kl_zone *zone, unsigned order, kl_owner
 static inline uint32_t at_hand(struct kl_zone *zone, unsigned order, kl_owner_id owner,
                                unsigned flags)
 {
-    if (order != 0 || (flags & KL_ZERO) || kli_owner(zone, owner.v)->end != zone->blocks)
+    if (order != 0 || (flags & KL_ZERO) ||
+        atomic_load_explicit(&kli_owner(zone, owner.v)->quick_end, memory_order_relaxed) !=
+            zone->blocks)
         return KL_CPU_NONE;
     return zone->host.cpu_pop ? kli_cache_try(zone, !(flags & KL_MOVABLE))
                               : kli_cache_get_slow(zone, !(flags & KL_MOVABLE));

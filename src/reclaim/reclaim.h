@@ -84,6 +84,8 @@ bool kli_in_round(struct kl_zone *zone, struct kli_shrinkers *all);
 enum kli_stage {
     KLI_STAGE_IDLE, /* only those that lose nothing */
     KLI_STAGE_ALL,  /* those first, then the others */
+    KLI_STAGE_PACK, /* the same without the cold ones */
+    KLI_STAGE_COLD, /* only those (KL_SHRINKER_COLD) */
 };
 
 struct kli_shrink_ask {
@@ -91,12 +93,24 @@ struct kli_shrink_ask {
     unsigned priority; /* KL_SHRINK_PRIORITY to 0 */
     uint64_t want;     /* frames; those of the idle stage are asked for no more, and
                         * when they have freed as many the others are not asked */
+    uint64_t most;     /* objects that one of the others is asked for at most; 0: no bound */
     enum kl_mode mode;
     unsigned flags; /* enum kl_alloc_flags of who asks */
+    unsigned owner; /* only the shrinkers of this one; 0: all */
 };
 
 /* Returns how many objects were freed, as the shrinkers say; 0 within a callback. */
 uint64_t kli_shrink(struct kl_zone *zone, const struct kli_shrink_ask *ask);
+
+/* share.c: charges n frames, if need be after the owner's own shrinkers freed some. */
+bool kli_share_get(struct kl_zone *zone, unsigned owner, uint64_t n, unsigned flags);
+
+/* pressure.c, for the step.  How long until a piece is to be done; KLI_WORK_NEVER: there
+ * is no pressure. */
+uint64_t kli_pressure_in(struct kl_zone *zone);
+void kli_pressure_piece(struct kl_zone *zone, uint32_t budget);
+/* A step gave so many blocks back, or failed: counts them if there is pressure; n > 0. */
+bool kli_pressure_gave(struct kl_zone *zone, int n);
 
 /* work.c, for the step.  How long until a client's work is to be called: 0: now;
  * KLI_WORK_NEVER: when somebody wants it. */

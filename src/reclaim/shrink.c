@@ -12,6 +12,7 @@
  * (N3) FRUITLESS scans in a row that freed nothing end the turn.
  * (N4) What is carried over is at most twice the count.
  */
+#include "frame/share.h"
 #include "reclaim/reclaim.h"
 
 enum { MOST_PER_FRAME = 64, FRUITLESS = 1024 };
@@ -102,7 +103,7 @@ static void idle_turn(struct turn *t, uint64_t want)
 static void costly_turn(struct turn *t)
 {
     struct kli_shrinker *s = t->shrinker;
-    uint64_t carried, delta, done;
+    uint64_t carried, delta, total, done;
 
     take_count(t);
     if (t->count == 0)
@@ -111,10 +112,24 @@ static void costly_turn(struct turn *t)
     delta = (t->count >> t->ask->priority) * 4 / s->ops.seeks;
     if (t->ask->priority == 0) /* all of it, however dear */
         delta = kli_max(delta, t->count);
-    done = scan(t, kli_min((carried >> t->ask->priority) + delta, 2 * t->count), t->count);
+    total = kli_min((carried >> t->ask->priority) + delta, 2 * t->count);
+    if (t->ask->most && t->ask->most < total)
+        done = scan(t, t->ask->most, 1);
+    else
+        done = scan(t, total, t->count);
     carried += delta;
     carried -= kli_min(done, carried);
     atomic_fetch_add(&s->deferred, kli_min(carried, 2 * t->count)); /* N4 */
+}
+
+/* Is it one of the others, whom this stage asks? */
+static bool is_asked(const struct kli_shrinker *s, enum kli_stage stage)
+{
+    bool cold = s->ops.flags & KL_SHRINKER_COLD;
+
+    if (s->ops.seeks == 0 || stage == KLI_STAGE_IDLE)
+        return false;
+    return stage == KLI_STAGE_ALL || (stage == KLI_STAGE_COLD) == cold;
 }
 
 /* The turns of those that lose nothing (idle), or of the others. */
@@ -130,13 +145,55 @@ static uint64_t turns(struct kl_zone *zone, struct kli_shrinkers *all,
             break;
         if (!kli_gate_enter(&t.shrinker->gate, KLI_G_ANY))
             continue;
-        if (idle && t.shrinker->ops.seeks == 0)
+        if (ask->owner && t.shrinker->ops.owner.v != ask->owner)
+            ; /* somebody else's */
+        else if (idle && t.shrinker->ops.seeks == 0)
             idle_turn(&t, ask->want - freed);
-        else if (!idle && t.shrinker->ops.seeks > 0)
+        else if (!idle && is_asked(t.shrinker, ask->stage))
             costly_turn(&t);
         kli_gate_leave(&zone->host, &t.shrinker->gate);
         freed += t.freed;
     }
+    return freed;
+}
+
+/* The shrinkers of owners that are over their soft share (frame/share.h), for what these
+ * have too much: before all others, and so also before what is carried over.  Idle ones, and
+ * where the stage has them, the others. */
+static uint64_t excess_turns(struct kl_zone *zone, struct kli_shrinkers *all,
+                             const struct kli_shrink_ask *ask)
+{
+    enum { LEAST = 32 };
+    uint64_t freed = 0;
+
+    for (unsigned i = 0; i < KLI_SHRINKERS && freed < ask->want; i++) {
+        struct turn t = {.zone = zone, .shrinker = &all->at[i], .ask = ask};
+        uint64_t excess;
+
+        if (!kli_gate_enter(&t.shrinker->gate, KLI_G_ANY))
+            continue;
+        excess = t.shrinker->ops.owner.v ? kli_share_excess(zone, t.shrinker->ops.owner.v) : 0;
+        if (excess > 0 && (t.shrinker->ops.seeks == 0 || is_asked(t.shrinker, ask->stage))) {
+            take_count(&t);
+            scan(&t, kli_min(kli_min(t.count, excess), kli_max(ask->want - freed, LEAST)), 1);
+        }
+        kli_gate_leave(&zone->host, &t.shrinker->gate);
+        freed += t.freed;
+    }
+    return freed;
+}
+
+static uint64_t all_turns(struct kl_zone *zone, struct kli_shrinkers *all,
+                          const struct kli_shrink_ask *ask)
+{
+    uint64_t freed = 0;
+
+    if (ask->stage != KLI_STAGE_COLD && ask->owner == 0 && atomic_load(&zone->shares) > 0)
+        freed = excess_turns(zone, all, ask);
+    if (ask->stage != KLI_STAGE_COLD && freed < ask->want)
+        freed += turns(zone, all, ask, true);
+    if (ask->stage != KLI_STAGE_IDLE && freed < ask->want)
+        freed += turns(zone, all, ask, false);
     return freed;
 }
 
@@ -151,9 +208,7 @@ uint64_t kli_shrink(struct kl_zone *zone, const struct kli_shrink_ask *ask)
         !kli_round_begin(zone, all, &round))
         return 0;
     KLI_TRACE(shrink_begin, KLI_TAG(zone), ask->want, ask->priority);
-    freed = turns(zone, all, ask, true);
-    if (ask->stage == KLI_STAGE_ALL && freed < ask->want)
-        freed += turns(zone, all, ask, false);
+    freed = all_turns(zone, all, ask);
     kli_round_end(zone, all, &round);
     KLI_TRACE(shrink_end, KLI_TAG(zone), freed, ask->priority);
     return freed;

@@ -45,10 +45,14 @@ static struct kli_shrinkers *table(struct kl_zone *zone)
     return (struct kli_shrinkers *)(void *)there;
 }
 
+/* As it was before an owner could be named. */
+#define WITHOUT_OWNER offsetof(struct kl_shrinker_ops, owner)
+
 static bool ops_ok(const struct kl_shrinker_ops *ops)
 {
-    return ops && ops->size == sizeof(*ops) && ops->name && ops->count && ops->scan &&
-           ops->flags == 0;
+    return ops && (ops->size == sizeof(*ops) || ops->size == WITHOUT_OWNER) && ops->name &&
+           ops->count && ops->scan && !(ops->flags & ~(unsigned)KL_SHRINKER_COLD) &&
+           !(ops->seeks == 0 && (ops->flags & KL_SHRINKER_COLD));
 }
 
 /* What it can do, and that nothing is asked of it yet. (K5, K6) */
@@ -69,7 +73,8 @@ static void fill(struct kli_shrinker *s, const struct kl_shrinker_ops *ops, void
 {
     size_t i = 0;
 
-    s->ops = *ops; /* K1 */
+    s->ops = (struct kl_shrinker_ops){0};
+    memcpy(&s->ops, ops, ops->size); /* K1 */
     s->ops.batch = ops->batch ? ops->batch : 128;
     s->ctx = ctx;
     for (; ops->name[i] && i + 1 < sizeof(s->name); i++)

@@ -5,8 +5,8 @@
  *
  * (T1) No bit of zone->wanted stays up after a step that returned 0, but for those set
  *      since, with a kick: who sees a bit up does not kick.
- * (T2) A step that is for the clients' work does nothing else on that occasion: not what
- *      nobody wants, nor what was tried in vain and rests until its back-off is over.
+ * (T2) A step that is for the clients' work or for pressure (pressure.c) does nothing else on that
+ * occasion: not what nobody wants, nor what was tried in vain and rests until its back-off is over.
  *
  * The kick stands behind a gate (base/gate.h): set is claim, write, open; taking it
  * away closes the gate and waits for those inside, which are on their way to an eventfd.
@@ -73,8 +73,8 @@ static bool give_some(struct kl_zone *zone, uint32_t budget)
 
     if (!still_wanted(zone, KL_WANTED_SPARE))
         return false;
-    return kli_trim(zone, atomic_load(&zone->marks.spare_blocks),
-                    budget ? budget / FRAMES_A_BLOCK + 1 : UINT32_MAX) > 0;
+    return kli_pressure_gave(zone, kli_trim(zone, atomic_load(&zone->marks.spare_blocks),
+                                            budget ? budget / FRAMES_A_BLOCK + 1 : UINT32_MAX));
 }
 
 /* What the zone wants by its marks; nothing at all wanted: compaction all the same. */
@@ -85,7 +85,7 @@ static void do_marks(struct pass *p)
 
     p->tried = wanted;
     if (wanted & KL_WANTED_BYTES)
-        p->done |= kl_zone_trim(zone, 0) > 0;
+        p->done |= kli_pressure_gave(zone, kl_zone_trim(zone, 0));
     if ((wanted & (KL_WANTED_FRAMES | KL_WANTED_BYTES)) && still_wanted(zone, wanted))
         p->done |= shrink_some(zone, p->step);
     if (wanted == 0 ||
@@ -106,7 +106,7 @@ static bool leave_marks(const struct pass *p)
 
     if (p->wanted == 0)
         return p->step->flags & KL_STEP_WANTED;
-    if (!(p->wanted & KL_WANTED_WORK))
+    if (!(p->wanted & (KL_WANTED_WORK | KL_WANTED_PRESSURE)))
         return false;
     if (wanted == 0)
         return true;
@@ -115,6 +115,8 @@ static bool leave_marks(const struct pass *p)
 
 static void work(struct pass *p)
 {
+    if (p->wanted & KL_WANTED_PRESSURE)
+        kli_pressure_piece(p->zone, p->step->budget);
     if (!leave_marks(p))
         do_marks(p);
     if (p->wanted & KL_WANTED_WORK)
@@ -167,6 +169,7 @@ static int conclude(struct pass *p)
     uint32_t left = p->wanted ? take_down(p) : 0;
     uint64_t again = (left & KL_WANTED_WORK) ? 0 : kli_work_in(zone);
 
+    again = kli_min(again, kli_pressure_in(zone));
     if (p->done || !(left & MARKS))
         zone->back_off = 0;
     if (!(left & (KL_WANTED_FRAMES | KL_WANTED_BYTES)))
@@ -196,6 +199,8 @@ int kl_zone_step(struct kl_zone *zone, struct kl_step *step, struct kl_report *r
         return -KL_EBUSY;
     wanted = kli_wanted(zone) | (kli_work_in(zone) == 0 ? KL_WANTED_WORK : 0);
     p.wanted = atomic_fetch_or(&zone->wanted, wanted) | wanted;
+    if (kli_pressure_in(zone) == 0)
+        p.wanted |= KL_WANTED_PRESSURE;
     work(&p);
     err = conclude(&p);
     atomic_store(&zone->stepping, false);
@@ -218,7 +223,7 @@ int kl_zone_set_kick(struct kl_zone *zone, void (*kick)(void *ctx), void *ctx)
     atomic_fetch_or(&zone->wanted, kli_wanted(zone));
     if (kli_work_in(zone) < KLI_WORK_NEVER) /* the step says when */
         atomic_fetch_or(&zone->wanted, KL_WANTED_WORK);
-    if (atomic_load(&zone->wanted)) /* since before there was anybody to kick */
-        kli_kick(zone);
+    if (atomic_load(&zone->wanted) || kli_pressure_in(zone) < KLI_WORK_NEVER)
+        kli_kick(zone); /* since before there was anybody to kick */
     return 0;
 }

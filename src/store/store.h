@@ -167,6 +167,10 @@ void store_count(struct kl_store *store, uint64_t index, uint64_t word, int sign
 void store_writeback_end(struct kl_store *store);
 bool store_make_room(struct kl_store *store, uint64_t *until);
 void store_watch_frames(struct kl_store *store, uint64_t frames);
+/* For the shrinker: blocks that could be written back, as its count; and has some of them
+ * written, the oldest first, at mild priorities only those of the config's age: how many. */
+uint64_t store_cold_blocks(struct kl_store *store);
+uint64_t store_cold_begin(struct kl_store *store, uint64_t blocks, unsigned priority);
 void store_written_free(struct kl_store *store, uint64_t word);
 int store_read_away(struct kl_store *store, uint64_t block, uint64_t word, uint32_t offset,
                     void *buf, uint32_t len);

@@ -70,25 +70,31 @@ static uint64_t work(void *ctx, uint32_t budget)
     return kli_min(again, kl_store_writeback(ctx, 0));
 }
 
-/* Nothing is freed when frames are short: that is the pool's shrinker's. */
+/* Cold blocks, which leave memory later, when the target has them: nothing is freed here.
+ * What lies idle in the pool behind is the pool's shrinker's. */
 static uint64_t count(void *ctx, const struct kl_shrink *shrink)
 {
-    (void)ctx;
     (void)shrink;
-    return KL_SHRINK_EMPTY;
+    return store_cold_blocks(ctx);
 }
 
 static uint64_t scan(void *ctx, struct kl_shrink *shrink)
 {
-    (void)ctx;
-    (void)shrink;
-    return KL_SHRINK_STOP;
+    uint64_t begun = store_cold_begin(ctx, shrink->nr_to_scan, shrink->priority);
+
+    shrink->nr_scanned = begun;
+    return begun > 0 ? 0 : KL_SHRINK_STOP;
 }
 
 int store_work_begin(struct kl_store *store)
 {
-    const struct kl_shrinker_ops ops = {
-        .size = sizeof(ops), .name = "store", .count = count, .scan = scan, .work = work};
+    const struct kl_shrinker_ops ops = {.size = sizeof(ops),
+                                        .name = "store",
+                                        .seeks = 4 * KL_SHRINK_DEFAULT_SEEKS,
+                                        .flags = KL_SHRINKER_COLD,
+                                        .count = count,
+                                        .scan = scan,
+                                        .work = work};
     bool needed = store->idle_ns > 0 || atomic_load(&store->writeback);
     int err;
 

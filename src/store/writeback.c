@@ -366,6 +366,35 @@ int64_t kl_store_writeback_now(struct kl_store *store, uint64_t blocks, unsigned
     return (int64_t)n;
 }
 
+uint64_t store_cold_blocks(struct kl_store *store)
+{
+    struct store_writeback *wb = wb_of(store);
+
+    if (!wb)
+        return KL_SHRINK_EMPTY;
+    if (wb_is_silent(wb) || hold_off(wb) > 0)
+        return 0;
+    return store_sum(store, STORE_COMPRESSED) + store_sum(store, STORE_RAW);
+}
+
+/* Only begins: what the target has leaves memory in the work that its answer wants, so that
+ * no lock of the pool's is taken here. */
+uint64_t store_cold_begin(struct kl_store *store, uint64_t blocks, unsigned priority)
+{
+    struct store_writeback *wb = wb_of(store);
+    unsigned least, before, begun;
+
+    if (!wb || !try_busy(wb))
+        return 0;
+    least = priority > KL_SHRINK_PRIORITY / 2 ? wb->config.age : priority > 0;
+    before = underway(wb);
+    begin_some(wb, kli_min(blocks, WB_WRITES), (unsigned)kli_min(least, wb->config.age),
+               WORDS_A_STEP);
+    begun = underway(wb) - before;
+    end_busy(wb);
+    return begun;
+}
+
 /* For a write that found no room, with nothing held: others go.  *until is when it has
  * waited enough, 0 at first.  false: there is nothing to be had. */
 bool store_make_room(struct kl_store *store, uint64_t *until)

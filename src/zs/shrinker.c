@@ -54,6 +54,7 @@ int zs_shrinker_register(struct kl_zs *pool, const char *name)
         .count = count,
         .scan = scan,
         .work = work,
+        .owner = pool->owner,
     };
     int err = kl_shrinker_register(pool->zone, &ops, pool, &pool->shrinker);
 

@@ -70,6 +70,7 @@ refused 'limit is larger' size=64M limit=65M
 refused 'limit is larger' size=64M memory=32M limit=33M
 refused 'bool|auto-compact|decipher' size=64M auto-compact=perhaps
 refused 'bool|populate|decipher' size=64M populate=2
+refused 'pressure=often.*auto, psi, cgroup, poll, off' size=64M pressure=often
 refused "unknown parameter 'colour'" size=64M colour=red
 refused 'control' size=64M control=/nonexistent/t.ctl
 refused 'too long' size=64M control="/tmp/$(printf 'x%.0s' {1..120})"
@@ -112,6 +113,8 @@ done
 accepted size=1T memory=2M block=64K compress=zstd:19 limit=4K auto-compact=off
 accepted size=10M compress=zstd:-7 backing=memfd populate=true control="$control"
 accepted size=10M compress=lz4:1 backing=memfd
+accepted size=10M backing=memfd pressure=poll auto-compact=false
+accepted size=10M backing=memfd pressure=off
 accepted size=10M compress=lz4 recompress=zstd:9 idle=5 dedup=true auto-compact=false backing=memfd
 unlinked() { [ ! -e "$control" ]; }
 wait_for 20 unlinked || fail "the control socket is left behind"

@@ -36,6 +36,8 @@ check_tree() {
             public_floor["klotski/" f[i] ".h"] = f[i + 1]
         public_floor["klotski/pin.h"] = 2
         public_floor["klotski/who.h"] = 4
+        public_floor["klotski/pressure.h"] = 4
+        public_floor["klotski/share.h"] = 4
         public_floor["klotski/target.h"] = 6
         public_floor["klotski/writeback.h"] = 6
         split("stdatomic stdbool stddef stdint stdalign string limits", f, " ")

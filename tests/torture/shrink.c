@@ -134,6 +134,8 @@ static struct liar *liar_open(unsigned place, struct rng *rng)
     o.seeks = rng_below(rng, 4);
     o.batch = rng_below(rng, 300);
     o.work = rng_below(rng, 4) ? liar_work : NULL;
+    o.owner.v = (uint16_t)rng_below(rng, 5); /* somebody's, or nobody's */
+    o.flags = o.seeks && rng_below(rng, 3) == 0 ? KL_SHRINKER_COLD : 0;
     if (kl_shrinker_register(f.zone, &o, l, &l->id) != 0) {
         free(l);
         return NULL;
@@ -202,7 +204,7 @@ struct hoard {
     pthread_mutex_t lock;
     kl_owner_id owner;
     kl_pfn pfn[HOARD];
-    unsigned n;
+    unsigned n, hard;
     uint64_t given, shrunk;
 };
 
@@ -232,6 +234,24 @@ static uint64_t hoard_scan(void *ctx, struct kl_shrink *shrink)
     return n;
 }
 
+/* Another share, while shrinkers free; what is had is within it from then on. */
+static void hoard_share(struct hoard *h, struct rng *rng)
+{
+    struct kl_share share = {.size = sizeof(share)};
+    int err;
+
+    share.hard = 1 + rng_below(rng, HOARD);
+    share.soft = rng_below(rng, (uint32_t)share.hard);
+    err = kl_owner_set_share(f.zone, h->owner, &share);
+    torture_expect(err == 0 || err == -KL_EBUSY, "an odd answer to a share");
+    if (err)
+        return;
+    pthread_mutex_lock(&h->lock);
+    torture_expect(h->n <= share.hard, "more than the share");
+    pthread_mutex_unlock(&h->lock);
+    h->hard = (unsigned)share.hard;
+}
+
 static void hoard_add(struct hoard *h)
 {
     kl_pfn pfn;
@@ -241,6 +261,7 @@ static void hoard_add(struct hoard *h)
     pthread_mutex_lock(&h->lock);
     h->given++;
     h->pfn[h->n++] = pfn;
+    torture_expect(h->hard == 0 || h->n <= h->hard, "more than the share");
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -249,16 +270,20 @@ static void *hoarder(void *arg)
     struct kl_shrinker_ops ops = {
         .size = sizeof(ops), .name = "hoard", .count = hoard_count, .scan = hoard_scan};
     struct hoard *h = calloc(1, sizeof(*h));
+    struct rng rng = rng_new(600 + (uintptr_t)arg);
     kl_shrinker_id id;
 
     pthread_mutex_init(&h->lock, NULL);
     torture_expect(kl_owner_register(f.zone, NULL, NULL, &h->owner) == 0, "no owner");
     ops.seeks = (uintptr_t)arg % 2 ? 2 : 0;
+    ops.owner = h->owner;
     while (kl_shrinker_register(f.zone, &ops, h, &id) != 0)
         sched_yield(); /* all places are taken */
     while (torture_on()) {
         bool full;
 
+        if (rng_below(&rng, 64) == 0)
+            hoard_share(h, &rng);
         pthread_mutex_lock(&h->lock);
         full = h->n == HOARD;
         pthread_mutex_unlock(&h->lock);
@@ -356,11 +381,33 @@ static void *wanter(void *arg)
     return NULL;
 }
 
+static void *presser(void *arg)
+{
+    struct rng rng = rng_new(700);
+    struct timespec nap = {.tv_nsec = 300000};
+
+    (void)arg;
+    while (torture_on()) {
+        struct kl_budget_row row[2];
+        struct kl_budget b = {.size = sizeof(b)};
+
+        kl_zone_pressure(f.zone, (enum kl_pressure_level)rng_below(&rng, 3), rng_below(&rng, 9));
+        kl_zone_get_budget(f.zone, &b, row, 2);
+        torture_expect((b.owners > 0 ? row[0].frames : 0) + (b.owners > 1 ? row[1].frames : 0) +
+                               b.other_frames + b.free_frames + b.absent_frames ==
+                           b.frames,
+                       "the table does not add up");
+        nanosleep(&nap, NULL);
+    }
+    kl_zone_pressure(f.zone, KL_PRESSURE_NONE, 0);
+    return NULL;
+}
+
 static void shrinkers_come_and_go(void **state)
 {
     static void *(*const bodies[])(void *) = {keeper,   keeper,   keeper,  shrinker,
                                               shrinker, shrinker, hoarder, hoarder,
-                                              pools,    looker,   wanter};
+                                              pools,    looker,   wanter,  presser};
     struct kl_linux_worker *worker;
 
     (void)state;

@@ -112,7 +112,7 @@ static void refuses_bad_shrinkers(void **state)
     (void)state;
     fixture_open(&f, ZONE_BLOCKS, ORDER, 0);
     fixture_open(&g, ZONE_BLOCKS, ORDER, 0);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         ops = good;
         if (i == 0)
             ops.size--;
@@ -123,7 +123,11 @@ static void refuses_bad_shrinkers(void **state)
         if (i == 3)
             ops.scan = NULL;
         if (i == 4)
-            ops.flags = 1;
+            ops.flags = 2;
+        if (i == 6) {
+            ops.flags = KL_SHRINKER_COLD;
+            ops.seeks = 0;
+        }
         assert_int_equal(kl_shrinker_register(f.zone, i == 5 ? NULL : &ops, NULL, &id), -KL_EINVAL);
     }
     assert_int_equal(kl_shrinker_register(f.zone, &good, NULL, NULL), -KL_EINVAL);

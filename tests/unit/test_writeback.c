@@ -70,6 +70,48 @@ static void changes_of_blocks_that_are_away(void **state)
     away_close(&s);
 }
 
+static void step_until_away(struct away *s, uint64_t blocks)
+{
+    for (unsigned i = 0; i < 3000 && away_figures(s).blocks < blocks; i++) {
+        struct kl_step step = {.size = sizeof(step), .budget = 64, .flags = KL_STEP_WANTED};
+
+        if (kl_zone_step(s->f.zone, &step, NULL) != -KL_EAGAIN || step.again_ns > 0)
+            usleep(10000);
+    }
+}
+
+/* With pressure of the machine: far below the share, and only when cold things shall go;
+ * never what was used since the last tick. */
+static void cold_blocks_go_under_pressure(void **state)
+{
+    static struct away s;
+
+    (void)state;
+    away_open(&s, 8 << 20, 0, AWAY_DEFAULT);
+    away_fill(&s, 100);
+    assert_int_equal(kl_store_age(s.store, 0), 0);
+    for (uint64_t b = 0; b < 10; b++)
+        assert_away(&s, b, 0);
+    assert_int_equal(kl_zone_pressure(s.f.zone, KL_PRESSURE_IDLE, 0), 0);
+    for (unsigned i = 0; i < 100; i++) {
+        struct kl_step step = {.size = sizeof(step), .budget = 64, .flags = KL_STEP_WANTED};
+
+        kl_zone_step(s.f.zone, &step, NULL);
+    }
+    assert_int_equal(away_figures(&s).blocks + away_figures(&s).pending, 0);
+    assert_int_equal(kl_zone_pressure(s.f.zone, KL_PRESSURE_COLD, 0), 0);
+    step_until_away(&s, 90);
+    assert_int_equal(away_figures(&s).blocks, 90);
+    away_settle(&s);
+    assert_int_equal(away_figures(&s).blocks, 90); /* the others are in use */
+    for (uint64_t b = 0; b < 10; b++)
+        assert_true(kl_store_kind(s.store, b) != KL_STORE_WRITTEN);
+    assert_int_equal(kl_zone_pressure(s.f.zone, KL_PRESSURE_NONE, 0), 0);
+    for (uint64_t b = 0; b < 100; b++)
+        assert_away(&s, b, 0);
+    away_close(&s);
+}
+
 /* What is free again goes back to the target, and nothing that is in use. */
 static void trims(void **state)
 {
@@ -358,6 +400,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(holds_more_than_its_limit),
         cmocka_unit_test(changes_of_blocks_that_are_away),
+        cmocka_unit_test(cold_blocks_go_under_pressure),
         cmocka_unit_test(trims),
         cmocka_unit_test(the_policy),
         cmocka_unit_test(the_oldest_go_first),

@@ -389,6 +389,26 @@ static void print_leases(struct json_object *leases)
     }
 }
 
+static void print_areas(struct json_object *reply)
+{
+    struct json_object *areas = cli_get(reply, "areas");
+    uint64_t size = cli_get_u64(cli_get(reply, "zone"), "frame_bytes");
+
+    for (size_t i = 0; i < cli_length(areas); i++) {
+        struct json_object *row = json_object_array_get_idx(areas, i);
+        char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+
+        printf("\n%s: area of %s, %s allocated, %s kept, largest %s\n", cli_get_str(row, "name"),
+               cli_bytes(cli_get_u64(row, "frames") * size, a),
+               cli_bytes(cli_get_u64(row, "allocated_frames") * size, b),
+               cli_bytes(cli_get_u64(row, "kept_frames") * size, c),
+               cli_bytes(cli_get_u64(row, "largest_frames") * size, d));
+        printf("  ranges    %s asked, %s failed; of kept ones %s as they were, %s in part\n",
+               cli_count(cli_get_u64(row, "allocs"), a), cli_count(cli_get_u64(row, "failed"), b),
+               cli_count(cli_get_u64(row, "exact"), c), cli_count(cli_get_u64(row, "partial"), d));
+    }
+}
+
 static int report(struct json_object *reply, const struct cli_disk *where, const char *field,
                   bool json)
 {
@@ -403,6 +423,7 @@ static int report(struct json_object *reply, const struct cli_disk *where, const
     print_zs(reply);
     print_zone(reply);
     print_budget(reply);
+    print_areas(reply);
     print_owners(cli_get(reply, "owners"));
     print_leases(cli_get(reply, "leases"));
     return CLI_OK;

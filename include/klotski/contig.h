@@ -34,7 +34,8 @@ extern "C" {
     X(FENCED, 5, "being emptied by somebody else")                                                 \
     X(NO_MIGRATION, 6, "migration is off")                                                         \
     X(GIVEN, 7, "given back to the system")                                                        \
-    X(NO_ROOM, 8, "too little room elsewhere")
+    X(NO_ROOM, 8, "too little room elsewhere")                                                     \
+    X(AREA, 9, "of an area for contiguous ranges")
 
 enum kl_in_way {
 #define KL_IN_WAY_ENUM(name, value, text) KL_IN_WAY_##name = (value),

@@ -188,6 +188,7 @@ struct kl_block_info {
     bool present;
     bool fenced;
     bool unmovable; /* kind of the block */
+    bool cma;       /* of an area (klotski/cma.h) */
 };
 int kl_zone_block_info(struct kl_zone *zone, kl_block block, struct kl_block_info *info);
 

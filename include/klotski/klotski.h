@@ -4,6 +4,7 @@
 #define KLOTSKI_H
 
 #include "base.h"
+#include "cma.h"
 #include "contig.h"
 #include "host.h"
 #include "inspect.h"

@@ -55,7 +55,9 @@ struct kl_pin_config {
 /* Pins the object that lives in these n allocations (each named by its first
  * frame; movable or not; one named twice is pinned twice): all of them, or none.
  * Called under the owner's lock.  Asks the host for metadata, and does not wait.
- * -KL_EBUSY: one of them is isolated.  -KL_EINVAL: one of them is not this owner's
+ * -KL_EBUSY: one of them is isolated.  -KL_EAGAIN: one of them is in an area
+ * (klotski/cma.h), where nothing may stay for long: begin again at 1.
+ * -KL_EINVAL: one of them is not this owner's
  * or no allocation; n is 0; a bad config; no such owner.  -KL_ENOMEM: no metadata.
  * -KL_ENOSPC: a limit, above. */
 int kl_pin_begin(struct kl_zone *zone, kl_owner_id owner, const struct kl_pin_config *config,

@@ -24,7 +24,7 @@ static uint32_t emptiable(const struct kli_control *control, const struct kl_zon
         struct kl_block_info info = {0};
 
         kl_zone_block_info(control->config.zone, (kl_block){i}, &info);
-        if (info.present && !info.fenced && info.stuck == 0 &&
+        if (info.present && !info.cma && !info.fenced && info.stuck == 0 &&
             (info.used == 0 || !control->migration_off))
             n++;
     }
@@ -98,7 +98,8 @@ static struct json_object *refuse(struct kli_control *control, int err, uint32_t
 
     explain(control, err, want, text, sizeof(text));
     reply = kli_reply_error(err, text);
-    if (reply && (culprit.frame.v || culprit.kind == KL_IN_WAY_FENCED))
+    if (reply &&
+        (culprit.frame.v || culprit.kind == KL_IN_WAY_FENCED || culprit.kind == KL_IN_WAY_AREA))
         json_object_object_add(reply, "culprit",
                                kli_report_obstacle(control->config.zone, &culprit));
     return reply;

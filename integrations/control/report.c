@@ -242,6 +242,42 @@ static struct json_object *budget(const struct kli_control_config *config)
     return object;
 }
 
+static struct json_object *areas(struct kl_zone *zone)
+{
+    struct json_object *list = json_object_new_array();
+    struct kl_cma_stats stats = {.size = sizeof(stats)};
+
+    for (uint32_t i = 0; kl_zone_cma_stats(zone, i, &stats) == 0; i++) {
+        struct json_object *object = json_object_new_object();
+
+        json_object_object_add(object, "name", json_object_new_string(stats.name));
+        kli_reply_add(object, "first", kl_pfn_nr(stats.base));
+        ADD(frames);
+        ADD(order_per_bit);
+        ADD(allocated_frames);
+        ADD(kept_frames);
+        ADD(available_frames);
+        ADD(largest_frames);
+        ADD(defer_bytes);
+        ADD(defer_ns);
+        ADD(allocs);
+        ADD(failed);
+        ADD(releases);
+        ADD(refused);
+        ADD(exact);
+        ADD(partial);
+        ADD(missed);
+        ADD(returned_need);
+        ADD(returned_window);
+        ADD(returned_age);
+        ADD(returned_cap);
+        ADD(returned_shrinker);
+        ADD(migrated);
+        json_object_array_add(list, object);
+    }
+    return list;
+}
+
 static struct json_object *disk(const struct kli_control_config *config)
 {
     struct json_object *object = json_object_new_object();
@@ -347,6 +383,7 @@ struct json_object *kli_report_stat(struct kli_control *control)
         json_object_object_add(reply, "pressure", pressure_figures(config->pressure));
     json_object_object_add(reply, "budget", budget(config));
     json_object_object_add(reply, "owners", owners(config->zone));
+    json_object_object_add(reply, "areas", areas(config->zone));
     json_object_object_add(reply, "system", system_figures(config->backing));
     json_object_object_add(reply, "leases", leases(control));
     return reply;

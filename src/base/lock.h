@@ -22,6 +22,8 @@
  *   LIMITS        setting a zone's limits and marks; over a trim, which takes none of these
  *                 but the next
  *   LOOKS         waiting until nobody looks at memory that is to go (frame/look.h)
+ *   CMA           bits of an area; with any other held, since who keeps frames gives them
+ *                 in the middle of anything (frame/kept.c)
  */
 #ifndef KLI_BASE_LOCK_H
 #define KLI_BASE_LOCK_H
@@ -44,6 +46,7 @@ enum kli_rank {
     KLI_RANK_ZONE_PINS,
     KLI_RANK_LIMITS,
     KLI_RANK_LOOKS,
+    KLI_RANK_CMA,
 };
 
 struct kli_lock {

@@ -119,6 +119,10 @@
     X(PROBE, RUN, shrink_end, "zone", "freed", "priority")                                         \
     X(PROBE, RUN, give_begin, "zone", "blocks", "mode")                                            \
     X(PROBE, RUN, give_end, "zone", "blocks", "err")                                               \
+    X(PROBE, CMA, cma_alloc_begin, "zone", "frames", "align")                                      \
+    X(PROBE, CMA, cma_alloc_end, "zone", "frame", "err")                                           \
+    X(PROBE, CMA, cma_release, "zone", "frame", "frames")                                          \
+    X(PROBE, CMA, cma_returned, "zone", "frame", "frames")                                         \
     X(PROBE, STALL, stall_alloc, "zone", "holds", "order")                                         \
     X(PROBE, STALL, stall_frame, "zone", "frame", "round")                                         \
     X(PROBE, STALL, stall_landing, "zone", "pending", "round")                                     \

@@ -10,6 +10,8 @@
  * takes its kind; the other blocks of its kind; what the caches of all CPUs hold; an
  * absent block, for which memory is got; a block of the other kind (mixing,
  * counted).  Blocks are found by the index (index.c).
+ * A movable frame goes into a free block of an area before another one: the area's memory
+ * is there anyhow, and frames that can't move have only the others (klotski/cma.h).
  * What to do when all that fails is not known here: reclaim/alloc.c.
  */
 #include "frame/cache.h"
@@ -101,6 +103,30 @@ void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable)
     }
 }
 
+/* Frees `units` allocations of 2^order frames in a row, all of the owner's and unmovable,
+ * past the caches; their bits block by block. */
+void kli_free_run(struct kl_zone *zone, unsigned owner, uint32_t nr, uint32_t units, unsigned order)
+{
+    uint32_t step = 1u << order, start = nr, end = nr + units * step;
+
+    for (; nr < end; nr += step) {
+        uint64_t seen;
+        struct kli_step freed = kli_take(&zone->frame[nr].state, kli_f_free, owner, &seen);
+
+        KLI_REQUIRE(&zone->host, freed.ok);
+        if (freed.next != 0 && nr > start) /* held by somebody: the last one out frees it */
+            kli_bits_put(zone, start, nr - start, true);
+        if (freed.next != 0) {
+            start = nr + step;
+        } else if (((nr + step) & (zone->block_frames - 1)) == 0) {
+            kli_bits_put(zone, start, nr + step - start, true);
+            start = nr + step;
+        }
+    }
+    if (end > start)
+        kli_bits_put(zone, start, end - start, true);
+}
+
 bool kli_settle(struct kl_zone *zone, uint32_t nr, kli_edge *edge, uint64_t arg)
 {
     uint64_t seen;
@@ -172,7 +198,10 @@ static bool search_own(struct kl_zone *zone, const struct kli_ask *ask, uint32_t
 
 static bool search_free(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
-    return search(zone, ask, (struct look){KLI_CLASS_FREE, KLI_WANT_WHOLE_FREE, UINT32_MAX}, nr);
+    const struct look area = {KLI_CLASS_CMA, KLI_WANT_WHOLE_FREE, UINT32_MAX};
+    const struct look other = {KLI_CLASS_FREE, KLI_WANT_WHOLE_FREE, UINT32_MAX};
+
+    return (!ask->unmovable && search(zone, ask, area, nr)) || search(zone, ask, other, nr);
 }
 
 /* Mixing; and in the end every block, in case the index is behind. (index.c, I3) */
@@ -205,13 +234,15 @@ static bool populate_and_search(struct kl_zone *zone, const struct kli_ask *ask,
     return false;
 }
 
-/* The block that this CPU used last, even if it has become free as a whole. */
+/* The block that this CPU used last, even if it has become free as a whole; unless there
+ * are areas, which come first then. */
 static bool try_last(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)
 {
     uint32_t block = atomic_load_explicit(hint_of(zone, ask), memory_order_relaxed);
+    bool areas = !ask->unmovable && atomic_load_explicit(&zone->areas, memory_order_relaxed) > 0;
 
     return block < ask->end && (try_block(zone, block, ask, KLI_WANT_OWN_KIND, nr) ||
-                                try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr));
+                                (!areas && try_block(zone, block, ask, KLI_WANT_WHOLE_FREE, nr)));
 }
 
 static bool search_present(struct kl_zone *zone, const struct kli_ask *ask, uint32_t *nr)

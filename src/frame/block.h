@@ -5,7 +5,8 @@
  *   bits 20-39  stuck  frames that can't move: unmovable or pinned
  *   bit  40 UNMOVABLE  kind of the block; what it is meant for
  *   bit  41 FENCED     being emptied: no allocation enters
- *   bit  42 ABSENT     its memory is the system's
+ *   bit  42 CMA        of an area (klotski/cma.h): movable frames, and the area's own
+ *   bit  43 ABSENT     its memory is the system's
  *
  *             fence                  vacate (free == all)
  *   present ---------> fenced ---------------------------> absent, fenced
@@ -24,6 +25,9 @@
  * (B5) stuck is raised after a pin and lowered after an unpin: it may be too low for
  *      a moment (the frame is there then, and refuses), or too high, also when the
  *      frame is gone by then.
+ * (B6) CMA: nobody but the area takes frames that can't move there (reserve, claim), and
+ *      the memory stays (vacate).  It comes only while nothing is stuck there (enroll), and
+ *      excludes UNMOVABLE; a frame that is to become unmovable is counted before (hand.c).
  */
 #ifndef KLI_FRAME_BLOCK_H
 #define KLI_FRAME_BLOCK_H
@@ -33,7 +37,8 @@
 #define KLI_B_STUCK     (UINT64_C(1) << 20)
 #define KLI_B_UNMOVABLE (UINT64_C(1) << 40)
 #define KLI_B_FENCED    (UINT64_C(1) << 41)
-#define KLI_B_ABSENT    (UINT64_C(1) << 42)
+#define KLI_B_CMA       (UINT64_C(1) << 42)
+#define KLI_B_ABSENT    (UINT64_C(1) << 43) /* the highest one: pass.c */
 
 static inline uint32_t kli_b_free(uint64_t w)
 {
@@ -55,6 +60,7 @@ enum kli_class {
     KLI_CLASS_MOVABLE,   /* of this kind, partly free */
     KLI_CLASS_UNMOVABLE, /* of this kind, partly free */
     KLI_CLASS_FREE,      /* free as a whole */
+    KLI_CLASS_CMA,       /* the same, of an area */
     KLI_CLASS_ABSENT,    /* and nobody gets memory for it yet */
     KLI_CLASSES,         /* none of these: full, or fenced */
 };
@@ -66,7 +72,7 @@ static inline enum kli_class kli_b_class(uint64_t w, uint64_t all)
     if (!kli_b_open(w) || kli_b_free(w) == 0)
         return KLI_CLASSES;
     if (kli_b_free(w) == all)
-        return KLI_CLASS_FREE;
+        return (w & KLI_B_CMA) ? KLI_CLASS_CMA : KLI_CLASS_FREE;
     return (w & KLI_B_UNMOVABLE) ? KLI_CLASS_UNMOVABLE : KLI_CLASS_MOVABLE;
 }
 
@@ -96,6 +102,8 @@ static inline struct kli_step kli_b_reserve(uint64_t w, uint64_t ask)
 
     if (!kli_b_open(w) || kli_b_free(w) < n)
         return KLI_REFUSED;
+    if ((w & KLI_B_CMA) && (ask & KLI_B_UNMOVABLE))
+        return KLI_REFUSED; /* B6 */
     if (want == KLI_WANT_OWN_KIND && (!same_kind || kli_b_free(w) == all))
         return KLI_REFUSED;
     if (want == KLI_WANT_WHOLE_FREE && kli_b_free(w) != all)
@@ -117,6 +125,12 @@ static inline struct kli_step kli_b_stick(uint64_t w, uint64_t arg)
     return KLI_STEP(w + arg);
 }
 
+/* The same of frames that won't move from now on: not in an area. (B6) */
+static inline struct kli_step kli_b_stick_outside(uint64_t w, uint64_t arg)
+{
+    return (w & KLI_B_CMA) ? KLI_REFUSED : KLI_STEP(w + arg);
+}
+
 static inline struct kli_step kli_b_unstick(uint64_t w, uint64_t arg)
 {
     return KLI_STEP(w - arg);
@@ -134,15 +148,19 @@ static inline struct kli_step kli_b_unfence(uint64_t w, uint64_t arg)
     return (w & KLI_B_FENCED) ? KLI_STEP(w & ~KLI_B_FENCED) : KLI_REFUSED;
 }
 
+/* In the argument of kli_b_claim: it is the area of the block that claims. */
+#define KLI_B_BY_AREA (UINT64_C(1) << 63)
+
 /* The one who fenced it reserves n frames, which stay unmovable; arg: n | all << 20.
- * A free block takes that kind. */
+ * A free block takes that kind, but not one of an area. */
 static inline struct kli_step kli_b_claim(uint64_t w, uint64_t arg)
 {
     uint64_t n = kli_field(arg, 0, 20), all = kli_field(arg, 20, 20);
 
-    if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || kli_b_free(w) < n)
-        return KLI_REFUSED;
-    if (kli_b_free(w) == all)
+    if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || kli_b_free(w) < n ||
+        ((w & KLI_B_CMA) && !(arg & KLI_B_BY_AREA)))
+        return KLI_REFUSED; /* B6 */
+    if (kli_b_free(w) == all && !(w & KLI_B_CMA))
         w |= KLI_B_UNMOVABLE;
     return KLI_STEP(w - n + n * KLI_B_STUCK);
 }
@@ -169,9 +187,25 @@ static inline struct kli_step kli_b_lodge(uint64_t w, uint64_t arg)
 /* An empty fenced block (all: its frames) loses its memory. */
 static inline struct kli_step kli_b_vacate(uint64_t w, uint64_t all)
 {
-    if (!(w & KLI_B_FENCED) || (w & KLI_B_ABSENT) || !kli_b_empty(w, all))
+    if (!(w & KLI_B_FENCED) || (w & (KLI_B_ABSENT | KLI_B_CMA)) || !kli_b_empty(w, all))
         return KLI_REFUSED;
     return KLI_STEP(KLI_B_FENCED | KLI_B_ABSENT);
+}
+
+/* A fenced block becomes an area's; movable frames stay in it. (B6) */
+static inline struct kli_step kli_b_enroll(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    if (!(w & KLI_B_FENCED) || (w & (KLI_B_ABSENT | KLI_B_CMA)) || kli_b_stuck(w) > 0)
+        return KLI_REFUSED;
+    return KLI_STEP((w | KLI_B_CMA) & ~KLI_B_UNMOVABLE);
+}
+
+/* And is any other block again. */
+static inline struct kli_step kli_b_dismiss(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    return (w & KLI_B_CMA) ? KLI_STEP(w & ~KLI_B_CMA) : KLI_REFUSED;
 }
 
 /* Somebody goes to get memory for an absent block. */

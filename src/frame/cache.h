@@ -32,12 +32,14 @@ static inline uint32_t kli_cache_get(struct kl_zone *zone, bool unmovable)
     return nr != KL_CPU_NONE ? nr : kli_cache_get_slow(zone, unmovable);
 }
 
-/* Takes a frame with a zero state word, or refuses. */
+/* Takes a frame with a zero state word, or refuses: among the unmovable ones is none of an
+ * area's block, where others may not have it. (block.h, B6) */
 static inline bool kli_cache_put(struct kl_zone *zone, uint32_t nr, bool unmovable)
 {
     const struct kl_host *host = &zone->host;
+    uint64_t word = kli_block_word(zone, kli_block_of(zone, nr));
 
-    if (!kli_b_open(kli_block_word(zone, kli_block_of(zone, nr)))) /* C2 */
+    if (!kli_b_open(word) || (unmovable && (word & KLI_B_CMA))) /* C2 */
         return false;
     if (host->cpu_push)
         return host->cpu_push(host->ctx, kli_cache_of(zone, 0, unmovable), host->ncpus, nr);

@@ -75,6 +75,11 @@ static int pin_all(struct kl_zone *zone, kl_owner_id owner, const kl_pfn *frames
     for (size_t i = 0; i < n; i++) {
         int err = kli_frame_pin(zone, owner, kli_f_pin_object, frames[i]);
 
+        /* After it counts as stuck, which is what an area's coming looks at (block.h, B6). */
+        if (!err && (kli_block_word(zone, kli_block_of(zone, kl_pfn_nr(frames[i]))) & KLI_B_CMA)) {
+            unpin_one(zone, owner.v, kl_pfn_nr(frames[i]));
+            err = -KL_EAGAIN;
+        }
         if (err) {
             unpin_first(zone, owner, frames, i);
             return err;

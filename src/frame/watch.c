@@ -24,12 +24,18 @@ static int64_t whole_blocks(const struct kl_zone *zone)
     return atomic_load_explicit(&zone->blocks_in[KLI_CLASS_FREE], memory_order_relaxed);
 }
 
+/* Of areas: they are neither wasted nor spare. */
+static int64_t area_blocks(const struct kl_zone *zone)
+{
+    return atomic_load_explicit(&zone->blocks_in[KLI_CLASS_CMA], memory_order_relaxed);
+}
+
 /* Frames that are free in blocks partly used. */
 uint64_t kli_wasted(const struct kl_zone *zone)
 {
     int64_t free = (int64_t)kli_free_frames(zone); /* in a small zone, CPUs hold much of it */
 
-    free -= whole_blocks(zone) * zone->block_frames;
+    free -= (whole_blocks(zone) + area_blocks(zone)) * zone->block_frames;
     return free > 0 ? (uint64_t)free : 0;
 }
 
@@ -74,7 +80,8 @@ bool kli_spare_is_over(const struct kl_zone *zone)
 /* Frames that are free, or could be without anybody's help. */
 uint64_t kli_available(struct kl_zone *zone)
 {
-    return kli_free_frames(zone) + (uint64_t)kli_populatable(zone, true) * zone->block_frames;
+    return kli_free_frames(zone) + kli_kept_frames(zone) +
+           (uint64_t)kli_populatable(zone, true) * zone->block_frames;
 }
 
 uint32_t kli_wanted(struct kl_zone *zone)

@@ -128,6 +128,21 @@ struct kli_pressure {
     uint32_t back_off;
 };
 
+/* kept.c: who keeps frames at hand that nobody uses, and gives them when others need them:
+ * `give` from anywhere an allocation may come from, so it waits for nothing but a spin
+ * lock that is a leaf, and calls nobody. */
+enum { KLI_KEEPERS = 16 };
+struct kli_keeper {
+    struct kli_gate gate;
+    void (*give)(void *ctx, uint64_t frames, unsigned order);
+    void *ctx;
+};
+struct kli_keepers {
+    struct kli_keeper at[KLI_KEEPERS];
+    _Atomic uint64_t frames; /* of all of them */
+    _Atomic uint64_t given;  /* how often some became free */
+};
+
 /* pin.c: objects that are pinned; under the lock. */
 struct kli_pin;
 struct kli_pin_slot {
@@ -188,6 +203,8 @@ struct kl_zone {
     struct kli_lock looks_lock; /* who waits for lookers */
 
     struct kli_pins pins;
+    struct kli_keepers keepers;
+    _Atomic uint32_t areas;      /* of src/cma */
     struct kli_lock limits_lock; /* who sets limits or marks */
     struct kli_lock owners_lock;
     _Atomic uint32_t shares;                /* owners that are counted */
@@ -313,6 +330,25 @@ void kli_share_uncharge(struct kl_zone *zone, unsigned owner, uint64_t n);
 uint32_t kli_reserve_singles(struct kl_zone *zone, uint32_t block, bool unmovable, uint32_t most,
                              uint32_t *nr);
 void kli_bits_put(struct kl_zone *zone, uint32_t nr, uint32_t n, bool unmovable);
+void kli_free_run(struct kl_zone *zone, unsigned owner, uint32_t nr, uint32_t units,
+                  unsigned order);
+
+/* kept.c: frames begin to be kept, are their keeper's to hand out, or are free (K2). */
+int kli_keeper_register(struct kl_zone *zone, void (*give)(void *ctx, uint64_t, unsigned order),
+                        void *ctx, unsigned *id);
+void kli_keeper_unregister(struct kl_zone *zone, unsigned id);
+void kli_kept_add(struct kl_zone *zone, uint64_t frames);
+void kli_kept_used(struct kl_zone *zone, uint64_t frames);
+void kli_kept_given(struct kl_zone *zone, uint64_t frames);
+bool kli_kept_give(struct kl_zone *zone, uint64_t frames, unsigned order, uint64_t *given);
+static inline uint64_t kli_kept_frames(const struct kl_zone *zone)
+{
+    return atomic_load(&zone->keepers.frames);
+}
+static inline uint64_t kli_kept_now(const struct kl_zone *zone)
+{
+    return atomic_load(&zone->keepers.given);
+}
 
 /* alloc.c: one attempt to allocate, without waiting and without callbacks. */
 struct kli_ask {

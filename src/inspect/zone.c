@@ -159,6 +159,7 @@ int kl_zone_block_info(struct kl_zone *zone, kl_block block, struct kl_block_inf
         .present = !(word & KLI_B_ABSENT),
         .fenced = (word & KLI_B_FENCED) != 0,
         .unmovable = (word & KLI_B_UNMOVABLE) != 0,
+        .cma = (word & KLI_B_CMA) != 0,
     };
     info->used = info->present ? zone->block_frames - info->free : 0;
     return 0;

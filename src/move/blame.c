@@ -89,10 +89,8 @@ bool kli_explain(struct kl_zone *zone, uint32_t nr, char *text, size_t bytes)
     return has_reason;
 }
 
-static void report(struct kli_run *run, const struct kl_obstacle *o)
+void kli_report_culprit(struct kl_report *r, const struct kl_obstacle *o)
 {
-    struct kl_report *r = &run->report;
-
     r->culprit = o->frame;
     r->culprit_block = o->block;
     r->culprit_order = o->order;
@@ -103,6 +101,11 @@ static void report(struct kli_run *run, const struct kl_obstacle *o)
     r->culprit_since_ns = o->since_ns;
     memcpy(r->culprit_name, o->owner_name, sizeof(r->culprit_name));
     memcpy(r->culprit_why, o->why, sizeof(r->culprit_why));
+}
+
+static void report(struct kli_run *run, const struct kl_obstacle *o)
+{
+    kli_report_culprit(&run->report, o);
 }
 
 static void blame_as(struct kli_run *run, uint32_t nr, uint64_t word, enum kl_in_way kind)
@@ -168,18 +171,26 @@ void kli_blame_fence(struct kli_run *run, uint32_t block)
     blame_whole(run, block, KL_IN_WAY_FENCED);
 }
 
-/* Nothing could be chosen at all: with migration off that is why; else some frame
- * that can't move; else somebody's fence, or memory that is not to be had. */
-void kli_blame_any(struct kli_run *run)
+void kli_blame_area(struct kli_run *run, uint32_t block)
+{
+    blame_whole(run, block, KL_IN_WAY_AREA);
+}
+
+/* Nothing could be chosen at all, of these blocks: with migration off that is why; else
+ * some frame that can't move; else somebody's fence, an area, or memory that is not to be
+ * had. */
+void kli_blame_any(struct kli_run *run, uint32_t from, uint32_t to)
 {
     const struct kl_zone *zone = run->zone;
     bool off = atomic_load(&zone->migration_off);
 
-    for (uint32_t b = 0; b < zone->blocks && !run->report.culprit.v; b++) {
+    for (uint32_t b = from; b < to && !run->report.culprit.v; b++) {
         uint64_t word = kli_block_word(zone, b);
 
         if (word & KLI_B_FENCED)
             kli_blame_fence(run, b);
+        else if (word & KLI_B_CMA)
+            kli_blame_area(run, b);
         else if ((word & KLI_B_ABSENT) && run->report.culprit_kind == KL_IN_WAY_NOTHING)
             blame_whole(run, b, KL_IN_WAY_GIVEN);
         if (word & KLI_B_ABSENT)

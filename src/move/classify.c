@@ -20,12 +20,14 @@ bool kli_is_clear(const struct kli_search *search, uint32_t block)
 {
     const struct kl_zone *zone = search->run->zone;
     uint64_t word = kli_block_word(zone, block);
+    uint32_t all = zone->block_frames, kept;
 
     if (word & KLI_B_ABSENT)
         return word == KLI_B_ABSENT && search->spare > 0;
-    return kli_b_open(word) && kli_b_stuck(word) == 0 && !is_avoided(search, block) &&
-           (!search->run->outer || kli_b_free(word) == zone->block_frames) &&
-           (moves(search->run) || kli_b_free(word) == zone->block_frames);
+    kept = kli_area_kept(search, block << zone->block_order, all);
+    return kli_b_open(word) && !kli_is_barred(search, word) && kli_b_stuck(word) == kept &&
+           !is_avoided(search, block) &&
+           ((!search->run->outer && moves(search->run)) || kli_b_free(word) + kept == all);
 }
 
 /* A frame is in the way if it is a unit's first one and not `(state & mask) == good`:
@@ -91,6 +93,25 @@ static void mark_units(const struct kli_run *run, uint32_t first, uint64_t *neve
     }
 }
 
+/* What the area keeps is not in its way. */
+static void clear_kept(const struct kli_search *search, uint32_t first, uint64_t *never)
+{
+    const struct kli_area *area = search->area;
+    uint32_t all = search->run->zone->block_frames, step, from;
+
+    if (!area || kli_area_kept(search, first, all) == 0)
+        return;
+    step = 1u << area->shift;
+    from = first - area->first;
+    for (uint32_t at = 0; at < all && step == 1 && all >= 64; at += 64)
+        never[at / 64] &=
+            ~atomic_load_explicit(&area->kept[(from + at) / 64], memory_order_relaxed);
+    for (uint32_t at = 0; at < all && (step > 1 || all < 64); at++) {
+        if (kli_area_kept(search, first + (at >> area->shift << area->shift), step) > 0)
+            never[at / 64] &= ~(UINT64_C(1) << at % 64);
+    }
+}
+
 void kli_classify_block(const struct kli_search *search, uint32_t block, uint64_t *never)
 {
     const struct kl_zone *zone = search->run->zone;
@@ -98,11 +119,13 @@ void kli_classify_block(const struct kli_search *search, uint32_t block, uint64_
     uint32_t first = block << zone->block_order, all = zone->block_frames;
 
     memset(never, 0, kli_never_bytes(zone));
-    if (!kli_b_open(word) || kli_b_stuck(word) == all) { /* perhaps of a unit of many blocks */
+    if (!kli_b_open(word) || kli_is_barred(search, word) ||
+        (kli_b_stuck(word) == all && !search->area)) { /* perhaps of a unit of many blocks */
         mark(never, 0, all);
         return;
     }
     mark_units(search->run, first, never);
+    clear_kept(search, first, never);
     for (unsigned i = 0; i < search->avoid.n; i++) {
         if (kli_block_of(zone, search->avoid.nr[i]) == block)
             mark(never, search->avoid.nr[i] - first, 1);

@@ -2,7 +2,8 @@
 /* Compaction: the sparsest blocks are emptied into the densest, as long as that
  * frees whole blocks.
  *
- * A block with stuck frames can't be freed: it is never a source, and the first to be
+ * A block with stuck frames can't be freed, and one of an area is not gained by that: they
+ * are never a source, and the first to be
  * filled.  It stops when the others have no room for all of the next source.
  */
 #include "move/run.h"
@@ -21,9 +22,14 @@ static uint64_t room_in_use(struct kli_run *run)
     return room;
 }
 
+static bool stays(uint64_t word)
+{
+    return (word & KLI_B_CMA) || kli_b_stuck(word) > 0;
+}
+
 static bool is_source(const struct kl_zone *zone, uint64_t word)
 {
-    return kli_b_open(word) && kli_b_free(word) < zone->block_frames && kli_b_stuck(word) == 0;
+    return kli_b_open(word) && !stays(word) && kli_b_free(word) < zone->block_frames;
 }
 
 /* What can't be emptied is filled first, however sparse it is: to the plan's end with
@@ -35,7 +41,7 @@ static void stuck_last(struct kli_run *run)
     for (uint32_t i = 0; i < run->plan.n; i++) {
         uint32_t moved = block[i];
 
-        if (kli_b_stuck(kli_block_word(run->zone, moved)) > 0)
+        if (stays(kli_block_word(run->zone, moved)))
             continue;
         block[i] = block[n];
         block[n++] = moved;

@@ -6,7 +6,9 @@
 /* Frames that are free or could be: enough of them is enough, wherever they are. */
 static bool has_room(struct kl_zone *zone, const struct kli_search *search, uint32_t n)
 {
-    return kli_free_frames(zone) + (uint64_t)search->spare * zone->block_frames >= n;
+    return kli_free_frames(zone) + kli_kept_frames(zone) +
+               (uint64_t)search->spare * zone->block_frames >=
+           n;
 }
 
 int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli_window *exact,
@@ -23,6 +25,7 @@ int kli_contig(struct kl_zone *zone, struct kli_search *search, const struct kli
     run.idle = search->idle;
     search->run = &run;
     run.keep_soft = search->keep_soft;
+    run.out_of_areas = taker->yield != NULL; /* or the next range moves them again */
     search->spare = kli_populatable(zone, !search->keep_soft);
     if (!has_room(zone, search, n)) {
         kli_blame_room(&run);

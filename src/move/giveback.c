@@ -17,7 +17,7 @@ struct chosen {
 
 static bool candidate(const struct kl_zone *zone, uint64_t word)
 {
-    if (!kli_b_open(word) || kli_b_stuck(word) > 0)
+    if (!kli_b_open(word) || (word & KLI_B_CMA) || kli_b_stuck(word) > 0)
         return false;
     return kli_b_free(word) == zone->block_frames || !atomic_load(&zone->migration_off);
 }
@@ -38,10 +38,10 @@ static int feasible(struct kli_run *run, uint32_t want)
         n++;
     }
     if (n < want) {
-        kli_blame_any(run);
+        kli_blame_any(run, 0, run->zone->blocks);
         return -KL_EBUSY;
     }
-    if (used <= run->plan.free - inside)
+    if (used <= run->plan.free - inside + kli_kept_frames(run->zone))
         return 0;
     kli_blame_room(run);
     return -KL_ENOMEM;
@@ -184,7 +184,7 @@ static bool trim_block(struct kl_zone *zone, uint32_t block, int *err)
 {
     uint64_t word = kli_block_word(zone, block);
 
-    if (kli_b_free(word) != zone->block_frames)
+    if (kli_b_free(word) != zone->block_frames || (word & KLI_B_CMA))
         return false;
     KLI_TRACE_STEP(fence_begin, KLI_TAG(zone), block, KL_ASYNC);
     if (!kli_block_step(zone, block, kli_b_fence, 0))
@@ -210,7 +210,9 @@ int kli_trim(struct kl_zone *zone, uint32_t keep, uint32_t most)
     kli_hold(zone);
     kli_cache_drain(zone);
     for (uint32_t b = 0; b < zone->blocks && trimmed < most && !err; b++) {
-        if (kli_b_free(kli_block_word(zone, b)) != zone->block_frames)
+        uint64_t word = kli_block_word(zone, b);
+
+        if (kli_b_free(word) != zone->block_frames || (word & KLI_B_CMA))
             continue;
         if (kept < keep)
             kept++;

@@ -211,6 +211,8 @@ bool kli_pass(const struct kli_search *search, uint32_t m, uint32_t stride, uint
 
     if (search->spare == 0)
         p.bad |= KLI_B_ABSENT;
+    if (kli_is_barred(search, KLI_B_CMA))
+        p.bad |= KLI_B_CMA;
     if (search->run->idle || atomic_load(&zone->migration_off)) {
         p.best = p.most;
         p.least = zone->block_frames;

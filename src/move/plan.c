@@ -68,6 +68,24 @@ static int build(struct kl_zone *zone, struct kli_plan *plan)
     return plan->block ? 0 : -KL_ENOMEM;
 }
 
+/* Areas' blocks to the beginning, where targets are taken last; the others keep their
+ * order.  From behind, so that none is written over. */
+static void areas_first(struct kli_run *run)
+{
+    uint32_t *block = run->plan.block, at = run->plan.n;
+
+    for (uint32_t i = run->plan.n; i-- > 0;) {
+        uint32_t moved = block[i];
+
+        if (kli_block_word(run->zone, moved) & KLI_B_CMA)
+            continue;
+        block[i] = block[--at];
+        block[at] = moved;
+    }
+    for (unsigned order = 0; order <= run->zone->block_order; order++)
+        run->target[order] = run->plan.n;
+}
+
 int kli_plan(struct kli_run *run)
 {
     const struct kl_zone *zone = run->zone;
@@ -78,6 +96,8 @@ int kli_plan(struct kli_run *run)
         return -KL_ENOMEM;
     for (unsigned order = 0; order <= zone->block_order; order++) /* fuller ones have no room */
         run->target[order] = run->plan.end[zone->block_frames - (1u << order)];
+    if (run->out_of_areas)
+        areas_first(run);
     return 0;
 }
 
@@ -127,9 +147,20 @@ static bool target_beside(struct kli_run *run, unsigned order, unsigned owner, u
     return false;
 }
 
+/* A block that has got memory since: the next ones go there, too. */
+static void add_to_plan(struct kli_run *run, uint32_t block)
+{
+    if (run->plan.n == run->zone->blocks)
+        return; /* one of them came twice */
+    run->plan.block[run->plan.n++] = block;
+    for (unsigned order = 0; order <= run->zone->block_order; order++)
+        run->target[order] = run->plan.n;
+}
+
 bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *nr)
 {
     uint32_t end = kli_owner(run->zone, owner)->end, block;
+    uint64_t given = kli_kept_now(run->zone);
 
     if (run->want == KLI_WANT_APART)
         return kli_target_apart(run, order, owner, nr);
@@ -137,11 +168,15 @@ bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *n
         return false;
     if (target_planned(run, order, owner, nr))
         return true;
-    run->target[order] = run->plan.n; /* frames may have become free behind us */
-    if (target_planned(run, order, owner, nr))
-        return true;
+    do {
+        run->target[order] = run->plan.n; /* frames may have become free behind us */
+        if (target_planned(run, order, owner, nr))
+            return true;
+    } while (run->want == KLI_WANT_ANY &&
+             kli_kept_give(run->zone, UINT64_C(1) << order, order, &given));
     while (run->may_populate && kli_populatable(run->zone, !run->keep_soft) > 0 &&
            kli_populate_one(run->zone, end, &block)) {
+        add_to_plan(run, block);
         if (target_in(run, block, order, owner, nr))
             return true;
     }

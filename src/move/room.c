@@ -29,7 +29,7 @@ static unsigned depth_of(const struct kli_run *run)
 static int take_room(struct kli_run *run, struct kli_search *search, unsigned order, unsigned owner,
                      uint32_t *nr)
 {
-    struct kli_taker taker = {owner, order, KLI_F_LOCKED | KLI_F_KIND};
+    struct kli_taker taker = {.owner = owner, .order = order, .flags = KLI_F_LOCKED | KLI_F_KIND};
     int err;
 
     search->run = run;

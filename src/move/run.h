@@ -47,6 +47,7 @@ struct kli_run {
     bool idle;             /* nothing is to be moved: no callbacks */
     bool may_populate;     /* targets may be blocks that are absent now, */
     bool keep_soft;        /* but not beyond the soft limit */
+    bool out_of_areas;     /* targets in areas (klotski/cma.h) only when there are no others */
     struct kli_run *outer; /* of a run within a run (room.c), else NULL */
     unsigned hopeless;     /* no room could be made for this order, nor for more; 0: none yet */
     uint32_t budget;       /* frames moved, after which it ends; 0: no bound */
@@ -85,12 +86,14 @@ void kli_unfence(struct kli_run *run, uint32_t block);
 enum kl_in_way kli_in_way(const struct kl_zone *zone, uint64_t word);
 void kli_describe(struct kl_zone *zone, uint32_t nr, uint64_t word, enum kl_in_way kind,
                   struct kl_obstacle *obstacle);
+void kli_report_culprit(struct kl_report *report, const struct kl_obstacle *obstacle);
 bool kli_explain(struct kl_zone *zone, uint32_t nr, char *text, size_t bytes);
 void kli_blame(struct kli_run *run, uint32_t nr, uint64_t word);
 void kli_blame_owner(struct kli_run *run, uint32_t nr, uint64_t word);
 void kli_blame_fence(struct kli_run *run, uint32_t block);
 void kli_blame_room(struct kli_run *run);
-void kli_blame_any(struct kli_run *run);
+void kli_blame_any(struct kli_run *run, uint32_t from, uint32_t to);
+void kli_blame_area(struct kli_run *run, uint32_t block);
 void kli_absolve(struct kli_run *run);
 /* At the end of a run: asks the culprit's owner, if it may be for a reason of its. */
 void kli_ask_why(struct kli_run *run);

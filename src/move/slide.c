@@ -33,6 +33,7 @@ static void weigh(struct slide *s, uint32_t first)
     const struct kl_zone *zone = s->search->run->zone;
     uint32_t n = s->search->n, cost = kli_bits_used(zone, first, n);
 
+    cost -= (uint32_t)kli_min(cost, kli_area_kept(s->search, first, n));
     if (cost >= s->best || absents_in(zone, first, n) > s->search->spare)
         return;
     s->best = cost;

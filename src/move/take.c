@@ -33,8 +33,23 @@ static void unfence_window(struct kli_run *run, const struct kli_window *w, uint
         kli_unfence(run, b);
 }
 
+static bool is_movable(const struct kli_taker *taker)
+{
+    return taker->flags & KLI_F_KIND;
+}
+
+/* Is the block of an area, and not to be had by this one? (block.h, B6) */
+static bool is_kept_off(struct kli_run *run, const struct kli_taker *taker, uint32_t block)
+{
+    if (taker->yield || is_movable(taker) || !(kli_block_word(run->zone, block) & KLI_B_CMA))
+        return false;
+    kli_blame_area(run, block);
+    return true;
+}
+
 /* Fences every block of the window, absent ones after getting memory for them. */
-static int fence_window(struct kli_run *run, const struct kli_window *w)
+static int fence_window(struct kli_run *run, const struct kli_window *w,
+                        const struct kli_taker *taker)
 {
     for (uint32_t b = first_block(run->zone, w); b <= last_block(run->zone, w); b++) {
         int err = 0;
@@ -43,7 +58,9 @@ static int fence_window(struct kli_run *run, const struct kli_window *w)
             err = kli_populate(run->zone, b);
         if (err == -KL_ENOMEM)
             kli_blame_room(run);
-        if (!err && !kli_fence(run, b)) {
+        if (!err && is_kept_off(run, taker, b)) {
+            err = -KL_EBUSY;
+        } else if (!err && !kli_fence(run, b)) {
             kli_blame_fence(run, b);
             err = -KL_EAGAIN;
         }
@@ -62,13 +79,16 @@ static void unclaim(struct kl_zone *zone, const struct kli_window *part, bool un
 }
 
 /* Counts the part and takes its bits; false: somebody was on the way in. */
-static bool claim_part(struct kl_zone *zone, const struct kli_window *part, bool unmovable)
+static bool claim_part(struct kl_zone *zone, const struct kli_window *part,
+                       const struct kli_taker *taker)
 {
     uint32_t block = kli_block_of(zone, part->first);
-    uint64_t all = zone->block_frames;
+    uint64_t arg =
+        part->n | (uint64_t)zone->block_frames << 20 | (taker->yield ? KLI_B_BY_AREA : 0);
+    bool unmovable = !is_movable(taker);
 
     KLI_TRACE_STEP(claim_begin, KLI_TAG(zone), part->first, part->n);
-    if (!kli_block_step(zone, block, unmovable ? kli_b_claim : kli_b_lodge, part->n | all << 20))
+    if (!kli_block_step(zone, block, unmovable ? kli_b_claim : kli_b_lodge, arg))
         return false;
     KLI_TRACE_STEP(claim_counted, KLI_TAG(zone), part->first, part->n);
     if (kli_bits_take_at(zone, part->first, part->n)) {
@@ -81,17 +101,18 @@ static bool claim_part(struct kl_zone *zone, const struct kli_window *part, bool
 }
 
 /* The whole window, or -KL_EAGAIN. */
-static int claim_window(struct kl_zone *zone, const struct kli_window *w, bool unmovable)
+static int claim_window(struct kl_zone *zone, const struct kli_window *w,
+                        const struct kli_taker *taker)
 {
     for (uint32_t b = first_block(zone, w); b <= last_block(zone, w); b++) {
         struct kli_window part = part_in(zone, w, b);
 
-        if (claim_part(zone, &part, unmovable))
+        if (claim_part(zone, &part, taker))
             continue;
         for (uint32_t back = first_block(zone, w); back < b; back++) {
             part = part_in(zone, w, back);
             kli_bits_clear(zone, part.first, part.n);
-            unclaim(zone, &part, unmovable);
+            unclaim(zone, &part, !is_movable(taker));
         }
         return -KL_EAGAIN;
     }
@@ -118,7 +139,7 @@ static int take_fenced(struct kli_run *run, const struct kli_window *w,
     for (unsigned i = 0; i < TRIES && err == -KL_EAGAIN; i++) {
         err = kli_evacuate(run, w->first, w->n);
         if (err == 0)
-            err = claim_window(run->zone, w, !(taker->flags & KLI_F_KIND));
+            err = claim_window(run->zone, w, taker);
         if (err == -KL_EAGAIN)
             run->zone->host.relax(run->zone->host.ctx, i);
     }
@@ -131,9 +152,11 @@ static int take_window(struct kli_run *run, const struct kli_window *w,
     int err;
 
     kli_absolve(run); /* of the last window */
-    err = fence_window(run, w);
+    err = fence_window(run, w, taker);
     if (err)
         return err;
+    if (taker->yield)
+        taker->yield(taker->ctx, w);
     run->keep_nr = w->first;
     run->keep_n = w->n;
     err = take_fenced(run, w, taker);
@@ -178,6 +201,7 @@ int kli_take_any(struct kli_search *search, const struct kli_taker *taker, uint3
     const struct kl_host *host = &search->run->zone->host;
     int err = -KL_EBUSY, found;
 
+    search->movable = is_movable(taker);
     for (unsigned i = 0; i < search->tries; i++) {
         struct kli_window window = {0};
 

@@ -10,6 +10,10 @@ struct kli_taker {
     unsigned owner;
     unsigned order;
     uint64_t flags;
+
+    /* Of an area: lets go of what it keeps of the window, whose blocks are fenced. */
+    void (*yield)(void *ctx, const struct kli_window *w);
+    void *ctx;
 };
 
 /* Looks for a window and takes it, and another one if that fails. */

@@ -41,6 +41,8 @@ static bool find(const struct kli_search *search, uint64_t *never, uint32_t *fir
     uint32_t m = (uint32_t)kli_div_up(search->n, zone->block_frames);
     uint32_t stride = (uint32_t)kli_max(1, search->align >> zone->block_order);
 
+    if (search->area)
+        return kli_area_window(search, never, first);
     if (search->n < zone->block_frames ? find_small(search, never, first)
                                        : kli_pass(search, m, stride, first))
         return true;
@@ -64,6 +66,6 @@ int kli_window_find(struct kli_search *search, struct kli_window *window)
     host->meta_free(host->ctx, never, bytes);
     if (found)
         return 0;
-    kli_blame_any(search->run);
+    kli_blame_any(search->run, search->begin, search->end);
     return -KL_EBUSY;
 }

@@ -17,17 +17,29 @@ struct kli_window {
     uint32_t n;
 };
 
+/* An area's own search (area.c): what it keeps of its frames counts as free, since it lets
+ * go of that when a window is fenced.  A bit a unit of 2^shift frames, from frame `first`
+ * on, where a block begins. */
+struct kli_area {
+    const kli_word *kept;
+    uint32_t first;
+    unsigned shift;
+};
+
 /* What is looked for. */
 struct kli_search {
     struct kli_run *run;
-    uint32_t n;     /* frames */
-    uint32_t align; /* of the first one's number */
-    uint32_t end;   /* the window lies below this block */
-    unsigned tries; /* windows that are tried at most */
-    bool idle;      /* nothing may be moved: no owner is called */
-    bool keep_soft; /* no memory is got beyond the soft limit */
-    bool fenced;    /* out: the run has kept others out of a block */
-    uint32_t spare; /* absent blocks for which memory may be got */
+    const struct kli_area *area; /* NULL: the window is not an area's */
+    bool movable;                /* for movable frames: areas' blocks will do */
+    uint32_t begin;              /* the window lies in or behind this block, */
+    uint32_t n;                  /* frames */
+    uint32_t align;              /* of the first one's number */
+    uint32_t end;                /* and below this one */
+    unsigned tries;              /* windows that are tried at most */
+    bool idle;                   /* nothing may be moved: no owner is called */
+    bool keep_soft;              /* no memory is got beyond the soft limit */
+    bool fenced;                 /* out: the run has kept others out of a block */
+    uint32_t spare;              /* absent blocks for which memory may be got */
     struct kli_avoid avoid;
 };
 
@@ -50,6 +62,17 @@ static inline size_t kli_never_bytes(const struct kl_zone *zone)
 {
     return (size_t)kli_div_up(zone->block_frames, 64) * sizeof(uint64_t);
 }
+
+/* Is it a block of an area, where the window must not be? (block.h, B6) */
+static inline bool kli_is_barred(const struct kli_search *search, uint64_t word)
+{
+    return (word & KLI_B_CMA) && !search->area && !search->movable;
+}
+
+/* area.c: the same as kli_window_find's, for an area's search; how many frames of a
+ * range the area keeps. */
+bool kli_area_window(const struct kli_search *search, uint64_t *never, uint32_t *first);
+uint32_t kli_area_kept(const struct kli_search *search, uint32_t nr, uint32_t n);
 
 /* slide.c: the cheapest of all windows in the blocks [from, to).  never: room for
  * a block.  Returns its cost, UINT32_MAX when there is none. */

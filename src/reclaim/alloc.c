@@ -51,7 +51,8 @@ static bool take_window(struct slow *s, bool idle)
                                 .idle = idle,
                                 .tries = KLI_TRIES,
                                 .keep_soft = !s->ask->over_soft};
-    struct kli_taker taker = {s->ask->owner, s->ask->order, s->ask->flags};
+    struct kli_taker taker = {
+        .owner = s->ask->owner, .order = s->ask->order, .flags = s->ask->flags};
     enum kl_mode mode = idle ? KL_ASYNC : KL_SYNC_LIGHT;
     bool got;
 
@@ -67,11 +68,31 @@ static bool take_window(struct slow *s, bool idle)
 }
 
 /* What is free already; more than a block is a window of free blocks. */
-static bool attempt(struct slow *s)
+static bool attempt_once(struct slow *s)
 {
     if (s->ask->order <= s->zone->block_order)
         return kli_frame_take(s->zone, s->ask, s->nr);
     return s->ask->populate && take_window(s, true);
+}
+
+/* Would frames do that somebody keeps at hand (frame/kept.c)?  They are in areas: what can't
+ * move may not have them, but for the reserve's sake they count. */
+static bool kept_would_do(const struct slow *s)
+{
+    return !s->ask->unmovable || !kli_may_take(s->zone, 1u << s->ask->order);
+}
+
+/* The same, and what is kept, as much of it as it takes. */
+static bool attempt(struct slow *s)
+{
+    uint64_t given = kli_kept_now(s->zone);
+
+    while (!attempt_once(s)) {
+        if (!kept_would_do(s) ||
+            !kli_kept_give(s->zone, UINT64_C(1) << s->ask->order, s->ask->order, &given))
+            return false;
+    }
+    return true;
 }
 
 /* How much the shrinkers freed; 0 also where the caller does not want them asked. */
@@ -88,9 +109,12 @@ static uint64_t shrink(struct slow *s, enum kli_stage stage, unsigned priority)
     return (s->flags & KL_NO_SHRINK) ? 0 : kli_shrink(s->zone, &ask);
 }
 
+/* A single frame is wherever one is free; one that can't move must not be in an area, so
+ * that others move in there to make room for it. */
 static bool by_compaction(struct slow *s)
 {
-    if (s->ask->order == 0 || (s->flags & KL_NO_MOVE))
+    if ((s->ask->order == 0 && !(s->ask->unmovable && atomic_load(&s->zone->areas))) ||
+        (s->flags & KL_NO_MOVE))
         return false;
     KLI_TRACE(alloc_stage, KLI_TAG(s->zone), s->ask->order, KLI_AT_COMPACT);
     if (!take_window(s, false))
@@ -140,13 +164,14 @@ static bool is_missed(const struct slow *s)
 {
     struct kl_zone *zone = s->zone;
     bool single = s->ask->order == 0, missed = single && kli_cache_drain(zone);
+    uint64_t barred = s->ask->unmovable ? KLI_B_CMA : 0;
 
     single = single && kli_may_take(zone, 1);
     for (uint32_t b = 0; b < s->ask->end && !missed; b++) {
         uint64_t word = kli_block_word(zone, b);
 
-        missed =
-            (single && kli_b_open(word) && kli_b_free(word) > 0) || kli_bits_moving(zone, b, word);
+        missed = (single && kli_b_open(word) && kli_b_free(word) > 0 && !(word & barred)) ||
+                 kli_bits_moving(zone, b, word);
     }
     return missed;
 }

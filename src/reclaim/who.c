@@ -74,6 +74,10 @@ static bool list_whole(struct kli_list *list, uint32_t block)
         add_block(list, block, KL_IN_WAY_FENCED);
         return true;
     }
+    if (word & KLI_B_CMA) { /* whatever is in it */
+        add_block(list, block, KL_IN_WAY_AREA);
+        return true;
+    }
     if (!(word & KLI_B_ABSENT))
         return false;
     if (list->spare > 0)

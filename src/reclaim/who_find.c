@@ -68,7 +68,7 @@ static bool classify(struct kl_zone *zone, uint32_t block, uint32_t spare, uint8
     uint64_t word = kli_block_word(zone, block);
 
     memset(place, FREE, zone->block_frames);
-    if ((word & KLI_B_FENCED) || ((word & KLI_B_ABSENT) && spare == 0)) {
+    if ((word & (KLI_B_FENCED | KLI_B_CMA)) || ((word & KLI_B_ABSENT) && spare == 0)) {
         mark(place, zone->block_frames, true, true);
         return false;
     }

@@ -41,6 +41,8 @@ static struct wait {
     {"zs_migrate_alone", "", "st recompress", false},
     {"zs_migrate_copied", "", "st recompress", false},
     {"zs_migrate_chained", "", "st recompress", false},
+    /* So does write-back, which a shrinker begins. */
+    {"zs_migrate_copied", "", "shrink", false},
     /* Who writes a part of a block waits for who has claimed its object. */
     {"zs_claimed", "st ", "st part", false},
     {"zs_look_", "st part", "st part", false},

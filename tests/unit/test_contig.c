@@ -230,16 +230,33 @@ static void room_is_made_for_larger_units(void **state)
     }
 }
 
+/* What stands in the window fits into one block that has no memory yet. */
+static void room_in_an_absent_block(void **state)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 4, 6, 0);
+    mover_open(&m, f.zone, MOVER_BATCH);
+    for (unsigned i = 0; i < 192; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, KL_MOVABLE), 0);
+    assert_int_equal(kl_contig_alloc_at(f.zone, m.owner, kl_zone_pfn(f.zone, 0), 64, KL_SYNC, &r),
+                     0);
+    assert_int_equal(r.migrated, 64);
+    mover_all_right(&m);
+    assert_int_equal(kl_contig_free(f.zone, m.owner, kl_zone_pfn(f.zone, 0), 64), 0);
+    mover_close(&m);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(contiguous_ranges),
-        cmocka_unit_test(finds_the_only_window),
-        cmocka_unit_test(room_beside_the_window),
-        cmocka_unit_test(takes_exactly_this_range),
-        cmocka_unit_test(small_ranges_stay_together),
-        cmocka_unit_test(succeeds_whenever_it_can),
-        cmocka_unit_test(room_is_made_for_larger_units),
+        cmocka_unit_test(room_in_an_absent_block),  cmocka_unit_test(contiguous_ranges),
+        cmocka_unit_test(finds_the_only_window),    cmocka_unit_test(room_beside_the_window),
+        cmocka_unit_test(takes_exactly_this_range), cmocka_unit_test(small_ranges_stay_together),
+        cmocka_unit_test(succeeds_whenever_it_can), cmocka_unit_test(room_is_made_for_larger_units),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -573,6 +573,33 @@ static void test_stat_of_runs(void **state)
     close(sock);
 }
 
+/* An area of the zone is in the figures, and not to be taken. */
+static void test_areas(void **state)
+{
+    struct disk *disk = *state;
+    struct kl_cma_config config = {.size = sizeof(config), .name = "buffers", .frames = 6 * 512};
+    int sock = join(disk);
+    struct json_object *reply, *row;
+    struct kl_cma *area;
+
+    assert_int_equal(kl_cma_create(disk->zone, &config, &area), 0);
+    reply = ask(sock, "{\"op\":\"stat\"}", NULL);
+    assert_int_equal(json_object_array_length(member(reply, "areas")), 1);
+    row = json_object_array_get_idx(member(reply, "areas"), 0);
+    assert_string_equal(json_object_get_string(member(row, "name")), "cma buffers");
+    assert_int_equal(number(row, "frames"), 6 * 512);
+    assert_int_equal(number(row, "available_frames"), 6 * 512);
+    json_object_put(reply);
+    reply = ask(sock, "{\"op\":\"take\",\"bytes\":6291456}", NULL);
+    assert_false(json_object_get_boolean(member(reply, "ok")));
+    assert_int_equal(number(member(reply, "culprit"), "block") >= 2, 1);
+    json_object_put(reply);
+    assert_int_equal(kl_cma_destroy(area), 0);
+    check_ok(sock, "{\"op\":\"take\",\"bytes\":6291456}");
+    check_ok(sock, "{\"op\":\"give\",\"id\":0}");
+    close(sock);
+}
+
 static void test_refused_requests(void **state)
 {
     static const char *const bad[] = {
@@ -1168,6 +1195,7 @@ int main(void)
         WITH_DISK(test_map_and_classes),
         WITH_DISK(test_map_of_cells),
         WITH_DISK(test_stat_of_runs),
+        WITH_DISK(test_areas),
         WITH_DISK(test_refused_requests),
         WITH_DISK(test_garbage),
         WITH_DISK(test_pipelined),

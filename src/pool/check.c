@@ -57,14 +57,13 @@ static const char *check_list(struct kl_pool *pool, uint32_t s, unsigned list, u
 static const char *check_share(struct kl_pool *pool, uint32_t s, uint64_t *all)
 {
     const struct pool_share *share = &pool->share[s];
-    uint32_t n, slots = 0;
+    uint32_t n;
     const char *broken;
 
     for (unsigned list = 0; list < POOL_LISTS; list++) {
         broken = check_list(pool, s, list, &n);
         if (broken)
             return broken;
-        slots += n;
         *all += n;
     }
     if (atomic_load(&share->isolated) != 0 || atomic_load(&share->zeroing) != 0)

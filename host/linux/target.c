@@ -220,6 +220,7 @@ static int open_file(struct kl_linux_target *t, const char *path, uint64_t bytes
     if (t->fd < 0)
         return errno == EBUSY                        ? -KL_EBUSY
                : errno == ENOENT || errno == ENOTDIR ? -KL_ENOENT
+               : errno == EISDIR                     ? -KL_EINVAL
                                                      : -KL_EIO;
     if (fstat(t->fd, &st) != 0 || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
         return -KL_EINVAL;

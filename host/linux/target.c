@@ -41,7 +41,8 @@ struct kl_linux_target {
     int fd;
     char *path;
     bool device;
-    bool created;
+    bool created;     /* the file, */
+    bool ours;        /* or it was there, and is for us to empty */
     unsigned threads; /* that run */
     pthread_mutex_t mutex;
     bool stop;
@@ -185,6 +186,7 @@ static int size_file(struct kl_linux_target *t, uint64_t bytes, off_t size)
         return err;
     if (bytes == 0)
         return -KL_EINVAL;
+    t->ours = true;
     if (ftruncate(t->fd, 0) != 0 || ftruncate(t->fd, (off_t)(HEAD + bytes)) != 0)
         return errno == EFBIG || errno == ENOSPC ? -KL_ENOSPC : -KL_EIO;
     if (pwrite(t->fd, mark, sizeof(mark) - 1, 0) != (ssize_t)sizeof(mark) - 1)
@@ -220,6 +222,7 @@ static int open_file(struct kl_linux_target *t, const char *path, uint64_t bytes
     if (t->fd < 0)
         return errno == EBUSY                        ? -KL_EBUSY
                : errno == ENOENT || errno == ENOTDIR ? -KL_ENOENT
+               : errno == EISDIR                     ? -KL_EINVAL
                                                      : -KL_EIO;
     if (fstat(t->fd, &st) != 0 || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
         return -KL_EINVAL;
@@ -298,6 +301,8 @@ void kl_linux_target_destroy(struct kl_linux_target *t)
     target_cancel(t);
     if (t->created)
         unlink(t->path);
+    else if (t->ours)
+        (void)!ftruncate(t->fd, 0); /* failing, its blocks stay, and are of no use */
     if (t->fd >= 0)
         close(t->fd);
     for (int i = 0; i < 2; i++)

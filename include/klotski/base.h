@@ -21,6 +21,11 @@ extern "C" {
  * of another size is -KL_EINVAL.  Statistics and reports are filled in as far as the
  * caller's size goes; size says afterwards how far that was. */
 
+/* What is looked at.  Frames, handles and pins that are stale, foreign or made up are errors.
+ * What a program got from a create (a zone, a pool, a store, an area, a backing) is taken at
+ * its word: NULL, or one that was destroyed, is a fault of the program, as with free(3),
+ * and so is NULL for what a function is to fill in.  Where it is said, NULL is allowed. */
+
 #define KL_VERSION_MAJOR 0
 #define KL_VERSION_MINOR 1
 #define KL_VERSION_PATCH 0

@@ -32,6 +32,10 @@
  * allocation fail.  It may send some elsewhere: a movable frame gets memory for an absent
  * block, or a place among unmovable ones, before a kept range is broken up.
  *
+ * Where a range lies: where least has to be moved, and not where it leaves the longest rows.
+ * Who wants an area to be full of ranges of one size, a power of two, asks for that as their
+ * alignment, with a base that is a multiple of it.
+ *
  * Contents: zero, whatever was there, unless KL_CMA_ANY_CONTENTS.  In a zone of offsets
  * they are always undefined.
  *
@@ -81,7 +85,8 @@ enum kl_cma_flags {
  * multiple of `align` (a power of two; a unit at least).
  * -KL_EINVAL: frames is 0 or more than the area has; align, flags or mode.
  * -KL_EBUSY: no such range is without frames that are allocated or can't be moved.
- * -KL_ENOMEM: too little room elsewhere for what would have to move; or no metadata.
+ * -KL_ENOMEM: too little room elsewhere for what would have to move, though the area has
+ * such a row (what is pinned in it is seen later); or no metadata.
  * report, which may be NULL, says what was moved, and of a failure who is in the way: a
  * frame of somebody else's rather than one that the area has allocated.
  * May wait as mode says. */

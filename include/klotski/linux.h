@@ -97,7 +97,7 @@ uint64_t kl_linux_hash(const void *bytes, size_t n);
 
 /* A target for write-back (klotski/writeback.h) in a file or on a block device, served by
  * two threads.  A file is made, sparse, and removed in the end; one that is there has to
- * be empty or left over from another such target, and stays.  A page of it is not for the
+ * be empty or left over from another such target, and stays, emptied.  A page of it is not for the
  * user.  `bytes` is how many he gets; 0: as many as the device has.
  * -KL_EINVAL: a pointer is NULL; no size for a file; a device that is smaller; or it is
  * neither.  -KL_EEXIST: the file holds something else.  -KL_EBUSY: somebody uses it.

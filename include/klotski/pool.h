@@ -118,7 +118,9 @@ int kl_pool_prefill(struct kl_pool *pool, unsigned flags, uint32_t units);
 /* Gives idle units back to the zone until no more than `keep` are left.  How many. */
 uint32_t kl_pool_trim(struct kl_pool *pool, uint32_t keep);
 
-/* Whose the units in use are. */
+/* Whose the units in use are.  A share of this owner (klotski/share.h) bounds how many are
+ * handed out.  Not to be unregistered while there is the pool, which could get nothing
+ * from the zone then. */
 kl_owner_id kl_pool_owner(const struct kl_pool *pool);
 
 /* In units.  Each figure is true at some moment, not all at the same one. */

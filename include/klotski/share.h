@@ -11,6 +11,9 @@
  *
  * Which shrinkers are an owner's own, they say when they are registered (klotski/shrinker.h).
  *
+ * Of a pool (klotski/pool.h) what is handed out is its owner's; what lies idle is the pool's,
+ * and counts for nobody.
+ *
  * Owners without a share pay nothing for this.  With one, an allocation counts itself: by a
  * small stock of each CPU, and exactly near the bounds.  Frames that migrate stay counted
  * once.  What the zone itself reserves as a destination is not counted.

@@ -50,7 +50,8 @@ void kli_params_free(struct kli_params *params);
 
 #define KLI_PARAMS_HELP                                                                            \
     "size=<SIZE>              (required) Size of the disk.\n"                                      \
-    "memory=<SIZE>            Size of the memory zone, at most used (default: size).\n"            \
+    "memory=<SIZE>            Size of the memory zone, at most used (default: limit,\n"            \
+    "                         or else size).\n"                                                    \
     "backing=auto|hugetlb|hugetlb-1g|memfd\n"                                                      \
     "                         Huge pages of 2 MiB or 1 GiB, ordinary pages, or huge\n"             \
     "                         pages of 2 MiB if that many are free now\n"                          \
@@ -67,7 +68,7 @@ void kli_params_free(struct kli_params *params);
     "                         (default: none).\n"                                                  \
     "writeback-size=<SIZE>    So much of it (default: all; of a file, enough).\n"                  \
     "writeback-age=<SECONDS>  For how long such a block was not used (default: 60).\n"             \
-    "writeback-share=<N>      Only when over N %% of the limit is used (default: 80).\n"           \
+    "writeback-share=<N>      Only when over N % of the limit is used (default: 80).\n"            \
     "writeback-rate=<SIZE>    Bytes a second, at most (default: no bound).\n"                      \
     "writeback-timeout=<SECONDS>\n"                                                                \
     "                         How long a request waits for it (default: 5).\n"                     \

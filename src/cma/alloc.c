@@ -7,6 +7,7 @@ struct wish {
     struct kl_cma *area;
     uint32_t units, align; /* align: of a frame's number */
     enum kl_mode mode;
+    struct kli_window within; /* where it may be */
     struct kl_report *report; /* never NULL */
 };
 
@@ -71,26 +72,57 @@ static bool take_kept_at(struct kl_cma *area, struct cma_run at, bool *busy)
 
 /* ---- a window ---- */
 
-/* Of a failure: somebody else's frame in the area rather than the area's own; the last
- * one that stood in the way of the run, if it was not the area's. */
-static void blame(const struct wish *wish)
+/* The first frame within that can't move: somebody else's, or else one that the area has
+ * allocated. */
+static bool blame_one(const struct wish *wish, bool own)
 {
     struct kl_cma *area = wish->area;
     struct kl_zone *zone = area->zone;
-    struct kl_report *r = wish->report;
+    const struct kli_window *w = &wish->within;
 
-    if (r->culprit.v && r->culprit_owner.v != area->owner.v)
-        return;
-    for (uint32_t nr = area->first; nr < area->first + area->frames; nr++) {
+    for (uint32_t nr = w->first; nr < w->first + w->n; nr++) {
         uint64_t word = kli_state(zone, nr);
         struct kl_obstacle o;
 
-        if (!kli_f_stuck(word) || kli_f_owner(word) == area->owner.v)
+        if (!kli_f_stuck(word) || (kli_f_owner(word) == area->owner.v) != own ||
+            (own && cma_bit(area->kept, (nr - area->first) >> area->order)))
             continue;
         kli_describe(zone, nr, word, kli_in_way(zone, word), &o);
-        kli_report_culprit(r, &o);
-        return;
+        kli_report_culprit(wish->report, &o);
+        return true;
     }
+    return false;
+}
+
+/* Of a failure: somebody else's frame rather than the area's own; the last one that stood in
+ * the way of the run, if it was not the area's. */
+static void blame(const struct wish *wish)
+{
+    const struct kl_report *r = wish->report;
+
+    if (r->culprit_kind == KL_IN_WAY_NO_ROOM ||
+        (r->culprit.v && r->culprit_owner.v != wish->area->owner.v))
+        return;
+    if (!blame_one(wish, false) && !r->culprit.v)
+        blame_one(wish, true);
+}
+
+/* Room elsewhere is looked at first; but what the area itself has allocated may leave no row
+ * of that length, and then room is of no help. */
+static int why_not(const struct wish *wish, int err)
+{
+    struct kl_cma *area = wish->area;
+    uint32_t largest;
+
+    if (err != -KL_ENOMEM)
+        return err;
+    cma_lock(area);
+    largest = cma_largest(area);
+    cma_unlock(area);
+    if (largest >= wish->units)
+        return err;
+    wish->report->culprit_kind = KL_IN_WAY_NOTHING;
+    return -KL_EBUSY;
 }
 
 /* They are the area's in the zone by now. (A3) */
@@ -173,19 +205,20 @@ int kl_cma_alloc(struct kl_cma *area, uint32_t frames, uint32_t align, unsigned 
                  enum kl_mode mode, kl_pfn *first, struct kl_report *report)
 {
     struct kl_report own = {.size = sizeof(own)};
-    struct wish wish = {.area = area, .mode = mode, .report = &own};
+    struct wish wish = {
+        .area = area, .mode = mode, .within = {area->first, area->frames}, .report = &own};
     uint32_t unit = 0;
     int err = 0;
 
     kli_report_clear(report);
-    if (!asked_ok(area, frames, flags, mode) || !kli_is_pow2(align))
+    if (!first || !asked_ok(area, frames, flags, mode) || !kli_is_pow2(align))
         return -KL_EINVAL;
     wish.units = units_of(area, frames);
     wish.align = (uint32_t)kli_max(align, UINT64_C(1) << area->order);
     cma_count(area, CMA_ALLOCS, 1);
     KLI_TRACE(cma_alloc_begin, KLI_TAG(area->zone), frames, align);
     if (!take_kept(&wish, &unit))
-        err = take_window(&wish, NULL, &unit);
+        err = why_not(&wish, take_window(&wish, NULL, &unit));
     err = finish(&wish, unit, flags, err);
     if (report)
         kli_stats_out(report, &own, sizeof(own));
@@ -220,13 +253,11 @@ int kl_cma_alloc_at(struct kl_cma *area, kl_pfn first, uint32_t frames, unsigned
     if (!asked_ok(area, frames, flags, mode) || !row_of(area, first, frames, &row))
         return -KL_EINVAL;
     wish.units = row.n;
+    wish.within = (struct kli_window){cma_nr(area, row.first), row.n << area->order};
     cma_count(area, CMA_ALLOCS, 1);
     KLI_TRACE(cma_alloc_begin, KLI_TAG(area->zone), frames, kl_pfn_nr(first));
-    if (!take_kept_at(area, row, &busy)) {
-        struct kli_window exact = {cma_nr(area, row.first), row.n << area->order};
-
-        err = busy ? -KL_EBUSY : take_window(&wish, &exact, &row.first);
-    }
+    if (!take_kept_at(area, row, &busy))
+        err = busy ? -KL_EBUSY : take_window(&wish, &wish.within, &row.first);
     err = finish(&wish, row.first, flags, err);
     if (report)
         kli_stats_out(report, &own, sizeof(own));

@@ -145,6 +145,9 @@ void cma_yield(void *ctx, const struct kli_window *w);
 /* For the zone's keepers (frame/kept.c). */
 void cma_give_for(void *ctx, uint64_t frames, unsigned order);
 
+/* stats.c: the longest row of units that are not allocated; with the lock. */
+uint32_t cma_largest(const struct kl_cma *area);
+
 /* shrinker.c */
 int cma_shrinker_register(struct kl_cma *area);
 

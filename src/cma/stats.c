@@ -7,8 +7,7 @@ static uint64_t counter(const struct kl_cma *area, unsigned what)
     return atomic_load_explicit(&area->count[what], memory_order_relaxed);
 }
 
-/* The longest row of units that are not allocated. */
-static uint32_t largest(const struct kl_cma *area)
+uint32_t cma_largest(const struct kl_cma *area)
 {
     uint32_t best = 0, row = 0;
 
@@ -25,7 +24,7 @@ static void count_units(struct kl_cma *area, struct kl_cma_stats *s)
     s->allocated_frames = (area->nheld - area->nkept) << area->order;
     s->kept_frames = area->nkept << area->order;
     s->available_frames = area->frames - (area->nheld << area->order);
-    s->largest_frames = largest(area) << area->order;
+    s->largest_frames = cma_largest(area) << area->order;
     s->defer_bytes = area->cap;
     s->defer_ns = area->age_ns;
     cma_unlock(area);

@@ -136,7 +136,7 @@ int kl_pool_alloc(struct kl_pool *pool, unsigned flags, kl_pfn *pfn)
     uint32_t nr;
     int err = 0;
 
-    if (!flags_ok(pool, flags))
+    if (!pfn || !flags_ok(pool, flags))
         return -KL_EINVAL;
     list = lend_best(pool, lists_of(flags), &nr);
     if (list == POOL_LISTS)

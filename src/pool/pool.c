@@ -105,7 +105,7 @@ int kl_pool_create(struct kl_zone *zone, const struct kl_pool_config *config, st
     struct kl_pool *pool;
     int err;
 
-    if (!config_ok(zone, config))
+    if (!out || !config_ok(zone, config))
         return -KL_EINVAL;
     limit = config->limit ? config->limit : (uint32_t)default_limit(zone, config->order);
     shares = (uint32_t)kli_max(1, kli_min(zone->host.ncpus, limit / SLOTS_LEAST));

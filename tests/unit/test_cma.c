@@ -252,6 +252,8 @@ static void exactly_there(void **state)
     assert_int_equal(kl_cma_alloc_at(area, at, 100, 0, KL_SYNC, &r), 0);
     assert_true(r.migrated >= 49);
     assert_int_equal(alloc_at(AREA, 11, &r), -KL_EBUSY);
+    assert_int_equal(kl_pfn_nr(r.culprit), AREA + 10);
+    assert_string_equal(r.culprit_name, "cma test");
     release(at, 100);
     assert_int_equal(alloc_at(AREA + 20, 10, &r), 0);
     assert_int_equal(r.migrated, 0);
@@ -297,6 +299,28 @@ static void contents(void **state)
     assert_int_equal(again.v, first.v);
     assert_true(all_zero(again, 30));
     release(again, 30);
+    close_all();
+}
+
+/* What the area has allocated leaves no such row: no room elsewhere would help. */
+static void no_row_is_not_no_room(void **state)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    kl_pfn own, first;
+    unsigned item = 0;
+
+    (void)state;
+    open_all(0, 0, 0);
+    own = kl_zone_pfn(f.zone, AREA + AREA / 2);
+    assert_int_equal(alloc_at(AREA + AREA / 2, 1, NULL), 0);
+    while (mover_alloc(&m, item, 0, KL_MOVABLE) == 0)
+        item++;
+    assert_int_equal(kl_cma_alloc(area, AREA / 2 + 1, 1, 0, KL_SYNC, &first, &r), -KL_EBUSY);
+    assert_int_equal(r.culprit.v, own.v);
+    assert_int_equal(kl_cma_alloc(area, AREA / 2, 1, 0, KL_SYNC, &first, &r), -KL_ENOMEM);
+    assert_int_equal(r.culprit_kind, KL_IN_WAY_NO_ROOM);
+    assert_int_equal(kl_cma_alloc(area, 1, 1, 0, KL_SYNC, NULL, &r), -KL_EINVAL);
+    release(own, 1);
     close_all();
 }
 
@@ -422,6 +446,7 @@ int main(void)
         cmocka_unit_test(wrong_releases),
         cmocka_unit_test(exactly_there),
         cmocka_unit_test(contents),
+        cmocka_unit_test(no_row_is_not_no_room),
         cmocka_unit_test(who_is_in_the_way),
         cmocka_unit_test(offsets_and_the_callers_memory),
         cmocka_unit_test(every_failure_once),

@@ -38,8 +38,10 @@ static void a_config_is_looked_at(void **state)
         assert_int_equal(kl_pool_create(f.zone, &config, &pool), -KL_EINVAL);
     }
     assert_int_equal(kl_pool_create(f.zone, NULL, &pool), -KL_EINVAL);
+    assert_int_equal(create(f.zone, (struct kl_pool_config){0}, NULL), -KL_EINVAL);
     assert_int_equal(create(f.zone, (struct kl_pool_config){0}, &pool), 0);
     assert_int_equal(pool_stats(pool).limit, 64);
+    assert_int_equal(kl_pool_alloc(pool, 0, NULL), -KL_EINVAL);
     assert_int_equal(kl_pool_destroy(pool), 0);
     assert_int_equal(kl_pool_destroy(NULL), 0);
     fixture_close(&f);

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Four times as much as memory has room for; all of it is there. */
@@ -313,7 +314,7 @@ static void in_a_file(void **state)
     unlink(path);
     assert_int_equal(kl_linux_target_create(path, 0, &target), -KL_EINVAL);
     assert_int_equal(access(path, F_OK), -1);
-    assert_int_equal(kl_linux_target_create("/tmp", 1 << 20, &target), -KL_EIO);
+    assert_int_equal(kl_linux_target_create("/tmp", 1 << 20, &target), -KL_EINVAL);
     assert_int_equal(kl_linux_target_create("/nowhere/at/all", 1 << 20, &target), -KL_ENOENT);
     assert_int_equal(kl_linux_target_create(path, 8 << 20, &target), 0);
     assert_int_equal(kl_linux_target_create(path, 8 << 20, &other), -KL_EBUSY);
@@ -335,6 +336,30 @@ static void in_a_file(void **state)
     fixture_close(&s.f);
     kl_linux_target_destroy(target);
     assert_int_equal(access(path, F_OK), -1);
+}
+
+/* A file that was there stays, and gives its room on the disk back. */
+static void a_file_that_was_there(void **state)
+{
+    char path[] = "/tmp/klotski-target.XXXXXX";
+    struct kl_linux_target *target;
+    struct stat st;
+    struct away s;
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_int_equal(kl_linux_target_create(path, 8 << 20, &target), 0);
+    away_open_on(&s, kl_linux_target_get(target), AWAY_DEFAULT);
+    for (uint64_t b = 0; b < BLOCKS; b++)
+        assert_int_equal(away_put(&s, b, 0), 0);
+    assert_int_equal(kl_store_destroy(s.store), 0);
+    fixture_close(&s.f);
+    kl_linux_target_destroy(target);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    assert_int_equal(st.st_nlink, 1);
+    close(fd);
+    unlink(path);
 }
 
 static void bad_configs(void **state)
@@ -409,6 +434,7 @@ int main(void)
         cmocka_unit_test(frames_call_for_it),
         cmocka_unit_test(the_rate_is_bounded),
         cmocka_unit_test(in_a_file),
+        cmocka_unit_test(a_file_that_was_there),
         cmocka_unit_test(bad_configs),
     };
 

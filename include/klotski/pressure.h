@@ -11,7 +11,8 @@
  *                     pack, then compaction, and every free block, spare ones too
  *   KL_PRESSURE_COLD  the same; and when nothing of that is left, what can be got again
  *                     from elsewhere (KL_SHRINKER_COLD, klotski/shrinker.h): a store's cold
- *                     blocks go to its write-back target, `bytes` worth
+ *                     blocks go to its write-back target; when it has none and `bytes` says
+ *                     how much is lacking, warmer ones, the coldest first
  *
  * This goes on as long as the pressure does, piece by piece, each with a step's budget;
  * pieces that bring nothing are tried again after 10 ms, then 20, 40, up to 5.12 s.  The

@@ -68,14 +68,10 @@ uint64_t kli_pressure_in(struct kl_zone *zone)
 }
 
 /* So many objects at most, of all that there are. */
-static bool ask(struct kl_zone *zone, enum kli_stage stage, uint32_t most)
+static bool ask(struct kl_zone *zone, enum kli_stage stage, unsigned priority, uint32_t most)
 {
     const struct kli_shrink_ask all = {
-        .stage = stage,
-        .priority = stage == KLI_STAGE_COLD, /* 0 is for who can't go on without */
-        .want = most,
-        .most = most,
-        .mode = KL_ASYNC};
+        .stage = stage, .priority = priority, .want = most, .most = most, .mode = KL_ASYNC};
 
     return kli_shrink(zone, &all) > 0;
 }
@@ -108,15 +104,24 @@ static bool may_take_cold(const struct kl_zone *zone)
            atomic_load(&zone->pressure.returned) < atomic_load(&zone->pressure.goal);
 }
 
+/* Cold things; when there are none and somebody said how much he lacks, others, too: at
+ * priority 0, which is for who can't go on without. */
+static bool take_cold(struct kl_zone *zone, uint32_t budget)
+{
+    if (!may_take_cold(zone))
+        return false;
+    if (ask(zone, KLI_STAGE_COLD, 1, budget))
+        return true;
+    return atomic_load(&zone->pressure.goal) != UINT64_MAX && ask(zone, KLI_STAGE_COLD, 0, budget);
+}
+
 static bool piece(struct kl_zone *zone, uint32_t budget)
 {
-    bool done = ask(zone, KLI_STAGE_PACK, budget);
+    bool done = ask(zone, KLI_STAGE_PACK, 0, budget);
 
     done |= pack_blocks(zone, budget);
     done |= give_free(zone, budget);
-    if (!done && may_take_cold(zone))
-        done = ask(zone, KLI_STAGE_COLD, budget);
-    return done;
+    return done || take_cold(zone, budget);
 }
 
 void kli_pressure_piece(struct kl_zone *zone, uint32_t budget)

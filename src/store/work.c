@@ -70,8 +70,8 @@ static uint64_t work(void *ctx, uint32_t budget)
     return kli_min(again, kl_store_writeback(ctx, 0));
 }
 
-/* Cold blocks, which leave memory later, when the target has them: nothing is freed here.
- * What lies idle in the pool behind is the pool's shrinker's. */
+/* Cold blocks, which leave memory soon, when the target has them: those that are on their
+ * way are told as freed.  What lies idle in the pool behind is the pool's shrinker's. */
 static uint64_t count(void *ctx, const struct kl_shrink *shrink)
 {
     (void)shrink;
@@ -83,7 +83,7 @@ static uint64_t scan(void *ctx, struct kl_shrink *shrink)
     uint64_t begun = store_cold_begin(ctx, shrink->nr_to_scan, shrink->priority);
 
     shrink->nr_scanned = begun;
-    return begun > 0 ? 0 : KL_SHRINK_STOP;
+    return begun > 0 ? begun : KL_SHRINK_STOP;
 }
 
 int store_work_begin(struct kl_store *store)

@@ -82,7 +82,7 @@ static void step_until_away(struct away *s, uint64_t blocks)
 }
 
 /* With pressure of the machine: far below the share, and only when cold things shall go;
- * never what was used since the last tick. */
+ * what was used since the last tick only when it is told how much is lacking. */
 static void cold_blocks_go_under_pressure(void **state)
 {
     static struct away s;
@@ -107,6 +107,9 @@ static void cold_blocks_go_under_pressure(void **state)
     assert_int_equal(away_figures(&s).blocks, 90); /* the others are in use */
     for (uint64_t b = 0; b < 10; b++)
         assert_true(kl_store_kind(s.store, b) != KL_STORE_WRITTEN);
+    assert_int_equal(kl_zone_pressure(s.f.zone, KL_PRESSURE_COLD, 64 << 20), 0);
+    step_until_away(&s, 100);
+    assert_int_equal(away_figures(&s).blocks, 100); /* unless somebody lacks so much */
     assert_int_equal(kl_zone_pressure(s.f.zone, KL_PRESSURE_NONE, 0), 0);
     for (uint64_t b = 0; b < 100; b++)
         assert_away(&s, b, 0);

@@ -120,8 +120,23 @@ pools() {
     refused "$tools/poolbench" nonsense 2 64
 }
 
+# Two chunks fewer than a request takes, then one request of each: no more can be asked.
+helps() {
+    "$tools/helpsbench" "$work/mix" 8 >"$work/out" || fail "helpsbench"
+    [ "$(grep -c '^AGE ' "$work/out")" = 1 ] || fail "not one age: $(cat "$work/out")"
+    grep '^AGE ' "$work/out" | awk '
+        NF != 16 || $3 < 60 || $3 > 95 || $4 < 60 || $4 > 95 { exit 1 }
+        { for (i = 5; i < 17; i += 3) if ($(i + 1) > $i || $(i + 2) > $i) exit 1 }' ||
+        fail "this can't be: $(cat "$work/out")"
+    [ "$(grep -c '^RATIO helps\.[a-z0-9_]* [0-9.]*$' "$work/out")" = 19 ] ||
+        fail "ratios lack: $(cat "$work/out")"
+    refused "$tools/helpsbench" "$work/mix" 0
+    refused "$tools/helpsbench" "$work/mix"
+}
+
 corpora
 density
 objects
 pools
 store
+helps

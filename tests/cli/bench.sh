@@ -120,9 +120,9 @@ pools() {
     refused "$tools/poolbench" nonsense 2 64
 }
 
-# Two chunks fewer than a request takes, then one request of each: no more can be asked.
+# As many chunks as it takes until all is asked for once.
 helps() {
-    "$tools/helpsbench" "$work/mix" 8 >"$work/out" || fail "helpsbench"
+    "$tools/helpsbench" "$work/mix" 8 1 160 >"$work/out" || fail "helpsbench"
     [ "$(grep -c '^AGE ' "$work/out")" = 1 ] || fail "not one age: $(cat "$work/out")"
     grep '^AGE ' "$work/out" | awk '
         NF != 16 || $3 < 60 || $3 > 95 || $4 < 60 || $4 > 95 { exit 1 }
@@ -132,6 +132,7 @@ helps() {
         fail "ratios lack: $(cat "$work/out")"
     refused "$tools/helpsbench" "$work/mix" 0
     refused "$tools/helpsbench" "$work/mix"
+    refused "$tools/helpsbench" "$work/mix" 8 1 158
 }
 
 corpora

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* helpsbench CORPUS CHUNKS [SEED] - what large requests gain from movability; for
+/* helpsbench CORPUS CHUNKS [SEED [MIB]] - what large requests gain from movability; for
  * bench/helps.sh.
  *
- * Two zones of 448 MiB live through one history (helps_load.c), the one with migration off,
- * the other with it on: a store of 4 KiB blocks that are overwritten and trimmed at random, the
- * corpus their contents; three page pools (orders 0, 2, 4) whose users come and go; an area
- * of 96 MiB, from which a device has ranges of 1 to 16 MiB for a while.  The zones are 60
- * to 95 % full, and step in the background.  Every 8 chunks of 512 operations both are asked for
+ * Two zones of 448 MiB (or so many) live through one history (helps_load.c), the one with migration
+ * off, the other with it on: a store of 4 KiB blocks that are overwritten and trimmed at random,
+ * the corpus their contents; three page pools (orders 0, 2, 4) whose users come and go; an area of
+ * 96 MiB, from which a device has ranges of 1 to 16 MiB for a while.  The zones are 60 to 95 %
+ * full, and step in the background.  Every 8 chunks of 512 operations both are asked for
  *
  *   order3   16 times 32 KiB, held together, by kl_frame_alloc
  *   order9   4 times 2 MiB
@@ -120,7 +120,7 @@ static void probe_all(struct age *a)
     for (unsigned i = 0; i < WORLDS; i++) {
         struct kl_zone_stats s = zone_stats(&world[i]);
 
-        a->full[i] += 100 * part(s.used_frames, ZONE);
+        a->full[i] += 100 * part(s.used_frames, zone_frames);
         for (unsigned shape = 0; shape < SHAPES; shape++)
             probe(&world[i], &tally[i][shape], shape, a);
     }
@@ -215,10 +215,13 @@ int main(int argc, char **argv)
 {
     uint32_t chunks = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+    unsigned long mib = argc > 4 ? strtoul(argv[4], NULL, 10) : 448;
     struct corpus corpus;
 
-    if (argc < 3 || argc > 4 || chunks == 0 || chunks > 1000000 || seed == 0)
-        die("usage: helpsbench CORPUS CHUNKS [SEED]");
+    if (argc < 3 || argc > 5 || chunks == 0 || chunks > 1000000 || seed == 0 || mib < 160 ||
+        mib > 448 || mib % 2 > 0)
+        die("usage: helpsbench CORPUS CHUNKS [SEED [MIB]], 160 to 448 MiB");
+    zone_frames = (uint32_t)mib * MIB;
     corpus = corpus_map(argv[1]);
     for (unsigned i = 0; i < WORLDS * SHAPES; i++) {
         struct tally *t = &tally[i / SHAPES][i % SHAPES];

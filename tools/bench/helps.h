@@ -10,7 +10,6 @@
 
 enum {
     MIB = 256,         /* frames */
-    ZONE = 448 * MIB,  /* of each world */
     AREA = 96 * MIB,   /* of these */
     RANGE = 64 * MIB,  /* the largest request */
     POOLS = 3,         /* orders 0, 2, 4 */
@@ -42,6 +41,7 @@ struct world {
     double *ns_each[KINDS]; /* a chunk's, for one operation */
 };
 extern struct world world[WORLDS];
+extern uint32_t zone_frames; /* of each */
 
 struct kl_zone_stats zone_stats(const struct world *w);
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 struct world world[WORLDS];
+uint32_t zone_frames;
 
 static const unsigned pool_order[POOLS] = {0, 2, 4};
 
@@ -49,7 +50,7 @@ struct kl_zone_stats zone_stats(const struct world *w)
 static void open_zone(struct world *w, bool on)
 {
     const struct kl_linux_backing_config memory = {
-        .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = (uint64_t)ZONE * PAGE};
+        .size = sizeof(memory), .kind = KL_LINUX_MEMFD, .bytes = (uint64_t)zone_frames * PAGE};
     const struct kl_zone_marks marks = {
         .size = sizeof(marks), .waste_start = 100, .waste_stop = 50, .waste_blocks = 4};
     struct kl_zone_config config = {
@@ -114,7 +115,7 @@ struct use {
 
 static bool full(void)
 {
-    return plan.store_bytes / PAGE + plan.used_frames > (uint64_t)ZONE * plan.aim / 100;
+    return plan.store_bytes / PAGE + plan.used_frames > (uint64_t)zone_frames * plan.aim / 100;
 }
 
 /* A block by chance that has something, or has not. */

@@ -16,7 +16,7 @@ group_packages() {
     check) echo nbdkit libnbd-bin qemu-utils fio e2fsprogs g++ procps spin ;;
     # qemu-system-x86 is used by the demo where it is, but is too large to ask for.
     demo) echo nbdkit libnbd-bin fio libjemalloc2 ;;
-    bench) echo libjemalloc2 libmimalloc2.0 ;;
+    bench) echo libjemalloc2 libmimalloc2.0 gnuplot-nox ;;
     lint) echo clang clang-format clang-tidy cppcheck shellcheck ;;
     ci) echo clang libclang-rt-14-dev llvm g++ ;;
     # Compilers and emulators only: scripts/cross.sh keeps the libraries to itself.

@@ -120,8 +120,24 @@ pools() {
     refused "$tools/poolbench" nonsense 2 64
 }
 
+# As many chunks as it takes until all is asked for once.
+helps() {
+    "$tools/helpsbench" "$work/mix" 8 1 160 >"$work/out" || fail "helpsbench"
+    [ "$(grep -c '^AGE ' "$work/out")" = 1 ] || fail "not one age: $(cat "$work/out")"
+    grep '^AGE ' "$work/out" | awk '
+        NF != 16 || $3 < 60 || $3 > 95 || $4 < 60 || $4 > 95 { exit 1 }
+        { for (i = 5; i < 17; i += 3) if ($(i + 1) > $i || $(i + 2) > $i) exit 1 }' ||
+        fail "this can't be: $(cat "$work/out")"
+    [ "$(grep -c '^RATIO helps\.[a-z0-9_]* [0-9.]*$' "$work/out")" = 19 ] ||
+        fail "ratios lack: $(cat "$work/out")"
+    refused "$tools/helpsbench" "$work/mix" 0
+    refused "$tools/helpsbench" "$work/mix"
+    refused "$tools/helpsbench" "$work/mix" 8 1 158
+}
+
 corpora
 density
 objects
 pools
 store
+helps

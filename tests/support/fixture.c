@@ -32,6 +32,11 @@ static int release(void *ctx, uint64_t offset, uint64_t bytes)
     return fails(FAULT_RELEASE) ? -KL_EIO : real.release(ctx, offset, bytes);
 }
 
+static int discard(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    return fails(FAULT_DISCARD) ? -KL_EIO : real.discard(ctx, offset, bytes);
+}
+
 void (*fixture_host)(struct kl_host *host);
 
 int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigned flags,
@@ -53,6 +58,7 @@ int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigne
         fixture_host(&host);
     backing.populate = populate;
     backing.release = release;
+    backing.discard = discard;
     config.host = &host;
     config.backing = &backing;
     err = kl_zone_create(&config, &f->zone);

@@ -10,6 +10,11 @@ void fault_set(enum fault which, int nth)
     atomic_store(&countdown[which], nth);
 }
 
+bool fault_due(enum fault which)
+{
+    return atomic_load(&countdown[which]) > 0;
+}
+
 static bool fails(enum fault which)
 {
     return atomic_load(&countdown[which]) > 0 && atomic_fetch_sub(&countdown[which], 1) == 1;

@@ -114,6 +114,8 @@ void kli_free_run(struct kl_zone *zone, unsigned owner, uint32_t nr, uint32_t un
         struct kli_step freed = kli_take(&zone->frame[nr].state, kli_f_free, owner, &seen);
 
         KLI_REQUIRE(&zone->host, freed.ok);
+        if (freed.next == 0 && (seen & KLI_F_CHARGED))
+            kli_share_uncharge(zone, owner, step);
         if (freed.next != 0 && nr > start) /* held by somebody: the last one out frees it */
             kli_bits_put(zone, start, nr - start, true);
         if (freed.next != 0) {

@@ -123,13 +123,18 @@ uint64_t kli_share_excess(struct kl_zone *zone, unsigned owner)
     return used > soft ? used - soft : 0;
 }
 
-/* Charges a frame that stands there already, whatever the bounds are. */
+/* Charges a frame that stands there already, whatever the bounds are.  `used` goes up first:
+ * who frees the frame lowers it as soon as the word says that it is counted. (A1) */
 static void charge_frame(struct kl_zone *zone, uint32_t nr, unsigned owner)
 {
-    uint64_t seen;
+    struct kli_share *share = share_of(zone, owner);
+    uint64_t n = UINT64_C(1) << kli_f_order(kli_state(zone, nr)), seen, is = 0;
 
+    atomic_fetch_add(&share->used, n);
     if (kli_apply(&zone->frame[nr].state, kli_f_charge, owner, &seen))
-        atomic_fetch_add(&share_of(zone, owner)->used, UINT64_C(1) << kli_f_order(seen));
+        is = UINT64_C(1) << kli_f_order(seen);
+    if (is != n)
+        lower(share, n - is); /* not any more; or it is another one by now */
 }
 
 static int make_stocks(struct kl_zone *zone, struct kli_share *share)

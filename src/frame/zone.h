@@ -125,6 +125,7 @@ struct kli_pressure {
     _Atomic uint64_t goal;     /* of returned: then cold things are left alone */
     _Atomic uint64_t due, tried;
     _Atomic uint64_t pieces;
+    atomic_bool fresh; /* there was none before: no back-off of the last time holds */
     uint32_t back_off;
 };
 

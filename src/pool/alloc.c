@@ -204,8 +204,8 @@ int kl_pool_free(struct kl_pool *pool, kl_pfn pfn)
         return -KL_EINVAL;
     err = kli_pool_rest(pool, kl_pfn_nr(pfn), pool->user, POOL_DIRTY);
     if (err == 0) {
-        kli_pool_want(pool); /* P8 */
-    } else if (err == -KL_ENOSPC) {
+        kli_pool_want(pool);                             /* P8 */
+    } else if (err == -KL_ENOSPC || err == -KL_ENOMEM) { /* no slot, or the idle ones' share */
         if (!is_unit(pool, kl_pfn_nr(pfn)))
             return -KL_EINVAL;
         err = kl_frame_free(pool->zone, pool->user, pfn);

@@ -45,12 +45,15 @@ static uint32_t begin_on(struct kl_pool *pool, struct pool_share *share, unsigne
     return POOL_NONE;
 }
 
-static uint32_t begin(struct kl_pool *pool, struct pool_share *share, unsigned lists)
+/* Always under the lock: a peek without it may miss what was filed before `wanted` was seen
+ * to be up. (P8)  *any: there are such units. */
+static uint32_t begin(struct kl_pool *pool, struct pool_share *share, unsigned lists, bool *any)
 {
     uint32_t have, i = POOL_NONE;
 
     kli_spin_take(&pool->host, &share->lock);
     have = atomic_load_explicit(&share->have, memory_order_relaxed) & lists & POOL_IN_DIRTY;
+    *any = have != 0;
     for (; have && i == POOL_NONE; have &= have - 1)
         i = begin_on(pool, share, kli_lowest(have));
     kli_spin_drop(&pool->host, &share->lock);
@@ -76,17 +79,16 @@ int kli_pool_zero_one(struct kl_pool *pool, unsigned lists)
     int err = -KL_ENOENT;
 
     for (uint32_t s = 0; s < pool->shares; s++, share = kli_pool_next_share(pool, share)) {
-        uint32_t i;
+        bool any;
+        uint32_t i = begin(pool, share, lists, &any);
 
-        if (!pool_has(share, lists & POOL_IN_DIRTY))
-            continue;
-        i = begin(pool, share, lists);
         if (i != POOL_NONE) {
             err = kli_pool_zero(pool, pool->slot[i].nr);
             end(pool, share, i, err == 0);
             return err;
         }
-        err = -KL_EAGAIN;
+        if (any)
+            err = -KL_EAGAIN;
     }
     return err;
 }

@@ -82,14 +82,24 @@ static bool kept_would_do(const struct slow *s)
     return !s->ask->unmovable || !kli_may_take(s->zone, 1u << s->ask->order);
 }
 
+/* Has any of it become free since *given?  By us, or by others since the last attempt. */
+static bool has_kept(struct slow *s, uint64_t *given)
+{
+    uint64_t before = *given;
+
+    if (kept_would_do(s))
+        return kli_kept_give(s->zone, UINT64_C(1) << s->ask->order, s->ask->order, given);
+    *given = kli_kept_now(s->zone);
+    return *given != before;
+}
+
 /* The same, and what is kept, as much of it as it takes. */
 static bool attempt(struct slow *s)
 {
     uint64_t given = kli_kept_now(s->zone);
 
     while (!attempt_once(s)) {
-        if (!kept_would_do(s) ||
-            !kli_kept_give(s->zone, UINT64_C(1) << s->ask->order, s->ask->order, &given))
+        if (!has_kept(s, &given))
             return false;
     }
     return true;

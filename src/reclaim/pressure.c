@@ -38,7 +38,8 @@ int kl_zone_pressure(struct kl_zone *zone, enum kl_pressure_level level, uint64_
     if ((unsigned)level > KL_PRESSURE_COLD)
         return -KL_EINVAL;
     atomic_store(&p->goal, bytes && bytes < UINT64_MAX - returned ? returned + bytes : UINT64_MAX);
-    atomic_store(&p->level, level);
+    if (atomic_exchange(&p->level, level) == KL_PRESSURE_NONE)
+        atomic_store(&p->fresh, true);
     if (level == KL_PRESSURE_NONE)
         return 0;
     atomic_fetch_add(&p->calls, 1); /* E1 */
@@ -131,6 +132,8 @@ void kli_pressure_piece(struct kl_zone *zone, uint32_t budget)
     bool done;
 
     atomic_store(&p->seen, atomic_load(&p->calls)); /* E1 */
+    if (atomic_exchange(&p->fresh, false))
+        p->back_off = 0;
     done = piece(zone, budget ? budget : zone->frames);
     atomic_fetch_add_explicit(&p->pieces, 1, memory_order_relaxed);
     if (done) {

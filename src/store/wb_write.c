@@ -80,12 +80,14 @@ static void pace(struct store_writeback *wb, uint64_t bytes)
 {
     enum { BURST_NS = 50000000 };
     uint64_t now = wb_now(wb), rate = wb->config.bytes_per_second;
+    uint64_t next = atomic_load_explicit(&wb->next_ns, memory_order_relaxed);
 
     if (rate == 0)
         return;
-    if (wb->next_ns + BURST_NS < now)
-        wb->next_ns = now - BURST_NS;
-    wb->next_ns += bytes * 1000000000 / rate; /* a block, so no overflow */
+    if (next + BURST_NS < now)
+        next = now - BURST_NS;
+    next += bytes * 1000000000 / rate; /* a block, so no overflow */
+    atomic_store_explicit(&wb->next_ns, next, memory_order_relaxed);
 }
 
 /* 0: it is under way.  -KL_ENOSPC: no room on the target; -KL_EBUSY: no job is free;
@@ -157,8 +159,10 @@ static void count_failure(struct store_writeback *wb, unsigned *in_a_row)
 
     atomic_store_explicit(&wb->failing, true, memory_order_relaxed);
     if (++*in_a_row >= PATIENCE)
-        wb->retry_ns =
-            wb_now(wb) + ((uint64_t)FIRST_NS << kli_min(*in_a_row - PATIENCE, DOUBLINGS));
+        atomic_store_explicit(&wb->retry_ns,
+                              wb_now(wb) +
+                                  ((uint64_t)FIRST_NS << kli_min(*in_a_row - PATIENCE, DOUBLINGS)),
+                              memory_order_relaxed);
 }
 
 static void failed(struct store_writeback *wb, struct wb_job *job)

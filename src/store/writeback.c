@@ -219,10 +219,12 @@ static void end_busy(struct store_writeback *wb)
     atomic_store_explicit(&wb->busy, false, memory_order_release);
 }
 
-/* Nanoseconds until the next write may begin; 0: now. */
+/* Nanoseconds until the next write may begin; 0: now.  Also asked without busy. */
 static uint64_t hold_off(const struct store_writeback *wb)
 {
-    uint64_t now = wb_now(wb), until = wb->next_ns > wb->retry_ns ? wb->next_ns : wb->retry_ns;
+    uint64_t now = wb_now(wb), next = atomic_load_explicit(&wb->next_ns, memory_order_relaxed);
+    uint64_t retry = atomic_load_explicit(&wb->retry_ns, memory_order_relaxed);
+    uint64_t until = next > retry ? next : retry;
 
     return until > now ? until - now : 0;
 }

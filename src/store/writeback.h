@@ -110,9 +110,9 @@ struct store_writeback {
     uint64_t ticks_seen;
     unsigned level;                         /* least age now */
     bool draining;                          /* between the start and the stop share */
-    uint64_t next_ns;                       /* the rate allows the next write */
+    _Atomic uint64_t next_ns;               /* the rate allows the next write */
     unsigned failed_writes, failed_flushes; /* in a row */
-    uint64_t retry_ns;                      /* not before, for failures */
+    _Atomic uint64_t retry_ns;              /* not before, for failures; under busy, like next_ns */
     uint32_t serial;
     struct wb_job trim;  /* no block, and no buffer; the state as the others' */
     struct wb_job flush; /* no block; ASKED, DONE as the others */

@@ -233,6 +233,17 @@ void zs_kept_want(struct kl_zs *pool)
         (void)kl_shrinker_want(pool->zone, pool->shrinker);
 }
 
+/* What was pushed before kept_wanted went down is seen from now on; who pushes later sees it
+ * down and wants anew.  Without the fences each might miss the other's store. */
+static bool settle_cpus(struct kl_zs *pool)
+{
+    bool all = true;
+
+    for (unsigned cpu = 0; pool->kept && cpu < pool->host.ncpus; cpu++)
+        all &= pool->host.cpu_fence(pool->host.ctx, cpu);
+    return all;
+}
+
 /* Background work, of one thread at a time; when to call again. */
 uint64_t zs_kept_rest(struct kl_zs *pool)
 {
@@ -246,6 +257,8 @@ uint64_t zs_kept_rest(struct kl_zs *pool)
         return pool->kept_due - now;
     pool->kept_due = 0;
     atomic_store(&pool->kept_wanted, false); /* before: what is kept from now on wants anew */
+    if (!settle_cpus(pool))
+        zs_kept_want(pool);
     zs_kept_drain(pool, true, &freed);
     return KL_WORK_DONE;
 }

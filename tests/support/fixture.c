@@ -10,6 +10,11 @@ void fault_set(enum fault which, int nth)
     atomic_store(&countdown[which], nth);
 }
 
+bool fault_due(enum fault which)
+{
+    return atomic_load(&countdown[which]) > 0;
+}
+
 static bool fails(enum fault which)
 {
     return atomic_load(&countdown[which]) > 0 && atomic_fetch_sub(&countdown[which], 1) == 1;
@@ -30,6 +35,11 @@ static int populate(void *ctx, uint64_t offset, uint64_t bytes)
 static int release(void *ctx, uint64_t offset, uint64_t bytes)
 {
     return fails(FAULT_RELEASE) ? -KL_EIO : real.release(ctx, offset, bytes);
+}
+
+static int discard(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    return fails(FAULT_DISCARD) ? -KL_EIO : real.discard(ctx, offset, bytes);
 }
 
 void (*fixture_host)(struct kl_host *host);
@@ -53,6 +63,7 @@ int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigne
         fixture_host(&host);
     backing.populate = populate;
     backing.release = release;
+    backing.discard = discard;
     config.host = &host;
     config.backing = &backing;
     err = kl_zone_create(&config, &f->zone);

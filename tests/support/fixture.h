@@ -38,8 +38,10 @@ void assert_store_ok(struct kl_store *store);
 
 /* Fault injection: the nth call from now on (1 = the next one) of that kind fails;
  * 0 switches it off.  Backing and host of every fixture obey. */
-enum fault { FAULT_META, FAULT_POPULATE, FAULT_RELEASE, FAULTS };
+enum fault { FAULT_META, FAULT_POPULATE, FAULT_RELEASE, FAULT_DISCARD, FAULTS };
 void fault_set(enum fault which, int nth);
+/* It has not failed yet. */
+bool fault_due(enum fault which);
 
 /* xorshift; the seed is in KLOTSKI_SEED, or 1. */
 struct rng {

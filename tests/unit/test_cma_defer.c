@@ -2,6 +2,9 @@
 /* Deferred free: what is kept, its reuse, and how it goes back. */
 #include "support/area.h"
 
+#include "frame/cache.h"
+#include "frame/share.h"
+
 /* Exact before partial, the smallest that fits; head and tail stay; neighbours are one. */
 static void kept_ranges_are_reused(void **state)
 {
@@ -148,11 +151,68 @@ static void the_shrinker_is_honest(void **state)
     close_all();
 }
 
+/* Another thread has given what was kept, in the midst of an attempt that fails. */
+static int populate_gives(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    (void)ctx, (void)offset, (void)bytes;
+    kl_cma_defer(area, 0, 0);
+    return -KL_ENOMEM;
+}
+
+/* K3, of what can't be in an area and lacks the reserve only. */
+static void what_others_gave_counts_for_the_reserve(void **state)
+{
+    enum { USED = 3 * PER - 10 };
+    struct kl_zone_marks marks = {.size = sizeof(marks)};
+    kl_pfn first, pfn;
+
+    (void)state;
+    open_all(0, UINT64_MAX, 0);
+    assert_int_equal(alloc(AREA, 1, &first), 0);
+    release(first, AREA);
+    for (unsigned i = 0; i < USED; i++)
+        assert_int_equal(mover_alloc(&m, i, 0, 0), 0);
+    assert_int_equal(kl_zone_trim(f.zone, 0), 1); /* one block is absent */
+    kli_cache_drain(f.zone);
+    kl_zone_get_marks(f.zone, &marks);
+    marks.reserve = (uint32_t)kli_free_frames(f.zone);
+    marks.low = marks.high = marks.reserve;
+    assert_int_equal(kl_zone_set_marks(f.zone, &marks), 0);
+    f.zone->backing.populate = populate_gives;
+    assert_int_equal(kl_frame_alloc(f.zone, 0, m.owner, KL_NOWAIT, &pfn), 0);
+    assert_int_equal(stats().kept_frames, 0);
+    assert_int_equal(kl_frame_free(f.zone, m.owner, pfn), 0);
+    close_all();
+}
+
+/* Frames that an area has when its owner gets a share go back to the zone one day. */
+static void a_share_of_an_area_is_given_back(void **state)
+{
+    const struct kl_share share = {.size = sizeof(share), .hard = AREA};
+    kl_owner_id owner;
+    kl_pfn first;
+
+    (void)state;
+    open_all(0, UINT64_MAX, 0);
+    assert_int_equal(alloc(PER, 1, &first), 0);
+    owner.v = (uint16_t)kli_f_owner(kli_state(f.zone, kl_pfn_nr(first)));
+    assert_int_equal(kl_owner_set_share(f.zone, owner, &share), 0);
+    assert_int_equal(kli_share_used(f.zone, owner.v), PER);
+    release(first, PER);
+    kl_cma_defer(area, 0, 0);
+    assert_int_equal(kli_share_used(f.zone, owner.v), 0);
+    close_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kept_ranges_are_reused), cmocka_unit_test(a_miss_gives_back_what_it_needs),
-        cmocka_unit_test(the_cap_holds),          cmocka_unit_test(the_age_is_kept),
+        cmocka_unit_test(what_others_gave_counts_for_the_reserve),
+        cmocka_unit_test(a_share_of_an_area_is_given_back),
+        cmocka_unit_test(kept_ranges_are_reused),
+        cmocka_unit_test(a_miss_gives_back_what_it_needs),
+        cmocka_unit_test(the_cap_holds),
+        cmocka_unit_test(the_age_is_kept),
         cmocka_unit_test(the_shrinker_is_honest),
     };
 

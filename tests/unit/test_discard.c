@@ -3,6 +3,7 @@
  * frames in blocks partly used, and descriptors of blocks that have no memory. */
 #include "support/mover.h"
 
+#include "frame/cache.h"
 #include "frame/look.h"
 
 #include <string.h>
@@ -14,10 +15,19 @@ static struct fixture f;
 static int (*real_discard)(void *ctx, uint64_t offset, uint64_t bytes);
 static int fail_at; /* the nth call from now on fails; 0: none does */
 static unsigned calls;
+static void (*meanwhile)(void); /* in the next call */
+static uint32_t watched;        /* a frame; 0: none */
+static bool watched_went;
 
 static int discard(void *ctx, uint64_t offset, uint64_t bytes)
 {
+    void (*act)(void) = meanwhile;
+
     calls++;
+    watched_went |= watched && watched * 4096 >= offset && watched * 4096 < offset + bytes;
+    meanwhile = NULL;
+    if (act)
+        act();
     if (fail_at > 0 && --fail_at == 0)
         return -KL_EIO;
     return real_discard(ctx, offset, bytes);
@@ -268,9 +278,38 @@ static void a_block_that_stays_keeps_them(void **state)
     fixture_host = NULL;
 }
 
+static kli_look *look;
+
+static void free_it_while_it_is_read(void)
+{
+    look = kli_look_begin(f.zone);
+    assert_true(mover_free(&m, mover_at(&m, watched)));
+    kli_cache_drain(f.zone);
+}
+
+/* N2: what becomes free after looks were waited for may be read still. */
+static void what_is_read_when_it_becomes_free_stays(void **state)
+{
+    (void)state;
+    open_zone();
+    mover_scatter(&m, KEEP);
+    watched = 2 * KEEP;
+    watched_went = false;
+    meanwhile = free_it_while_it_is_read;
+    assert_true(kl_zone_discard(f.zone, 1) > 0);
+    assert_false(watched_went);
+    kli_look_end(look);
+    assert_true(kl_zone_discard(f.zone, 1) > 0);
+    assert_true(watched_went);
+    watched = 0;
+    nothing_is_fenced();
+    close_zone();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_read_when_it_becomes_free_stays),
         cmocka_unit_test(free_frames_go_and_come_back),
         cmocka_unit_test(it_stops_when_it_has_had_enough),
         cmocka_unit_test(only_where_it_can),

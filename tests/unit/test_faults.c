@@ -89,6 +89,7 @@ static void move_things(void)
     if (step(kl_frame_alloc(f.zone, 7, m.owner, 0, &unit)))
         assert_int_equal(kl_frame_free(f.zone, m.owner, unit), 0);
     step(kl_zone_compact(f.zone, KL_SYNC, 0, &r));
+    step(kl_zone_discard(f.zone, 0) < 0 ? -KL_EIO : 0);
     step(kl_zone_trim(f.zone, 1));
     if (step(kl_zone_give_back(f.zone, 2, KL_SYNC, &r)))
         assert_int_equal(kl_zone_lend(f.zone, 2), 0);
@@ -144,7 +145,7 @@ static bool play(enum fault which, int nth)
 static void every_failure_once(void **state)
 {
     static const int most[FAULTS] = {
-        [FAULT_META] = 150, [FAULT_POPULATE] = 40, [FAULT_RELEASE] = 40};
+        [FAULT_META] = 150, [FAULT_POPULATE] = 40, [FAULT_RELEASE] = 40, [FAULT_DISCARD] = 120};
 
     (void)state;
     assert_false(play(FAULT_META, 0)); /* without a fault nothing fails */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Page pools: what goes in and out, limits, marks, kinds, low and high, the end. */
-#include "frame/state.h"
+#include "frame/zone.h"
 #include "support/units.h"
 
 #include <string.h>
@@ -643,6 +643,30 @@ static void one_scene(struct fixture *f)
     assert_int_equal(kl_pool_destroy(pool), 0);
 }
 
+/* What idle units are counted for is no reason to refuse a free. */
+static void a_free_beyond_a_share_goes_to_the_zone(void **state)
+{
+    const struct kl_share share = {.size = sizeof(share), .hard = 1};
+    struct fixture f;
+    struct kl_pool *pool;
+    kl_owner_id idle;
+    kl_pfn pfn[2];
+
+    (void)state;
+    fixture_open(&f, 4, 6, 0);
+    pool = unit_pool(f.zone, 0, KL_POOL_CACHED, 10);
+    units_get(f.zone, pool, 0, pfn, 2);
+    assert_int_equal(kl_pool_free(pool, pfn[0]), 0);
+    idle.v = (uint16_t)kli_f_owner(kli_state(f.zone, kl_pfn_nr(pfn[0])));
+    assert_int_equal(kl_owner_set_share(f.zone, idle, &share), 0);
+    assert_int_equal(kl_pool_free(pool, pfn[1]), 0);
+    assert_int_equal(pool_stats(pool).dirty, 1);
+    assert_int_equal(pool_stats(pool).beyond, 1);
+    assert_pool_ok(pool);
+    assert_int_equal(kl_pool_destroy(pool), 0);
+    fixture_close(&f);
+}
+
 static void every_failure_once(void **state)
 {
     (void)state;
@@ -664,6 +688,7 @@ static void every_failure_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_free_beyond_a_share_goes_to_the_zone),
         cmocka_unit_test(a_config_is_looked_at),
         cmocka_unit_test(hits_misses_and_refills_are_counted),
         cmocka_unit_test(a_zeroed_one_goes_first),

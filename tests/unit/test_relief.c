@@ -249,6 +249,28 @@ static void nothing_to_be_had_costs_nothing(void **state)
     cache_close(&barren);
 }
 
+/* Pauses of the last time are no reason for pauses of this one. */
+static void new_pressure_begins_anew(void **state)
+{
+    uint64_t again;
+
+    (void)state;
+    assert_int_equal(kl_zone_pressure(f.zone, KL_PRESSURE_IDLE, 0), 0);
+    steps(0);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_int_equal(step(64, &again), -KL_EAGAIN);
+        clock_now += again;
+    }
+    assert_true(again > 100000000);
+    assert_int_equal(kl_zone_pressure(f.zone, KL_PRESSURE_NONE, 0), 0);
+    clock_now += 6000000000;
+    assert_int_equal(kl_zone_pressure(f.zone, KL_PRESSURE_IDLE, 0), 0);
+    assert_int_equal(step(64, &again), -KL_EAGAIN);
+    assert_int_equal(step(64, &again), -KL_EAGAIN);
+    assert_int_equal(again, 10000000);
+    assert_int_equal(kl_zone_pressure(f.zone, KL_PRESSURE_NONE, 0), 0);
+}
+
 /* A kick that is set while there is pressure is called. */
 static void whoever_comes_late_is_told(void **state)
 {
@@ -343,9 +365,13 @@ static void allocations_do_not_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(refuses_no_such_level),      TEST(what_is_idle_goes_back),
-        TEST(what_is_cold_goes_last),     TEST(nothing_to_be_had_costs_nothing),
-        TEST(whoever_comes_late_is_told), TEST(failures_on_the_way),
+        TEST(new_pressure_begins_anew),
+        TEST(refuses_no_such_level),
+        TEST(what_is_idle_goes_back),
+        TEST(what_is_cold_goes_last),
+        TEST(nothing_to_be_had_costs_nothing),
+        TEST(whoever_comes_late_is_told),
+        TEST(failures_on_the_way),
         TEST(allocations_do_not_fail),
     };
 

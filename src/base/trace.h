@@ -120,9 +120,15 @@
     X(PROBE, RUN, give_begin, "zone", "blocks", "mode")                                            \
     X(PROBE, RUN, give_end, "zone", "blocks", "err")                                               \
     X(PROBE, CMA, cma_alloc_begin, "zone", "frames", "align")                                      \
+    X(STEP, CMA, cma_missed, "zone", "units", "align")                                             \
+    X(STEP, CMA, cma_window, "zone", "frame", "err")                                               \
     X(PROBE, CMA, cma_alloc_end, "zone", "frame", "err")                                           \
     X(PROBE, CMA, cma_release, "zone", "frame", "frames")                                          \
     X(PROBE, CMA, cma_returned, "zone", "frame", "frames")                                         \
+    X(STEP, CMA, cma_gave, "zone", "units", "why")                                                 \
+    X(STEP, CMA, kept_begin, "zone", "frames", "order")                                            \
+    X(STEP, CMA, kept_raised, "zone", "frames", "given")                                           \
+    X(STEP, CMA, kept_gave, "zone", "frames", "order")                                             \
     X(PROBE, STALL, stall_alloc, "zone", "holds", "order")                                         \
     X(PROBE, STALL, stall_frame, "zone", "frame", "round")                                         \
     X(PROBE, STALL, stall_landing, "zone", "pending", "round")                                     \

@@ -129,6 +129,22 @@
     X(STEP, CMA, kept_begin, "zone", "frames", "order")                                            \
     X(STEP, CMA, kept_raised, "zone", "frames", "given")                                           \
     X(STEP, CMA, kept_gave, "zone", "frames", "order")                                             \
+    X(STEP, POOL, pool_lent, "zone", "frame", "list")                                              \
+    X(STEP, POOL, pool_hot, "zone", "frame", "list")                                               \
+    X(STEP, POOL, pool_got, "zone", "frame", "owner")                                              \
+    X(PROBE, POOL, pool_alloc, "zone", "frame", "list")                                            \
+    X(STEP, POOL, pool_slot, "zone", "frame", "owner")                                             \
+    X(STEP, POOL, pool_rested, "zone", "frame", "owner")                                           \
+    X(PROBE, POOL, pool_free, "zone", "frame", "err")                                              \
+    X(STEP, POOL, pool_zeroing, "zone", "frame", "slot")                                           \
+    X(STEP, POOL, pool_unlocked, "zone", "frame", "slot")                                          \
+    X(PROBE, POOL, pool_zeroed, "zone", "frame", "err")                                            \
+    X(STEP, POOL, pool_guessed, "zone", "frame", "slot")                                           \
+    X(STEP, POOL, pool_filing, "zone", "frame", "slot")                                            \
+    X(PROBE, POOL, pool_moved, "zone", "frame", "dst")                                             \
+    X(STEP, POOL, pool_off, "zone", "frame", "units")                                              \
+    X(PROBE, POOL, pool_trim, "zone", "units", "keep")                                             \
+    X(PROBE, POOL, pool_shrunk, "zone", "units", "order")                                          \
     X(PROBE, STALL, stall_alloc, "zone", "holds", "order")                                         \
     X(PROBE, STALL, stall_frame, "zone", "frame", "round")                                         \
     X(PROBE, STALL, stall_landing, "zone", "pending", "round")                                     \

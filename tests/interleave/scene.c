@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "interleave/scene.h"
 
+#include "klotski/cma.h"
+#include "klotski/pool.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -159,6 +162,8 @@ void scene_open(struct scene *s, enum scene_kind kind)
         assert_int_equal(mover_alloc(s->m, i, 0, KL_MOVABLE), 0);
     if (kind == AREA)
         area_open(s);
+    else if (kind == POOL)
+        units_open(s);
     else if (kind & (STORE | DEDUP | AWAY))
         fill_store(s);
     else if (kind == ZS)
@@ -219,7 +224,8 @@ static void check_all(struct scene *s)
     const char *what = NULL;
 
     if (kl_zone_check(s->zone, &what) != 0 || (s->pool && kl_zs_check(s->pool, &what) != 0) ||
-        (s->area && kl_cma_check(s->area, &what) != 0))
+        (s->area && kl_cma_check(s->area, &what) != 0) ||
+        (s->units && kl_pool_check(s->units, &what) != 0))
         say(what);
     for (unsigned i = 0; i < FRAMES_N + SCENE_MORE && !s->left; i++) {
         if (s->m->item[i].here && !mover_right(s->m, i))
@@ -247,10 +253,14 @@ void scene_close(struct scene *s)
         check_outcome(s, who);
     if (s->area)
         area_judge(s);
+    if (s->units)
+        units_judge(s);
     for (unsigned who = 0; who < 2; who++)
         undo(s, who);
     if (s->area)
         area_undo(s);
+    if (s->units)
+        units_undo(s);
     if (s->open)
         kl_zs_end(&s->pin);
     check_all(s);
@@ -262,6 +272,8 @@ void scene_close(struct scene *s)
     close_pool(s);
     if (s->area)
         area_close(s);
+    if (s->units)
+        units_close(s);
     if (!s->left)
         mover_close(s->m);
     else if (s->m->isolated != s->m->migrated + s->m->put_back + s->m->freed)

@@ -20,6 +20,7 @@ enum scene_kind {
     STORE = 1 << 5,  /* the same, and the object is a store's block 0 (store.c) */
     DEDUP = 1 << 6,  /* a store whose blocks share objects (dedup.c) */
     AWAY = 1 << 7,   /* a store with a write-back target (away.c) */
+    POOL = 1 << 9,   /* a pool of frames (units.c) */
     AREA = 1 << 8,   /* as FRAMES, in an area that keeps ranges (area.c) */
 };
 
@@ -56,6 +57,8 @@ struct scene {
     struct kl_zs_pin pin;
     bool open; /* pin is */
     struct kl_cma *area;
+    struct kl_pool *units;
+    kl_pfn held[2]; /* units in use, one for each; all zero: given back */
     /* By actor. */
     const struct op *op[2];
     int ret[2];
@@ -63,7 +66,7 @@ struct scene {
     kl_pfn range[2];
     uint32_t range_n[2];
     unsigned pins[2];
-    kl_pfn mine[2]; /* of the area */
+    kl_pfn mine[2]; /* of the area, or the pool of frames */
     uint32_t mine_n[2];
     struct effect effect[2], second[2];
     char got[2][STORE_BLOCK];
@@ -163,5 +166,17 @@ void op_ar_off(struct scene *s, unsigned who);
 void op_ar_take(struct scene *s, unsigned who);
 void op_ar_take_run(struct scene *s, unsigned who);
 void op_ar_unmovable(struct scene *s, unsigned who);
+
+/* units.c */
+void units_open(struct scene *s);
+void units_judge(struct scene *s);
+void units_undo(struct scene *s);
+void units_close(struct scene *s);
+void op_pl_alloc(struct scene *s, unsigned who);
+void op_pl_cycle(struct scene *s, unsigned who);
+void op_pl_free(struct scene *s, unsigned who);
+void op_pl_zero(struct scene *s, unsigned who);
+void op_pl_prefill(struct scene *s, unsigned who);
+void op_pl_trim(struct scene *s, unsigned who);
 
 #endif

@@ -108,6 +108,10 @@ static struct wait {
     {"index_mend", "", "give", false},
     {"free_bits", "", "shrink", false},
     {"free_counted", "", "shrink", false},
+    /* A pool of frames hands a unit over with the lock of its share of the slots. */
+    {"pool_lent", "", "", false},
+    {"pool_slot", "", "", false},
+    {"pool_rested", "", "", false},
     /* A pool that is destroyed waits until the framework lets go of its frames. */
     {"alloc_", "", "zs destroy", false},
     {"free_gone", "", "zs destroy", false},

@@ -145,6 +145,10 @@
     X(STEP, POOL, pool_off, "zone", "frame", "units")                                              \
     X(PROBE, POOL, pool_trim, "zone", "units", "keep")                                             \
     X(PROBE, POOL, pool_shrunk, "zone", "units", "order")                                          \
+    X(STEP, SHARE, share_look, "zone", "frames", "hard")                                           \
+    X(STEP, SHARE, share_raised, "zone", "frames", "used")                                         \
+    X(STEP, SHARE, share_drained, "zone", "frames", "0")                                           \
+    X(STEP, SHARE, share_set, "zone", "owner", "hard")                                             \
     X(PROBE, STALL, stall_alloc, "zone", "holds", "order")                                         \
     X(PROBE, STALL, stall_frame, "zone", "frame", "round")                                         \
     X(PROBE, STALL, stall_landing, "zone", "pending", "round")                                     \

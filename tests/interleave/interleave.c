@@ -134,6 +134,8 @@ static const char *group_of(enum scene_kind kind)
         return "away";
     case POOL:
         return "units";
+    case SHARE:
+        return "shares";
     case AREA:
         return "area";
     default:
@@ -199,6 +201,7 @@ int main(int argc, char **argv)
         BOTH_ORDERS(away),
         BOTH_ORDERS(area),
         BOTH_ORDERS(units),
+        BOTH_ORDERS(shares),
         cmocka_unit_test(nobody_is_called_for_what_was_freed),
         cmocka_unit_test(every_wait_is_met),
     };

@@ -100,7 +100,7 @@ static void fill_frames(struct scene *s)
     free_from_to(s, 2 * BLOCK, 2 * BLOCK + 3);
     s->stuck = mover_at(s->m, 3 * BLOCK - 1);
     assert_int_equal(mover_pin(s->m, s->stuck), 0);
-    free_from_to(s, 3 * BLOCK, s->kind == FRAMES || s->kind == BATCH ? 3 * BLOCK + 3 : 4 * BLOCK);
+    free_from_to(s, 3 * BLOCK, (s->kind & (FRAMES | BATCH | SHARE)) ? 3 * BLOCK + 3 : 4 * BLOCK);
     if (s->kind == ABSENT)
         assert_int_equal(kl_zone_trim(s->zone, 0), 1);
 }
@@ -170,6 +170,8 @@ void scene_open(struct scene *s, enum scene_kind kind)
         fill_objects(s);
     else
         fill_frames(s);
+    if (kind == SHARE)
+        share_open(s);
     assert_zone_ok(s->zone);
 }
 
@@ -253,6 +255,8 @@ void scene_close(struct scene *s)
         check_outcome(s, who);
     if (s->area)
         area_judge(s);
+    if (s->kind == SHARE)
+        share_judge(s);
     if (s->units)
         units_judge(s);
     for (unsigned who = 0; who < 2; who++)

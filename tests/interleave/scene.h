@@ -21,6 +21,7 @@ enum scene_kind {
     DEDUP = 1 << 6,  /* a store whose blocks share objects (dedup.c) */
     AWAY = 1 << 7,   /* a store with a write-back target (away.c) */
     POOL = 1 << 9,   /* a pool of frames (units.c) */
+    SHARE = 1 << 10, /* as FRAMES; the owner has a share (share.c) */
     AREA = 1 << 8,   /* as FRAMES, in an area that keeps ranges (area.c) */
 };
 
@@ -57,6 +58,7 @@ struct scene {
     struct kl_zs_pin pin;
     bool open; /* pin is */
     struct kl_cma *area;
+    uint64_t has; /* frames of the test owner, when it got its share */
     struct kl_pool *units;
     kl_pfn held[2]; /* units in use, one for each; all zero: given back */
     /* By actor. */
@@ -178,5 +180,11 @@ void op_pl_free(struct scene *s, unsigned who);
 void op_pl_zero(struct scene *s, unsigned who);
 void op_pl_prefill(struct scene *s, unsigned who);
 void op_pl_trim(struct scene *s, unsigned who);
+
+/* share.c */
+void share_open(struct scene *s);
+void share_judge(struct scene *s);
+void op_sh_lower(struct scene *s, unsigned who);
+void op_sh_lift(struct scene *s, unsigned who);
 
 #endif

@@ -482,5 +482,16 @@ const struct way ways[] = {
     WAY(migrate_locked, POOL, "give"),
     WAY(migrate_result, POOL, "give"),
     WAY(migrate_moved, POOL, "contig part"),
+    WAY(share_look, SHARE, "alloc"),
+    WAY(share_look, SHARE, "alloc pair"),
+    WAY(share_raised, SHARE, "alloc"),
+    WAY(share_raised, SHARE, "alloc pair"),
+    WAY(alloc_reserved, SHARE, "alloc"),
+    WAY(share_drained, SHARE, "sh lower"),
+    WAY(share_set, SHARE, "sh lower"),
+    WAY(share_set, SHARE, "sh lift"),
+    WAY(free_gone, SHARE, "free pair"),
+    WAY(migrate_moved, SHARE, "contig part"),
+    WAY(migrate_result, SHARE, "contig part"),
 };
 const unsigned ways_n = sizeof(ways) / sizeof(ways[0]);

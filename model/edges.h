@@ -49,6 +49,15 @@ static struct kli_step isolate_twice(uint64_t w, uint64_t arg)
     return kli_f_isolate(w & ~KLI_F_ISOLATED, arg);
 }
 
+static struct kli_step hand_over(uint64_t w, uint64_t back)
+{
+    uint64_t hidden = (BREAK == HAND_LOCKED ? KLI_F_LOCKED : 0) | (BREAK == HAND_PINNED ? PINS : 0);
+    struct kli_step step = kli_f_hand(w & ~hidden, kli_f_pass(0, OWNER, !back, OWNER, back));
+
+    step.next |= step.ok ? w & hidden : 0;
+    return step;
+}
+
 static struct kli_step vacate_stuck(uint64_t w, uint64_t all)
 {
     return kli_b_vacate(w % KLI_B_STUCK | (w & (KLI_B_FENCED | KLI_B_ABSENT)), all);
@@ -84,6 +93,7 @@ static kli_edge *const frame_edge[] = {
     [F_UNPIN] = kli_f_unpin,
     [F_PIN_OBJECT] = kli_f_pin_object,
     [F_UNPIN_OBJECT] = kli_f_unpin_object,
+    [F_HAND] = hand_over,
 };
 
 static kli_edge *const block_edge[] = {

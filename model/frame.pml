@@ -12,7 +12,7 @@
  *   its callbacks do; threads that allocate, free (with and without the frame's
  *   lock), pin and unpin; runs that empty a block into the other one; memory of
  *   blocks that goes and comes; a window that is claimed; an owner that leaves.
- * Checked: F1-F5 and B1-B4 after every step; each lock, mark and fence is used by
+ * Checked: F1-F6 and B1-B4 after every step; each lock, mark and fence is used by
  *   the one who has it; no isolation twice and exactly one outcome of each; no
  *   bits freed twice, none lost; a pinned object stays where it is and is not
  *   freed; an object's frame is its own; a vacated block has nobody in it; all is
@@ -41,6 +41,7 @@ c_state "struct zone z" "Global"
 #define MEMORY      6
 #define WINDOW      7
 #define LEAVE       8
+#define HAND        9
 
 #ifndef ROUNDS
 #define ROUNDS 1
@@ -104,6 +105,10 @@ init {
         object(0, 2, 0);
         run leaver();
         run mover(1, true);
+        run user(OPS, 0);
+#elif SCENE == HAND /* frames that are handed over, against a run */
+        object(0, 0, 0);
+        run mover(0, true);
         run user(OPS, 0);
 #else
 #error "SCENE is none of these"

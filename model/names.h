@@ -25,6 +25,7 @@
 #define F_UNPIN        10
 #define F_PIN_OBJECT   11
 #define F_UNPIN_OBJECT 12
+#define F_HAND         13 /* arg 0: to unmovable; 1: back */
 
 /* Edges of a block's word. */
 #define B_RESERVE 0
@@ -72,5 +73,7 @@
 #define LEAVE_EARLY      12 /* nobody looks at the owner after reserving */
 #define FORGET_TARGET    13 /* a destination that was not used is not freed */
 #define PASS_BY_USED     14 /* who leaves does not look into blocks that are partly used */
+#define HAND_LOCKED      15 /* a hand over does not look at the lock */
+#define HAND_PINNED      16 /* nor at the pins */
 
 #endif

@@ -139,6 +139,10 @@ static void judge_frame(struct zone *z, int edge, unsigned nr, uint64_t old, uin
         require(z->isolator[nr] == 0, "isolated twice");
     if ((old ^ new) & KLI_F_ISOLATED)
         require((old & KLI_F_LOCKED) && holder, "F2: the mark changes without the lock");
+    if (edge == F_HAND) {
+        require(!(old & KLI_F_MOVABLE) || z->locker[nr] == 0, "F6: handed over under a lock");
+        require(kli_f_pins(old) == 0, "a pinned frame is handed over");
+    }
     if (edge == F_FREE)
         require(kli_f_pins(old) == 0, "a pinned frame is freed");
     if (edge == F_TRYLOCK)

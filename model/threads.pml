@@ -140,6 +140,28 @@ inline unpin() {
     nr = 0
 }
 
+/* To unmovable, and back: pool/alloc.c, by frame/hand.c. */
+inline hand_over() {
+    enter();
+    look(nr, IS_MOVABLE);
+    if
+    :: ok ->
+        on_stuck(B_STICK, nr / BLOCK_FRAMES, 1);
+        on_frame(F_HAND, nr, 0);
+        if
+        :: !ok -> on_stuck(B_UNSTICK, nr / BLOCK_FRAMES, 1)
+        :: else
+        fi
+    :: else ->
+        on_frame(F_HAND, nr, 1);
+        if
+        :: ok -> on_stuck(B_UNSTICK, nr / BLOCK_FRAMES, 1)
+        :: else
+        fi
+    fi;
+    forget(false)
+}
+
 proctype user(byte ops; bool order) {
     LAST;
     bool freed;
@@ -160,6 +182,9 @@ proctype user(byte ops; bool order) {
 #endif
         :: drop()
         :: drop_locked()
+#if SCENE == HAND
+        :: hand_over()
+#endif
         :: pin()
         :: unpin()
         fi

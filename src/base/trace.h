@@ -120,9 +120,35 @@
     X(PROBE, RUN, give_begin, "zone", "blocks", "mode")                                            \
     X(PROBE, RUN, give_end, "zone", "blocks", "err")                                               \
     X(PROBE, CMA, cma_alloc_begin, "zone", "frames", "align")                                      \
+    X(STEP, CMA, cma_missed, "zone", "units", "align")                                             \
+    X(STEP, CMA, cma_window, "zone", "frame", "err")                                               \
     X(PROBE, CMA, cma_alloc_end, "zone", "frame", "err")                                           \
     X(PROBE, CMA, cma_release, "zone", "frame", "frames")                                          \
     X(PROBE, CMA, cma_returned, "zone", "frame", "frames")                                         \
+    X(STEP, CMA, cma_gave, "zone", "units", "why")                                                 \
+    X(STEP, CMA, kept_begin, "zone", "frames", "order")                                            \
+    X(STEP, CMA, kept_raised, "zone", "frames", "given")                                           \
+    X(STEP, CMA, kept_gave, "zone", "frames", "order")                                             \
+    X(STEP, POOL, pool_lent, "zone", "frame", "list")                                              \
+    X(STEP, POOL, pool_hot, "zone", "frame", "list")                                               \
+    X(STEP, POOL, pool_got, "zone", "frame", "owner")                                              \
+    X(PROBE, POOL, pool_alloc, "zone", "frame", "list")                                            \
+    X(STEP, POOL, pool_slot, "zone", "frame", "owner")                                             \
+    X(STEP, POOL, pool_rested, "zone", "frame", "owner")                                           \
+    X(PROBE, POOL, pool_free, "zone", "frame", "err")                                              \
+    X(STEP, POOL, pool_zeroing, "zone", "frame", "slot")                                           \
+    X(STEP, POOL, pool_unlocked, "zone", "frame", "slot")                                          \
+    X(PROBE, POOL, pool_zeroed, "zone", "frame", "err")                                            \
+    X(STEP, POOL, pool_guessed, "zone", "frame", "slot")                                           \
+    X(STEP, POOL, pool_filing, "zone", "frame", "slot")                                            \
+    X(PROBE, POOL, pool_moved, "zone", "frame", "dst")                                             \
+    X(STEP, POOL, pool_off, "zone", "frame", "units")                                              \
+    X(PROBE, POOL, pool_trim, "zone", "units", "keep")                                             \
+    X(PROBE, POOL, pool_shrunk, "zone", "units", "order")                                          \
+    X(STEP, SHARE, share_look, "zone", "frames", "hard")                                           \
+    X(STEP, SHARE, share_raised, "zone", "frames", "used")                                         \
+    X(STEP, SHARE, share_drained, "zone", "frames", "0")                                           \
+    X(STEP, SHARE, share_set, "zone", "owner", "hard")                                             \
     X(PROBE, STALL, stall_alloc, "zone", "holds", "order")                                         \
     X(PROBE, STALL, stall_frame, "zone", "frame", "round")                                         \
     X(PROBE, STALL, stall_landing, "zone", "pending", "round")                                     \

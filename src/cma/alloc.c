@@ -158,6 +158,7 @@ static int take_window(const struct wish *wish, const struct kli_window *exact, 
     uint32_t nr = exact ? exact->first : 0;
     int err;
 
+    KLI_TRACE_STEP(cma_missed, KLI_TAG(zone), wish->units, wish->align);
     do {
         struct kli_search search = {.area = &area->view,
                                     .n = wish->units << area->order,
@@ -168,6 +169,7 @@ static int take_window(const struct wish *wish, const struct kli_window *exact, 
 
         err = kli_contig(zone, &search, exact, &taker, wish->mode, &nr, wish->report);
         cma_count(area, CMA_MIGRATED, wish->report->migrated);
+        KLI_TRACE_STEP(cma_window, KLI_TAG(zone), nr, err);
     } while (err && has_given(area, &given));
     if (err)
         return err;

@@ -25,6 +25,7 @@ uint64_t cma_give(struct kl_cma *area, uint64_t frames, enum cma_why why)
         cma_lock(area);
         now = done < want ? give_some(area, want - done, why) : 0;
         cma_unlock(area);
+        KLI_TRACE_STEP(cma_gave, KLI_TAG(area->zone), now, why);
         done += now;
     } while (now > 0);
     return (uint64_t)done << area->order;
@@ -43,6 +44,7 @@ void cma_give_beyond_cap(struct kl_cma *area)
         most = area->cap >> shift;
         now = area->nkept > most ? give_some(area, area->nkept - (uint32_t)most, CMA_CAP) : 0;
         cma_unlock(area);
+        KLI_TRACE_STEP(cma_gave, KLI_TAG(area->zone), now, CMA_CAP);
     } while (now > 0);
 }
 
@@ -64,6 +66,7 @@ void cma_yield(void *ctx, const struct kli_window *w)
         if (to > at)
             cma_give_row(area, (struct cma_run){at, to - at}, CMA_WINDOW);
         cma_unlock(area);
+        KLI_TRACE_STEP(cma_gave, KLI_TAG(area->zone), to - at, CMA_WINDOW);
         at = to;
     }
 }

@@ -53,7 +53,10 @@ void kli_kept_used(struct kl_zone *zone, uint64_t frames)
 
 void kli_kept_given(struct kl_zone *zone, uint64_t frames)
 {
-    atomic_fetch_add(&zone->keepers.given, 1); /* K2 */
+    uint64_t given = atomic_fetch_add(&zone->keepers.given, 1) + 1; /* K2 */
+
+    (void)given;
+    KLI_TRACE_STEP(kept_raised, KLI_TAG(zone), frames, given);
     atomic_fetch_sub(&zone->keepers.frames, frames);
 }
 
@@ -63,6 +66,7 @@ bool kli_kept_give(struct kl_zone *zone, uint64_t frames, unsigned order, uint64
 {
     uint64_t before = *given;
 
+    KLI_TRACE_STEP(kept_begin, KLI_TAG(zone), frames, order);
     for (unsigned i = 0; i < KLI_KEEPERS && kli_kept_frames(zone) > 0; i++) {
         struct kli_keeper *k = &zone->keepers.at[i];
 
@@ -70,6 +74,7 @@ bool kli_kept_give(struct kl_zone *zone, uint64_t frames, unsigned order, uint64
             continue;
         k->give(k->ctx, frames, order);
         kli_gate_leave(&zone->host, &k->gate);
+        KLI_TRACE_STEP(kept_gave, KLI_TAG(zone), frames, order);
         if (kli_kept_now(zone) != before)
             break;
     }

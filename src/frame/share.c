@@ -46,7 +46,9 @@ static bool raise(const struct kl_zone *zone, struct kli_share *share, uint64_t 
     do {
         if (old + n > hard || (batch && !is_far(zone, share, old + n)))
             return false;
+        KLI_TRACE_STEP(share_look, KLI_TAG(zone), n, hard);
     } while (!atomic_compare_exchange_weak(&share->used, &old, old + n));
+    KLI_TRACE_STEP(share_raised, KLI_TAG(zone), n, old + n);
     if (old + n <= atomic_load(&share->hard))
         return true;
     lower(share, n);
@@ -61,6 +63,7 @@ static uint64_t drain(struct kl_zone *zone, struct kli_share *share)
 
     for (unsigned cpu = 0; stocks && cpu < zone->host.ncpus; cpu++)
         sum += atomic_exchange(&stocks[cpu].n, 0);
+    KLI_TRACE_STEP(share_drained, KLI_TAG(zone), sum, 0);
     if (sum)
         lower(share, sum);
     return sum;

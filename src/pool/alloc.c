@@ -31,6 +31,7 @@ static bool lend(struct kl_pool *pool, struct pool_share *share, unsigned list, 
         *nr = pool->slot[i].nr;
         if (kli_frame_hand(pool->zone, *nr, pool_pass_lend(pool)) != 0)
             continue;
+        KLI_TRACE_STEP(pool_lent, KLI_TAG(pool->zone), *nr, list);
         kli_pool_unlink(pool, share, i, POOL_FREE);
         pool_count(share, list & POOL_DIRTY ? POOL_C_HOT : POOL_C_HITS);
         if (list & POOL_ASTRAY)
@@ -108,6 +109,7 @@ static int alloc_new(struct kl_pool *pool, unsigned flags, uint32_t *nr)
         pool_tally(pool, POOL_C_FAILED, 1);
         return err;
     }
+    KLI_TRACE_STEP(pool_got, KLI_TAG(pool->zone), *nr, owner.v);
     if (owner.v != pool->user.v)
         err = kli_frame_hand(pool->zone, *nr,
                              kli_f_pass(pool->order, owner.v, false, pool->user.v, false));
@@ -123,8 +125,10 @@ static int alloc_new(struct kl_pool *pool, unsigned flags, uint32_t *nr)
 /* A dirty one that is the user's by now. */
 static int clean(struct kl_pool *pool, uint32_t nr)
 {
-    int err = kli_pool_zero(pool, nr);
+    int err;
 
+    KLI_TRACE_STEP(pool_hot, KLI_TAG(pool->zone), nr, POOL_DIRTY);
+    err = kli_pool_zero(pool, nr);
     if (err)
         (void)kl_pool_free(pool, kli_pfn(pool->zone, nr));
     return err;
@@ -143,9 +147,11 @@ int kl_pool_alloc(struct kl_pool *pool, unsigned flags, kl_pfn *pfn)
         err = alloc_new(pool, flags, &nr);
     else if (list & POOL_DIRTY)
         err = clean(pool, nr);
-    if (!err)
-        *pfn = kli_pfn(pool->zone, nr);
-    return err;
+    if (err)
+        return err;
+    KLI_TRACE(pool_alloc, KLI_TAG(pool->zone), nr, list);
+    *pfn = kli_pfn(pool->zone, nr);
+    return 0;
 }
 
 /* In this share; its lock is held. */
@@ -157,11 +163,13 @@ static int rest_here(struct kl_pool *pool, struct pool_share *share, uint32_t nr
 
     if (i == POOL_NONE)
         return -KL_ENOSPC;
+    KLI_TRACE_STEP(pool_slot, KLI_TAG(pool->zone), nr, from.v);
     err = kli_frame_hand(pool->zone, nr, pool_pass_rest(pool, from));
     if (err) {
         kli_pool_slot_free(pool, share, i);
         return err;
     }
+    KLI_TRACE_STEP(pool_rested, KLI_TAG(pool->zone), nr, from.v);
     pool->slot[i].nr = nr;
     atomic_store_explicit(&pool->zone->frame[nr].priv, i + 1, memory_order_relaxed); /* P1 */
     kli_pool_link(pool, share, i, where | kli_pool_place(pool, nr));
@@ -203,6 +211,7 @@ int kl_pool_free(struct kl_pool *pool, kl_pfn pfn)
     if (!kli_pfn_ok(pool->zone, pfn))
         return -KL_EINVAL;
     err = kli_pool_rest(pool, kl_pfn_nr(pfn), pool->user, POOL_DIRTY);
+    KLI_TRACE(pool_free, KLI_TAG(pool->zone), kl_pfn_nr(pfn), err);
     if (err == 0) {
         kli_pool_want(pool);                             /* P8 */
     } else if (err == -KL_ENOSPC || err == -KL_ENOMEM) { /* no slot, or the idle ones' share */

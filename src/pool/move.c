@@ -22,6 +22,7 @@ static bool isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
 
     if (i == POOL_NONE)
         return false;
+    KLI_TRACE_STEP(pool_guessed, KLI_TAG(pool->zone), kl_pfn_nr(frame), i);
     share = pool_share_of(pool, i);
     if (!kli_spin_try(&pool->host, &share->lock)) {
         if (mode == KL_ASYNC)
@@ -42,6 +43,7 @@ static void file(struct kl_pool *pool, uint32_t i, uint32_t nr, bool moved)
     struct pool_slot *slot = &pool->slot[i];
     unsigned dirty;
 
+    KLI_TRACE_STEP(pool_filing, KLI_TAG(pool->zone), nr, i);
     kli_spin_take(&pool->host, &share->lock);
     dirty = moved ? POOL_DIRTY : slot->was & POOL_DIRTY; /* P4 */
     slot->nr = nr;
@@ -72,6 +74,7 @@ static int migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
     (void)mode;
     kl_frame_set_private(pool->zone, dst, (uint64_t)i + 1);
     file(pool, i, kl_pfn_nr(dst), true);
+    KLI_TRACE(pool_moved, KLI_TAG(pool->zone), kl_pfn_nr(src), kl_pfn_nr(dst));
     return 0;
 }
 

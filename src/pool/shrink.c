@@ -42,9 +42,11 @@ static uint64_t drop_from(struct kl_pool *pool, struct pool_share *share, unsign
 
     do {
         n = take_off(pool, share, lists, (uint32_t)kli_min(BATCH, units - sum), nr);
-        for (uint32_t i = 0; i < n; i++)
+        for (uint32_t i = 0; i < n; i++) {
+            KLI_TRACE_STEP(pool_off, KLI_TAG(pool->zone), nr[i], n);
             KLI_REQUIRE(&pool->host, kl_frame_free(pool->zone, pool->idle,
                                                    kli_pfn(pool->zone, nr[i])) == 0); /* P1 */
+        }
         sum += n;
     } while (n > 0 && sum < units);
     return sum;
@@ -70,6 +72,7 @@ uint32_t kl_pool_trim(struct kl_pool *pool, uint32_t keep)
     uint64_t n = idle > keep ? kli_pool_drop(pool, idle - keep) : 0;
 
     pool_tally(pool, POOL_C_TRIMMED, n);
+    KLI_TRACE(pool_trim, KLI_TAG(pool->zone), n, keep);
     return (uint32_t)n;
 }
 
@@ -91,6 +94,7 @@ static uint64_t scan(void *ctx, struct kl_shrink *shrink)
         return KL_SHRINK_STOP;
     atomic_store(&pool->shrunk_ns, pool->host.now_ns(pool->host.ctx));
     pool_tally(pool, POOL_C_SHRUNK, n);
+    KLI_TRACE(pool_shrunk, KLI_TAG(pool->zone), n, pool->order);
     return n << pool->order;
 }
 

@@ -65,6 +65,7 @@ static void end(struct kl_pool *pool, struct pool_share *share, uint32_t i, bool
     uint32_t nr = pool->slot[i].nr;
 
     kl_frame_unlock(pool->zone, kli_pfn(pool->zone, nr));
+    KLI_TRACE_STEP(pool_unlocked, KLI_TAG(pool->zone), nr, i);
     kli_spin_take(&pool->host, &share->lock);
     atomic_fetch_sub_explicit(&share->zeroing, 1, memory_order_relaxed);
     kli_pool_link(pool, share, i, (zeroed ? 0 : POOL_DIRTY) | kli_pool_place(pool, nr));
@@ -83,8 +84,12 @@ int kli_pool_zero_one(struct kl_pool *pool, unsigned lists)
         uint32_t i = begin(pool, share, lists, &any);
 
         if (i != POOL_NONE) {
-            err = kli_pool_zero(pool, pool->slot[i].nr);
+            uint32_t nr = pool->slot[i].nr;
+
+            KLI_TRACE_STEP(pool_zeroing, KLI_TAG(pool->zone), nr, i);
+            err = kli_pool_zero(pool, nr);
             end(pool, share, i, err == 0);
+            KLI_TRACE(pool_zeroed, KLI_TAG(pool->zone), nr, err);
             return err;
         }
         if (any)

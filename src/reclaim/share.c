@@ -42,6 +42,7 @@ static int set_hard(struct kl_zone *zone, unsigned owner, uint64_t hard)
     struct kli_share *share = &zone->owner[owner].share;
     uint64_t before = atomic_exchange(&share->hard, hard), used;
 
+    KLI_TRACE_STEP(share_set, KLI_TAG(zone), owner, hard);
     for (unsigned i = 0; i <= KL_SHRINK_PRIORITY; i++) {
         kli_share_drain(zone, owner); /* each time: who raised `used` before fills his stock now */
         used = atomic_load(&share->used);

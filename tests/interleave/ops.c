@@ -77,6 +77,13 @@ static void op_trim(struct scene *s, unsigned who)
     s->ret[who] = kl_zone_trim(s->zone, 0);
 }
 
+static void op_discard(struct scene *s, unsigned who)
+{
+    int64_t frames = kl_zone_discard(s->zone, 0);
+
+    s->ret[who] = frames < 0 ? (int)frames : 0;
+}
+
 /* A pin of the owner's own that has no lock around it: wait for its end. */
 static int free_frame(struct scene *s, kl_pfn pfn)
 {
@@ -326,34 +333,42 @@ static void op_zs_destroy(struct scene *s, unsigned who)
 #define ZFAIL -KL_ESTALE, -KL_EAGAIN
 
 const struct op ops[] = {
-    {"give", FRAMES | SPARE | BATCH | ABSENT | ZS | STORE | DEDUP | AWAY, op_give, {BUSY}, false},
+    {"give",
+     FRAMES | SPARE | BATCH | ABSENT | ZS | STORE | DEDUP | AWAY | AREA | POOL,
+     op_give,
+     {BUSY},
+     false},
     {"give two", ABSENT, op_give_two, {BUSY}, false},
     {"give, refused", FRAMES, op_give_refused, {BUSY}, false},
     {"give, failing", FRAMES | BATCH, op_give_failing, {BUSY}, false},
     {"compact",
-     FRAMES | SPARE | BATCH | ABSENT | ZS | STORE | DEDUP | AWAY,
+     FRAMES | SPARE | BATCH | ABSENT | ZS | STORE | DEDUP | AWAY | AREA | POOL | SHARE,
      op_compact,
      {BUSY},
      false},
     {"contig",
-     FRAMES | SPARE | BATCH | ABSENT | ZS | STORE | DEDUP | AWAY,
+     FRAMES | SPARE | BATCH | ABSENT | ZS | STORE | DEDUP | AWAY | AREA | POOL,
      op_contig,
      {BUSY},
      false},
-    {"contig part", FRAMES, op_contig_part, {BUSY}, false},
+    {"contig part", FRAMES | SHARE | POOL, op_contig_part, {BUSY}, false},
     {"contig last", ABSENT | SPARE, op_contig_last, {BUSY}, false},
-    {"trim", FRAMES | SPARE | ABSENT | ZS | STORE | DEDUP | AWAY, op_trim, {0}, false},
-    {"free", FRAMES | BATCH, op_free, {STALE}, false},
-    {"free pair", FRAMES, op_free_pair, {STALE}, false},
+    {"trim",
+     FRAMES | SPARE | ABSENT | ZS | STORE | DEDUP | AWAY | AREA | POOL,
+     op_trim,
+     {0},
+     false},
+    {"free", FRAMES | BATCH | AREA | SHARE, op_free, {STALE}, false},
+    {"free pair", FRAMES | SHARE, op_free_pair, {STALE}, false},
     {"free locked", FRAMES, op_free_locked, {STALE}, false},
-    {"pin", FRAMES | BATCH, op_pin, {PIN}, false},
+    {"pin", FRAMES | BATCH | AREA | SHARE, op_pin, {PIN}, false},
     {"pin bare", FRAMES, op_pin_bare, {PIN}, false},
     {"pin none", FRAMES, op_pin_none, {PIN}, false},
     {"unpin", FRAMES, op_unpin, {0}, true},
-    {"lock", FRAMES | BATCH, op_lock, {0}, false},
-    {"alloc", FRAMES | ABSENT, op_alloc, {-KL_ENOMEM}, false},
-    {"alloc pair", FRAMES | ABSENT, op_alloc_pair, {-KL_ENOMEM}, false},
-    {"alloc block", FRAMES | SPARE | ABSENT, op_alloc_block, {-KL_ENOMEM}, false},
+    {"lock", FRAMES | BATCH | AREA, op_lock, {0}, false},
+    {"alloc", FRAMES | ABSENT | SHARE, op_alloc, {-KL_ENOMEM}, false},
+    {"alloc pair", FRAMES | ABSENT | SHARE, op_alloc_pair, {-KL_ENOMEM}, false},
+    {"alloc block", FRAMES | SPARE | ABSENT | AREA, op_alloc_block, {-KL_ENOMEM}, false},
     {"alloc large", FRAMES, op_alloc_large, {-KL_ENOMEM}, false},
     {"leave", FRAMES | BATCH, op_leave, {-KL_EBUSY}, false},
     {"zs free", ZS, op_zs_free, {ZFAIL}, false},
@@ -366,7 +381,7 @@ const struct op ops[] = {
     {"zs write", ZS, op_zs_write, {ZFAIL}, false},
     {"zs malloc", ZS, op_zs_malloc, {-KL_ENOMEM}, false},
     {"zs compact", ZS | STORE | DEDUP | AWAY, op_zs_compact, {-KL_EAGAIN}, false},
-    {"shrink", ZS | STORE | DEDUP | AWAY, op_shrink, {0}, false},
+    {"shrink", ZS | STORE | DEDUP | AWAY | AREA | POOL, op_shrink, {0}, false},
     {"st write", STORE, op_st_write, {-KL_ENOSPC}, false},
     {"st write one", STORE, op_st_write_one, {-KL_ENOSPC}, false},
     {"st write two", STORE, op_st_write_two, {-KL_ENOSPC}, false},
@@ -409,6 +424,25 @@ const struct op ops[] = {
     {"wb read away", AWAY, op_wb_read_away, {0}, false},
     {"wb discard", AWAY, op_wb_discard, {0}, false},
     {"wb discard away", AWAY, op_wb_discard_away, {0}, false},
+    {"discard", FRAMES | AREA | POOL, op_discard, {0}, false},
+    {"ar alloc", AREA, op_ar_alloc, {BUSY}, false},
+    {"ar alloc big", AREA, op_ar_alloc_big, {BUSY}, false},
+    {"ar alloc at", AREA, op_ar_alloc_at, {BUSY}, false},
+    {"ar alloc mixed", AREA, op_ar_alloc_mixed, {BUSY}, false},
+    {"ar release", AREA, op_ar_release, {-KL_EINVAL}, false},
+    {"ar release part", AREA, op_ar_release_part, {-KL_EINVAL}, false},
+    {"ar off", AREA, op_ar_off, {0}, false},
+    {"ar take", AREA, op_ar_take, {-KL_ENOMEM}, false},
+    {"ar take run", AREA, op_ar_take_run, {-KL_ENOMEM}, false},
+    {"ar unmovable", AREA, op_ar_unmovable, {-KL_ENOMEM}, false},
+    {"pl alloc", POOL, op_pl_alloc, {-KL_ENOMEM}, false},
+    {"pl cycle", POOL, op_pl_cycle, {-KL_ENOMEM}, false},
+    {"pl free", POOL, op_pl_free, {0}, false},
+    {"pl zero", POOL, op_pl_zero, {0}, false},
+    {"pl prefill", POOL, op_pl_prefill, {-KL_ENOMEM}, false},
+    {"pl trim", POOL, op_pl_trim, {0}, false},
+    {"sh lower", SHARE, op_sh_lower, {-KL_EBUSY}, false},
+    {"sh lift", SHARE, op_sh_lift, {0}, false},
     {"zs destroy", ZS, op_zs_destroy, {-KL_EBUSY}, false},
 };
 const unsigned ops_n = sizeof(ops) / sizeof(ops[0]);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "interleave/scene.h"
 
+#include "klotski/cma.h"
+#include "klotski/pool.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,6 +30,14 @@ static int release(void *ctx, uint64_t offset, uint64_t bytes)
     return mprotect(memory + offset, bytes, PROT_NONE) == 0 ? 0 : -KL_EIO;
 }
 
+/* Whoever still counts on what was there finds something else. */
+static int discard(void *ctx, uint64_t offset, uint64_t bytes)
+{
+    (void)ctx;
+    memset(memory + offset, 0xdd, bytes);
+    return 0;
+}
+
 static void say(const char *what)
 {
     fail_msg("%s; %s", what, stage_now);
@@ -48,7 +59,8 @@ static void open_zone(struct scene *s)
                                  .frame_shift = 12,
                                  .block_order = SCENE_ORDER,
                                  .populate = populate,
-                                 .release = release};
+                                 .release = release,
+                                 .discard = discard};
     struct kl_zone_config config = {.size = sizeof(config),
                                     .host = stage_host(),
                                     .backing = &backing,
@@ -88,7 +100,7 @@ static void fill_frames(struct scene *s)
     free_from_to(s, 2 * BLOCK, 2 * BLOCK + 3);
     s->stuck = mover_at(s->m, 3 * BLOCK - 1);
     assert_int_equal(mover_pin(s->m, s->stuck), 0);
-    free_from_to(s, 3 * BLOCK, s->kind == FRAMES || s->kind == BATCH ? 3 * BLOCK + 3 : 4 * BLOCK);
+    free_from_to(s, 3 * BLOCK, (s->kind & (FRAMES | BATCH | SHARE)) ? 3 * BLOCK + 3 : 4 * BLOCK);
     if (s->kind == ABSENT)
         assert_int_equal(kl_zone_trim(s->zone, 0), 1);
 }
@@ -148,12 +160,18 @@ void scene_open(struct scene *s, enum scene_kind kind)
     assert_int_equal(kl_owner_register(s->zone, NULL, NULL, &s->plain), 0);
     for (unsigned i = 0; i < FRAMES_N; i++)
         assert_int_equal(mover_alloc(s->m, i, 0, KL_MOVABLE), 0);
-    if (kind & (STORE | DEDUP | AWAY))
+    if (kind == AREA)
+        area_open(s);
+    else if (kind == POOL)
+        units_open(s);
+    else if (kind & (STORE | DEDUP | AWAY))
         fill_store(s);
     else if (kind == ZS)
         fill_objects(s);
     else
         fill_frames(s);
+    if (kind == SHARE)
+        share_open(s);
     assert_zone_ok(s->zone);
 }
 
@@ -207,9 +225,11 @@ static void check_all(struct scene *s)
 {
     const char *what = NULL;
 
-    if (kl_zone_check(s->zone, &what) != 0 || (s->pool && kl_zs_check(s->pool, &what) != 0))
+    if (kl_zone_check(s->zone, &what) != 0 || (s->pool && kl_zs_check(s->pool, &what) != 0) ||
+        (s->area && kl_cma_check(s->area, &what) != 0) ||
+        (s->units && kl_pool_check(s->units, &what) != 0))
         say(what);
-    for (unsigned i = 0; i < FRAMES_N + 8 && !s->left; i++) {
+    for (unsigned i = 0; i < FRAMES_N + SCENE_MORE && !s->left; i++) {
         if (s->m->item[i].here && !mover_right(s->m, i))
             say("a frame is not what was written");
     }
@@ -231,10 +251,20 @@ static void close_pool(struct scene *s)
 
 void scene_close(struct scene *s)
 {
-    for (unsigned who = 0; who < 2; who++) {
+    for (unsigned who = 0; who < 2; who++)
         check_outcome(s, who);
+    if (s->area)
+        area_judge(s);
+    if (s->kind == SHARE)
+        share_judge(s);
+    if (s->units)
+        units_judge(s);
+    for (unsigned who = 0; who < 2; who++)
         undo(s, who);
-    }
+    if (s->area)
+        area_undo(s);
+    if (s->units)
+        units_undo(s);
     if (s->open)
         kl_zs_end(&s->pin);
     check_all(s);
@@ -244,6 +274,10 @@ void scene_close(struct scene *s)
         say("compaction fails at rest");
     check_all(s);
     close_pool(s);
+    if (s->area)
+        area_close(s);
+    if (s->units)
+        units_close(s);
     if (!s->left)
         mover_close(s->m);
     else if (s->m->isolated != s->m->migrated + s->m->put_back + s->m->freed)

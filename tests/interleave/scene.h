@@ -20,9 +20,12 @@ enum scene_kind {
     STORE = 1 << 5,  /* the same, and the object is a store's block 0 (store.c) */
     DEDUP = 1 << 6,  /* a store whose blocks share objects (dedup.c) */
     AWAY = 1 << 7,   /* a store with a write-back target (away.c) */
+    POOL = 1 << 9,   /* a pool of frames (units.c) */
+    SHARE = 1 << 10, /* as FRAMES; the owner has a share (share.c) */
+    AREA = 1 << 8,   /* as FRAMES, in an area that keeps ranges (area.c) */
 };
 
-enum { SCENE_BLOCKS = 4, SCENE_ORDER = 4, SCENE_OBJECTS = 12 };
+enum { SCENE_BLOCKS = 4, SCENE_ORDER = 4, SCENE_OBJECTS = 12, SCENE_MORE = 32 };
 enum { STORE_BLOCKS = 15, STORE_BLOCK = 4096, STORE_SECTORS = 8, COMMON = 1000 };
 
 struct object {
@@ -54,6 +57,10 @@ struct scene {
     uint64_t model[STORE_BLOCKS][STORE_SECTORS]; /* seeds, before the play */
     struct kl_zs_pin pin;
     bool open; /* pin is */
+    struct kl_cma *area;
+    uint64_t has; /* frames of the test owner, when it got its share */
+    struct kl_pool *units;
+    kl_pfn held[2]; /* units in use, one for each; all zero: given back */
     /* By actor. */
     const struct op *op[2];
     int ret[2];
@@ -61,6 +68,8 @@ struct scene {
     kl_pfn range[2];
     uint32_t range_n[2];
     unsigned pins[2];
+    kl_pfn mine[2]; /* of the area, or the pool of frames */
+    uint32_t mine_n[2];
     struct effect effect[2], second[2];
     char got[2][STORE_BLOCK];
     const char *broken;
@@ -142,5 +151,40 @@ void op_wb_read(struct scene *s, unsigned who);
 void op_wb_read_away(struct scene *s, unsigned who);
 void op_wb_discard(struct scene *s, unsigned who);
 void op_wb_discard_away(struct scene *s, unsigned who);
+
+/* area.c */
+void area_open(struct scene *s);
+/* With both done; then what they have goes back, and the area ends. */
+void area_judge(struct scene *s);
+void area_undo(struct scene *s);
+void area_close(struct scene *s);
+void op_ar_alloc(struct scene *s, unsigned who);
+void op_ar_alloc_big(struct scene *s, unsigned who);
+void op_ar_alloc_at(struct scene *s, unsigned who);
+void op_ar_alloc_mixed(struct scene *s, unsigned who);
+void op_ar_release(struct scene *s, unsigned who);
+void op_ar_release_part(struct scene *s, unsigned who);
+void op_ar_off(struct scene *s, unsigned who);
+void op_ar_take(struct scene *s, unsigned who);
+void op_ar_take_run(struct scene *s, unsigned who);
+void op_ar_unmovable(struct scene *s, unsigned who);
+
+/* units.c */
+void units_open(struct scene *s);
+void units_judge(struct scene *s);
+void units_undo(struct scene *s);
+void units_close(struct scene *s);
+void op_pl_alloc(struct scene *s, unsigned who);
+void op_pl_cycle(struct scene *s, unsigned who);
+void op_pl_free(struct scene *s, unsigned who);
+void op_pl_zero(struct scene *s, unsigned who);
+void op_pl_prefill(struct scene *s, unsigned who);
+void op_pl_trim(struct scene *s, unsigned who);
+
+/* share.c */
+void share_open(struct scene *s);
+void share_judge(struct scene *s);
+void op_sh_lower(struct scene *s, unsigned who);
+void op_sh_lift(struct scene *s, unsigned who);
 
 #endif

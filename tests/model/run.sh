@@ -30,6 +30,7 @@ TARGET_GOES 3 1
 MEMORY      4 1
 WINDOW      4 2
 LEAVE       3 2
+HAND        4 2
 '
 
 # What is broken, the scene that has to show it, and how the error begins.
@@ -48,6 +49,8 @@ RESERVE_FENCED   MEMORY    B3:
 LEAVE_EARLY      LEAVE     a frame of an owner that is gone
 FORGET_TARGET    RACE      a destination is left
 PASS_BY_USED     LEAVE     a frame of an owner that is gone
+HAND_LOCKED      HAND      F6:
+HAND_PINNED      HAND      a pinned frame is handed over
 '
 
 # search SCENE BREAK OPS ROUNDS OPTIMIZE: its output is in the file out.

@@ -163,11 +163,16 @@ void kli_lease_settle(struct kli_control *control)
 
 uint64_t kli_lease_owed(const struct kli_control *control)
 {
-    uint64_t blocks = 0;
+    struct kl_cma_stats stats = {.size = sizeof(stats)};
+    uint64_t leased = 0;
 
-    for (const struct kli_lease *lease = control->owed; lease; lease = lease->next)
-        blocks += lease->blocks;
-    return blocks * kl_zone_block_bytes(control->config.zone);
+    if (!control->owed)
+        return 0;
+    kl_cma_get_stats(control->config.area, &stats);
+    for (const struct kli_lease *lease = control->leases; lease; lease = lease->next)
+        leased += lease->from_area ? lease->blocks : 0;
+    return stats.given_frames * (uint64_t)kl_zone_frame_bytes(control->config.zone) -
+           leased * kl_zone_block_bytes(control->config.zone);
 }
 
 /* Ends the lease that *link points at; returns its blocks. */
@@ -332,7 +337,8 @@ struct json_object *kli_lease_give(struct kli_control *control, uint64_t id)
         return kli_reply_error(-KL_ENOENT, "no lease has this id");
     reply = kli_reply_ok();
     kli_reply_add(reply, "bytes", blocks * block_bytes);
-    kli_reply_add(reply, "owed", kli_lease_owed(control));
+    if (control->owed)
+        kli_reply_add(reply, "owed", kli_lease_owed(control));
     return reply;
 }
 

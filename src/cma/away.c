@@ -65,7 +65,7 @@ static void clear_away(struct kl_cma *area, struct cma_run row)
 
 static int give_block(struct kl_cma *area, struct cma_run units)
 {
-    enum { TRIES = 16 }; /* of somebody's short fence */
+    enum { TRIES = 4 }; /* of somebody's short fence, or a look */
     struct kl_zone *zone = area->zone;
     int err = -KL_EBUSY;
 

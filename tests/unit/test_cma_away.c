@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Memory of an area's ranges that is given to the system and got again: figures, whose
  * memory it is meanwhile, what fails and is tried again, and others at the same time. */
+#include "cma/cma.h"
+#include "frame/look.h"
 #include "support/area.h"
 
 #define MEMORY ((uint64_t)BLOCKS * PER * FRAME)
@@ -114,6 +116,36 @@ static void release_fails(void **state)
     release(kl_zone_pfn(f.zone, kl_pfn_nr(range) + PER), 2 * PER);
     assert_int_equal(kl_cma_get_back(area, range, PER), 0);
     release(range, PER);
+    close_all();
+}
+
+/* Who copies what was there before, or has a frame pinned, needs the memory a while longer. */
+static void somebody_is_there(void **state)
+{
+    kl_owner_id owner;
+    uint32_t given;
+    kl_pfn range, last;
+    kli_look *look;
+
+    (void)state;
+    open_all(0, 0, 0);
+    owner = area->owner;
+    assert_int_equal(alloc(2 * PER, PER, &range), 0);
+    look = kli_look_begin(f.zone);
+    assert_int_equal(give(range, 2 * PER, &given), -KL_EBUSY);
+    assert_int_equal(given, 0);
+    kli_look_end(look);
+    assert_away(0);
+    last = kl_zone_pfn(f.zone, kl_pfn_nr(range) + 2 * PER - 1);
+    assert_int_equal(kl_frame_pin(f.zone, owner, last), 0);
+    assert_int_equal(give(range, 2 * PER, &given), -KL_EBUSY);
+    assert_int_equal(given, PER);
+    assert_int_equal(kl_frame_unpin(f.zone, owner, last), 0);
+    assert_away(1);
+    assert_int_equal(give(kl_zone_pfn(f.zone, kl_pfn_nr(range) + PER), PER, &given), 0);
+    assert_away(2);
+    assert_int_equal(kl_cma_get_back(area, range, 2 * PER), 0);
+    release(range, 2 * PER);
     close_all();
 }
 
@@ -270,10 +302,10 @@ static void with_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(there_and_back),  cmocka_unit_test(bad_ranges),
-        cmocka_unit_test(release_fails),   cmocka_unit_test(populate_fails),
-        cmocka_unit_test(the_limit_holds), cmocka_unit_test(others_keep_out),
-        cmocka_unit_test(with_others),
+        cmocka_unit_test(there_and_back),    cmocka_unit_test(bad_ranges),
+        cmocka_unit_test(release_fails),     cmocka_unit_test(populate_fails),
+        cmocka_unit_test(the_limit_holds),   cmocka_unit_test(others_keep_out),
+        cmocka_unit_test(somebody_is_there), cmocka_unit_test(with_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

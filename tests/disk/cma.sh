@@ -41,19 +41,20 @@ holds() {
 }
 
 copies() {
-    local i
-    for i in a b a b; do
-        copy "$work/$i"
+    until [ -e "$work/enough" ]; do
+        copy "$work/a"
+        copy "$work/b"
     done
 }
 
-# 32 MiB again and again, until nbdcopy has written all.
+# 32 MiB again and again, while nbdcopy writes.
 take_under_load() {
     local rounds=0 from_area=0 writer
+    rm -f "$work/enough"
     copies 8<&- &
     writer=$!
     children+=("$writer")
-    while [ $rounds -lt 6 ] || alive "$writer"; do
+    while [ $rounds -lt 8 ]; do
         cli take 32M --json >"$work/taken" || fail "round $rounds: $(cat "$work/taken")"
         rounds=$((rounds + 1))
         if grep -q '"from": *"area"' "$work/taken"; then
@@ -66,9 +67,12 @@ take_under_load() {
         [ "$(zone_figure given_blocks)" = 0 ] || fail "not all is given again"
         [ "$(area given_frames)" = 0 ] || fail "the area still lacks memory"
     done
+    alive "$writer" || fail "nbdcopy has ended before"
+    touch "$work/enough"
     wait "$writer" || fail "nbdcopy failed"
     say "$rounds rounds, $from_area from the area, $(area exact) as kept, $(area partial) of a larger" \
         "one, $(area migrated) frames moved"
+    [ "$(area migrated)" -gt 0 ] || fail "nothing had to move: this has shown nothing"
     [ $from_area -gt 0 ] || fail "nothing came from the area"
     [ $(($(area exact) + $(area partial))) -gt 0 ] || fail "no kept range was taken again"
 }

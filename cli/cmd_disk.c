@@ -60,6 +60,11 @@ static int set_block(void *ctx, const char *value)
     return set_bytes(ctx, "block", value);
 }
 
+static int set_cma(void *ctx, const char *value)
+{
+    return set_bytes(ctx, "cma", value);
+}
+
 static int set_limit(void *ctx, const char *value)
 {
     return set_bytes(ctx, "limit", value);
@@ -208,6 +213,7 @@ static const struct cli_option options[] = {
     {"memory", true, set_memory},
     {"block", true, set_block},
     {"limit", true, set_limit},
+    {"cma", true, set_cma},
     {"backing", true, set_backing},
     {"numa", true, set_numa},
     {"compress", true, set_compress},
@@ -341,6 +347,8 @@ const struct cli_command cli_cmd_disk = {
         "  --dedup            equal blocks share their memory\n"
         "  --limit S          of memory for data; a write beyond it fails with ENOSPC, or waits\n"
         "                     until others are written back\n"
+        "  --cma S            of the memory, an area where only what can move is: klotski take\n"
+        "                     draws from there first\n"
         "  --writeback T      file, block device or NBD URI where cold and incompressible blocks\n"
         "                     go, and come back from when they are read\n"
         "  --writeback-size S, --writeback-rate S\n"

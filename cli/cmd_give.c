@@ -19,6 +19,7 @@ struct give_options {
 /* What has come of it. */
 struct given {
     uint64_t bytes;
+    uint64_t owed; /* by the system, after the last one */
     uint64_t spared, spared_bytes;
 };
 
@@ -44,6 +45,16 @@ static struct json_object *give_request(uint64_t id)
     return request;
 }
 
+/* What the area of the disk still waits for. */
+static void say_owed(uint64_t owed)
+{
+    char bytes[CLI_TEXT];
+
+    if (owed > 0)
+        printf("the system has no memory for %s of it now: tried again each second\n",
+               cli_bytes(owed, bytes));
+}
+
 static int give_one(const struct cli_command *self, const struct cli_args *args, uint64_t id)
 {
     struct json_object *reply;
@@ -52,11 +63,14 @@ static int give_one(const struct cli_command *self, const struct cli_args *args,
     int rc = cli_ask(self, args, CLI_SOON, give_request(id), &reply);
     if (rc != CLI_GO)
         return rc;
+    uint64_t owed = cli_get_u64(reply, "owed");
     cli_bytes(cli_get_u64(reply, "bytes"), bytes);
     json_object_put(reply);
     cli_done("%s lent to the disk again", bytes);
-    if (!args->json)
+    if (!args->json) {
         printf("%s lent to the disk again\n", bytes);
+        say_owed(owed);
+    }
     return CLI_OK;
 }
 
@@ -75,6 +89,7 @@ static int give_listed(const struct cli_command *self, int sock, struct json_obj
         if (rc != CLI_GO)
             return rc;
         given->bytes += cli_get_u64(reply, "bytes");
+        given->owed = cli_get_u64(reply, "owed");
         rc = strcmp(cli_get_str(reply, "error"), "ENOENT") == 0 ? CLI_GO : cli_judge(self, reply);
         json_object_put(reply);
         if (rc != CLI_GO)
@@ -92,12 +107,14 @@ static void say_given(const struct given *given, bool json)
         struct json_object *out = json_object_new_object();
         json_object_object_add(out, "ok", json_object_new_boolean(true));
         json_object_object_add(out, "bytes", json_object_new_uint64(given->bytes));
+        json_object_object_add(out, "owed", json_object_new_uint64(given->owed));
         json_object_object_add(out, "spared", json_object_new_uint64(given->spared));
         cli_print_json(out);
         json_object_put(out);
         return;
     }
     printf("%s lent to the disk again\n", bytes);
+    say_owed(given->owed);
     if (given->spared > 0)
         printf("left: %" PRIu64 " lease%s of running programs (%s); --force takes their memory "
                "away\n",

@@ -132,6 +132,7 @@ static struct paint_block *read_blocks(struct json_object *reply, size_t *n)
             .stuck = (uint32_t)cli_get_u64(item, "stuck"),
             .present = cli_get_bool(item, "present"),
             .fenced = cli_get_bool(item, "fenced"),
+            .area = cli_get_bool(item, "area"),
         };
     }
     return blocks;
@@ -158,6 +159,14 @@ static void print_summary(const struct paint_block *blocks, size_t n, uint64_t b
            cli_percent(used, all), all > 0 ? 100 - cli_percent(used, all) : 0, (uintmax_t)stuck);
 }
 
+static bool has_areas(const struct paint_block *blocks, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (blocks[i].area)
+            return true;
+    return false;
+}
+
 static int draw(const struct map_options *map, struct json_object *reply, uint64_t taken)
 {
     struct paint_style style = choose_style(map);
@@ -182,8 +191,9 @@ static int draw(const struct map_options *map, struct json_object *reply, uint64
         paint_frames_legend(stdout, &style);
     } else {
         paint_blocks(stdout, &style, blocks, n);
-        paint_blocks_legend(stdout, &style, n);
+        paint_blocks_legend(stdout, &style, n, has_areas(blocks, n));
     }
+    paint_areas(stdout, blocks, n);
     print_summary(blocks, n, per_block * cli_get_u64(reply, "frame_bytes"), taken);
     free(blocks);
     return CLI_OK;
@@ -259,19 +269,22 @@ const struct cli_command cli_cmd_map = {
     .synopsis = "[NAME|--socket PATH] [--frames [--blocks A[-B]]] [--ascii|--utf8] [--colour]\n"
                 "                   [--width N] [--svg FILE] [--png FILE] [--json]",
     .brief = "a picture of a disk's blocks, or of all their frames",
-    .help = "One cell a block: a bar as high as the block is full.  An absent block has no memory\n"
-            "(never used, or given back), a stuck one holds frames that cannot move, a fenced one\n"
-            "is being emptied.  Zones of very many blocks have several of them in a cell.\n"
-            "\n"
-            "  --frames        every frame, a line a block; with --blocks only block A, or A to B\n"
-            "  --ascii, --utf8 plain characters, or not, whatever the locale says\n"
-            "  --colour        in colour although it does not go to a terminal\n"
-            "  --width N       as if the terminal had N columns (20 to 1000)\n"
-            "  --svg FILE      a picture for documents and browsers, of a zone of any size; - is\n"
-            "                  the standard output\n"
-            "  --png FILE      the same as PNG, by rsvg-convert (Debian: librsvg2-bin)\n"
-            "  --json          the map as the disk reports it\n"
-            "\n"
-            "No colour when NO_COLOR is set.\n",
+    .help =
+        "One cell a block: a bar as high as the block is full.  An absent block has no memory\n"
+        "(never used, or given back), a stuck one holds frames that cannot move, a fenced one\n"
+        "is being emptied, one that is an area's and absent is taken.  Below, which blocks are\n"
+        "an area's (klotski disk --cma).  Zones of very many blocks have several of them in a "
+        "cell.\n"
+        "\n"
+        "  --frames        every frame, a line a block; with --blocks only block A, or A to B\n"
+        "  --ascii, --utf8 plain characters, or not, whatever the locale says\n"
+        "  --colour        in colour although it does not go to a terminal\n"
+        "  --width N       as if the terminal had N columns (20 to 1000)\n"
+        "  --svg FILE      a picture for documents and browsers, of a zone of any size; - is\n"
+        "                  the standard output\n"
+        "  --png FILE      the same as PNG, by rsvg-convert (Debian: librsvg2-bin)\n"
+        "  --json          the map as the disk reports it\n"
+        "\n"
+        "No colour when NO_COLOR is set.\n",
     .run = run_map,
 };

@@ -122,8 +122,8 @@ static void keep_blocks(void *ctx, struct kl_zone *zone)
         struct kl_block_info info;
 
         kl_zone_block_info(zone, (kl_block){i}, &info);
-        column->blocks[i] =
-            (struct paint_block){info.free, info.used, info.stuck, info.present, info.fenced};
+        column->blocks[i] = (struct paint_block){info.free,    info.used,   info.stuck,
+                                                 info.present, info.fenced, info.cma};
     }
 }
 
@@ -141,7 +141,7 @@ static void draw(const struct replay_column *column, unsigned n)
         printf("\nthe blocks at the end, movability %s\n", column[i].migration ? "on" : "off");
         paint_blocks(stdout, &style, column[i].blocks, column[i].result.blocks);
     }
-    paint_blocks_legend(stdout, &style, column[0].result.blocks);
+    paint_blocks_legend(stdout, &style, column[0].result.blocks, false);
 }
 
 /* ---- running -------------------------------------------------------------- */

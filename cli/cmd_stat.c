@@ -389,6 +389,16 @@ static void print_leases(struct json_object *leases)
     }
 }
 
+/* Of leases that have ended. */
+static void print_owed(uint64_t bytes)
+{
+    char text[CLI_TEXT];
+
+    if (bytes > 0)
+        printf("\n  %s given again, but the system has no memory for it: tried each second\n",
+               cli_bytes(bytes, text));
+}
+
 static void print_areas(struct json_object *reply)
 {
     struct json_object *areas = cli_get(reply, "areas");
@@ -396,11 +406,12 @@ static void print_areas(struct json_object *reply)
 
     for (size_t i = 0; i < cli_length(areas); i++) {
         struct json_object *row = json_object_array_get_idx(areas, i);
-        char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT];
+        char a[CLI_TEXT], b[CLI_TEXT], c[CLI_TEXT], d[CLI_TEXT], e[CLI_TEXT];
 
-        printf("\n%s: area of %s, %s allocated, %s kept, largest %s\n", cli_get_str(row, "name"),
-               cli_bytes(cli_get_u64(row, "frames") * size, a),
+        printf("\n%s: area of %s, %s allocated (%s of it taken), %s kept, largest %s\n",
+               cli_get_str(row, "name"), cli_bytes(cli_get_u64(row, "frames") * size, a),
                cli_bytes(cli_get_u64(row, "allocated_frames") * size, b),
+               cli_bytes(cli_get_u64(row, "given_frames") * size, e),
                cli_bytes(cli_get_u64(row, "kept_frames") * size, c),
                cli_bytes(cli_get_u64(row, "largest_frames") * size, d));
         printf("  ranges    %s asked, %s failed; of kept ones %s as they were, %s in part\n",
@@ -426,6 +437,7 @@ static int report(struct json_object *reply, const struct cli_disk *where, const
     print_areas(reply);
     print_owners(cli_get(reply, "owners"));
     print_leases(cli_get(reply, "leases"));
+    print_owed(cli_get_u64(reply, "owed_bytes"));
     return CLI_OK;
 }
 

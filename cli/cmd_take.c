@@ -109,8 +109,9 @@ static void say_taken(FILE *out, struct json_object *reply)
 {
     char bytes[CLI_TEXT], moved[CLI_TEXT], time[CLI_TEXT];
 
-    fprintf(out, "taken: %s (%" PRIu64 " blocks), %s frames moved, %s\n",
+    fprintf(out, "taken: %s (%" PRIu64 " blocks%s), %s frames moved, %s\n",
             cli_bytes(cli_get_u64(reply, "bytes"), bytes), cli_get_u64(reply, "blocks"),
+            strcmp(cli_get_str(reply, "from"), "area") == 0 ? " of the area" : "",
             cli_count(cli_get_u64(reply, "migrated"), moved),
             cli_duration(cli_get_u64(reply, "ns"), time));
 }
@@ -231,7 +232,8 @@ const struct cli_command cli_cmd_take = {
     .brief = "get memory of a disk back whole, for the system or for a command",
     .help =
         "Empties as many blocks (huge pages of 2 MiB) as SIZE needs, by moving what is in them,\n"
-        "while the disk serves on.  All or nothing.\n"
+        "while the disk serves on.  All or nothing.  Of a disk with an area (klotski disk --cma)\n"
+        "they are blocks of the area that follow one another, if it has room, else any.\n"
         "\n"
         "Without a command the blocks go back to the system, where any program can have them,\n"
         "until `klotski give`.  With one, the command runs with the memory: the environment\n"

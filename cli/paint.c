@@ -3,8 +3,8 @@
  *
  * A present block is a bar as high as the block is full, from violet (sparse) to
  * yellow (dense).  What matters more than fullness has a sign of its own: fenced
- * before stuck before free before absent.  Every sign can be told apart without
- * colour, and again in plain ASCII.
+ * before stuck before free before taken (an area's, without memory) before absent.  Every sign can
+ * be told apart without colour, and again in plain ASCII.
  */
 #include "paint.h"
 
@@ -13,12 +13,12 @@
 #define MAX_ROWS 32 /* more cells than that many rows: several blocks a cell */
 #define FOLD     4  /* so many rows, or lines, of absent blocks are one */
 
-enum cell { ABSENT, FREE, FILLED, STUCK, FENCED };
+enum cell { ABSENT, FREE, FILLED, STUCK, FENCED, TAKEN };
 
 /* Signs of the cells but FILLED. */
-static const char *const signs_utf8[] = {"\u00b7", "_", "", "\u00d7", "#"};
-static const char *const signs_ascii[] = {".", "_", "", "x", "#"};
-static const unsigned sign_colours[] = {240, 245, 0, 196, 201};
+static const char *const signs_utf8[] = {"\u00b7", "_", "", "\u00d7", "#", "="};
+static const char *const signs_ascii[] = {".", "_", "", "x", "#", "="};
+static const unsigned sign_colours[] = {240, 245, 0, 196, 201, 37};
 
 /* Bars by eighths, and the same in ASCII by tenths. */
 static const char *const bars[] = {"\u2581", "\u2582", "\u2583", "\u2584",
@@ -58,11 +58,12 @@ size_t paint_blocks_per_cell(const struct paint_style *style, size_t n)
 static enum cell cell_of(const struct paint_block *blocks, size_t n, double *full)
 {
     uint64_t used = 0, all = 0;
-    bool stuck = false;
+    bool stuck = false, taken = false;
 
     for (size_t i = 0; i < n; i++) {
         if (blocks[i].fenced)
             return FENCED;
+        taken |= blocks[i].area && !blocks[i].present;
         if (!blocks[i].present)
             continue;
         used += blocks[i].used;
@@ -72,7 +73,7 @@ static enum cell cell_of(const struct paint_block *blocks, size_t n, double *ful
     if (stuck)
         return STUCK;
     if (all == 0)
-        return ABSENT;
+        return taken ? TAKEN : ABSENT;
     *full = (double)used / (double)all;
     return used == 0 ? FREE : FILLED;
 }
@@ -98,7 +99,7 @@ static size_t absent_run(const struct paint_block *blocks, size_t first, size_t 
 {
     size_t i = first;
 
-    while (i < end && !blocks[i].present && !blocks[i].fenced)
+    while (i < end && !blocks[i].present && !blocks[i].fenced && !blocks[i].area)
         i++;
     return i - first;
 }
@@ -171,7 +172,7 @@ static void key(FILE *out, const struct paint_style *style, unsigned *column, en
     fprintf(out, " %s", what);
 }
 
-void paint_blocks_legend(FILE *out, const struct paint_style *style, size_t n)
+void paint_blocks_legend(FILE *out, const struct paint_style *style, size_t n, bool areas)
 {
     size_t group = paint_blocks_per_cell(style, n);
     unsigned column = 0;
@@ -181,9 +182,24 @@ void paint_blocks_legend(FILE *out, const struct paint_style *style, size_t n)
     key(out, style, &column, FILLED, "sparse to dense");
     key(out, style, &column, STUCK, "stuck");
     key(out, style, &column, FENCED, "fenced");
+    if (areas)
+        key(out, style, &column, TAKEN, "taken of the area");
     fputc('\n', out);
     if (group > 1)
         fprintf(out, "      a cell is %zu blocks\n", group);
+}
+
+void paint_areas(FILE *out, const struct paint_block *blocks, size_t n)
+{
+    for (size_t i = 0, end; i < n; i = end) {
+        size_t taken = 0;
+
+        for (end = i; end < n && blocks[end].area; end++)
+            taken += !blocks[end].present;
+        if (end > i)
+            fprintf(out, "      area: blocks %zu to %zu, %zu of them taken\n", i, end - 1, taken);
+        end += end == i;
+    }
 }
 
 /* ---- frames ------------------------------------------------------------ */

@@ -14,6 +14,7 @@ struct paint_block {
     uint32_t stuck;
     bool present;
     bool fenced;
+    bool area; /* of an area */
 };
 
 struct paint_style {
@@ -26,8 +27,11 @@ struct paint_style {
 void paint_blocks(FILE *out, const struct paint_style *style, const struct paint_block *blocks,
                   size_t n);
 
-/* What the cells mean, on as many lines as the width asks for. */
-void paint_blocks_legend(FILE *out, const struct paint_style *style, size_t n);
+/* What the cells mean, on as many lines as the width asks for; areas: there are some. */
+void paint_blocks_legend(FILE *out, const struct paint_style *style, size_t n, bool areas);
+
+/* Which blocks are an area's, a line a row of them; nothing if none is. */
+void paint_areas(FILE *out, const struct paint_block *blocks, size_t n);
 
 /* Every frame of the blocks [first, end): a line a block (more, if the terminal
  * is narrow), eight frames a cell.  kinds: a digit a frame (enum kl_frame_kind),

@@ -29,16 +29,17 @@ struct text {
 static bool read_cell(struct json_object *list, size_t i, uint64_t all, struct svg_cell *cell)
 {
     struct json_object *item = json_object_array_get_idx(list, i);
-    uint64_t n[4];
+    uint64_t n[5] = {0};
+    size_t given = cli_length(item);
 
-    if (cli_length(item) != 4)
+    if (given != 4 && given != 5) /* 4: of a disk that knows no areas */
         return false;
-    for (size_t k = 0; k < 4; k++)
+    for (size_t k = 0; k < given; k++)
         n[k] = json_object_get_uint64(json_object_array_get_idx(item, k));
     if (n[0] > all || n[1] > n[0])
         return false;
     uint64_t used = n[0] - n[1], stuck = n[2] < used ? n[2] : used;
-    *cell = (struct svg_cell){.fenced = n[3] > 0};
+    *cell = (struct svg_cell){.fenced = n[3] > 0, .area = n[4] > 0};
     cell->frames[SVG_UNMOVABLE] = stuck;
     cell->frames[SVG_MOVABLE] = used - stuck;
     cell->frames[SVG_FREE] = n[1];
@@ -86,7 +87,7 @@ static bool read_frames(struct json_object *map, struct svg_zone *zone, struct s
         strspn(digits, "012345") != strlen(digits))
         return false;
     for (size_t i = 0; i < zone->cells; i++)
-        cell[i] = (struct svg_cell){.fenced = cell[i].fenced};
+        cell[i] = (struct svg_cell){.fenced = cell[i].fenced, .area = cell[i].area};
     for (size_t i = 0; digits[i] != '\0'; i++) {
         frame[i] = kinds[digits[i] - '0'];
         cell[i / zone->per_block].frames[frame[i]]++;

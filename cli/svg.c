@@ -97,11 +97,12 @@ static void put_style(FILE *out)
           ".t{font-size:22px;font-weight:600}.n{fill:#667085}.l{text-anchor:end;font-size:11px}\n"
           ".bg{fill:#fff}.u{fill:#c8402c}.p{fill:#f0a22e}.i{fill:#9955c4}.m{fill:#2563a8}"
           ".f{fill:#dbe3ec}\n"
-          ".a{fill:none;stroke:#d3d9e1}.x{fill:none;stroke:#9955c4;stroke-width:2}"
+          ".a{fill:none;stroke:#d3d9e1}.x{fill:none;stroke:#9955c4;stroke-width:2}.r{fill:none;"
+          "stroke:#1d8a6b;stroke-width:2}"
           ".h{fill:none;pointer-events:all}\n"
           "@media(prefers-color-scheme:dark){text{fill:#e6ebf2}.n{fill:#94a1b3}.bg{fill:#10151c}"
           ".u{fill:#e8614c}.p{fill:#f3b552}.i{fill:#bd8ae0}.m{fill:#4f97de}.f{fill:#2b3644}"
-          ".a{stroke:#303b49}.x{stroke:#bd8ae0}}\n"
+          ".a{stroke:#303b49}.x{stroke:#bd8ae0}.r{stroke:#43c09c}}\n"
           "</style>\n",
           out);
 }
@@ -214,16 +215,27 @@ static void put_kind(FILE *out, const struct grid *g, const struct svg_zone *zon
     fputs("\"/>\n", out);
 }
 
-/* Outlines of the cells in which something is absent, or something is fenced. */
-static void put_outlines(FILE *out, const struct grid *g, const struct svg_zone *zone, bool fenced)
+enum outline { IS_ABSENT, IS_AREA, IS_FENCED };
+
+static bool has_outline(const struct svg_cell *cell, enum outline what)
 {
+    if (what == IS_AREA)
+        return cell->area;
+    return what == IS_FENCED ? cell->fenced : cell->frames[SVG_ABSENT] > 0;
+}
+
+/* Outlines of the cells in which something is absent, an area's or fenced. */
+static void put_outlines(FILE *out, const struct grid *g, const struct svg_zone *zone,
+                         enum outline what)
+{
+    static const char *const classes[] = {"a", "r", "x"};
     bool any = false;
 
     for (size_t i = 0; i < zone->cells; i++) {
-        if (fenced ? !zone->cell[i].fenced : zone->cell[i].frames[SVG_ABSENT] == 0)
+        if (!has_outline(&zone->cell[i], what))
             continue;
         if (!any)
-            fprintf(out, "<path class=\"%s\" d=\"", fenced ? "x" : "a");
+            fprintf(out, "<path class=\"%s\" d=\"", classes[what]);
         any = true;
         fprintf(out, "M%u.5 %u.5h%uv%uh-%uz", cell_x(g, i), cell_y(g, i), g->w - 1, g->h - 1,
                 g->w - 1);
@@ -339,7 +351,7 @@ static void put_shares(FILE *out, const struct svg_zone *zone, const uint64_t fr
     }
 }
 
-static void put_notes(FILE *out, const struct svg_zone *zone, unsigned y, bool fenced)
+static void put_notes(FILE *out, const struct svg_zone *zone, unsigned y, bool fenced, bool area)
 {
     uint64_t block = zone->per_block * zone->frame_bytes;
     char a[CLI_TEXT], b[CLI_TEXT];
@@ -353,7 +365,8 @@ static void put_notes(FILE *out, const struct svg_zone *zone, unsigned y, bool f
     else
         fprintf(out, "A tile is %s blocks, %s, filled from the bottom.",
                 cli_count(zone->per_cell, a), cli_bytes(zone->per_cell * block, b));
-    fprintf(out, "%s</text>\n", fenced ? " In a frame: being emptied." : "");
+    fprintf(out, "%s%s</text>\n", area ? " In a green frame: an area's." : "",
+            fenced ? " In a violet frame: being emptied." : "");
     if (!zone->indexed)
         return;
     fprintf(out,
@@ -373,12 +386,13 @@ void svg_paint(FILE *out, const struct svg_zone *zone)
     struct grid g = lay_out(zone);
     unsigned bottom = TOP + g.rows * g.y, height = bottom + (zone->indexed ? 68 : 48);
     uint64_t frames[SVG_KINDS] = {0};
-    bool fenced = false;
+    bool fenced = false, area = false;
 
     for (size_t i = 0; i < zone->cells; i++) {
         for (int k = 0; k < SVG_KINDS; k++)
             frames[k] += zone->cell[i].frames[k];
         fenced |= zone->cell[i].fenced;
+        area |= zone->cell[i].area;
     }
     fprintf(out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %u %u\" width=\"%u\" "
@@ -391,12 +405,13 @@ void svg_paint(FILE *out, const struct svg_zone *zone)
     put_title(out, zone);
     put_shares(out, zone, frames);
     put_addresses(out, &g, zone);
-    put_outlines(out, &g, zone, false);
+    put_outlines(out, &g, zone, IS_ABSENT);
     for (int k = 0; k < SVG_ABSENT; k++)
         if (frames[k] > 0)
             put_kind(out, &g, zone, (enum svg_kind)k);
-    put_outlines(out, &g, zone, true);
+    put_outlines(out, &g, zone, IS_AREA);
+    put_outlines(out, &g, zone, IS_FENCED);
     put_tooltips(out, &g, zone);
-    put_notes(out, zone, bottom + 28, fenced);
+    put_notes(out, zone, bottom + 28, fenced, area);
     fputs("</svg>\n", out);
 }

@@ -28,6 +28,7 @@ enum svg_kind {
 struct svg_cell {
     uint64_t frames[SVG_KINDS];
     bool fenced; /* one of them is being emptied */
+    bool area;   /* one of them is an area's */
 };
 
 struct svg_zone {

@@ -17,8 +17,9 @@
  *                    long pins never enter: kl_pin_begin is -KL_EAGAIN there, after
  *                    kl_pin_settle it isn't.  Short pins (kl_frame_pin) may be in the way
  *                    for as long as they last.
- * An area's blocks are present from its creation to its end: they are never given back
- * nor trimmed, and do not count as waste.
+ * An area's blocks are present from its creation to its end: nobody gives them back or
+ * trims them, and they do not count as waste.  Only who has allocated whole blocks may give
+ * their memory to the system for a while (kl_cma_give_back).
  *
  * Deferred free.  A released range may be kept whole for a while, so that the next
  * allocation finds it without a move.  Kept ranges are looked at before the rest of the
@@ -104,11 +105,31 @@ int kl_cma_alloc_at(struct kl_cma *area, kl_pfn first, uint32_t frames, unsigned
  * does; nothing is released then. */
 int kl_cma_release(struct kl_cma *area, kl_pfn first, uint32_t frames);
 
+/* The memory of allocated frames, whole blocks of them, goes to the system; the frames stay
+ * allocated, and there is nothing in them to be read or written.  The zone counts the blocks as
+ * given and not as present, charges nobody for them, and nobody else can have their places.
+ * Block by block: *given frames from `first` on are given then; in case of an error that is
+ * less than `frames`, and the rest is as it was.
+ * -KL_EINVAL: not whole blocks, or not all of it is allocated, or some of it is given.
+ * -KL_EBUSY: a frame is pinned; or somebody has fenced the block or still copies what was
+ * there before: later perhaps.  Or what the backing's release says.
+ * May wait for a short time. */
+int kl_cma_give_back(struct kl_cma *area, kl_pfn first, uint32_t frames, uint32_t *given);
+
+/* Gets memory again for what of this range is given; the contents are undefined.  May be
+ * called again with the same range after an error: what has memory by then is passed by, what
+ * has not stays given, allocated, and can't be released.
+ * -KL_EINVAL: not whole blocks, or not all of it is allocated.
+ * -KL_EBUSY: somebody else gives or gets it just now.
+ * -KL_ENOMEM: the hard limit; or what the backing's populate says.
+ * May wait for the system. */
+int kl_cma_get_back(struct kl_cma *area, kl_pfn first, uint32_t frames);
+
 /* How much is kept and how long, from now on (as in the config); kept ranges beyond that go
  * back.  Off: kl_cma_defer(area, 0, 0). */
 void kl_cma_defer(struct kl_cma *area, uint64_t defer_bytes, uint64_t defer_ns);
 
-/* All counts but the first seven are since the area's creation. */
+/* All counts but sizes and settings are since the area's creation. */
 struct kl_cma_stats {
     size_t size; /* sizeof(struct kl_cma_stats), set by the caller */
     char name[32];
@@ -134,7 +155,8 @@ struct kl_cma_stats {
     uint64_t returned_age;
     uint64_t returned_cap; /* also with deferred free off */
     uint64_t returned_shrinker;
-    uint64_t migrated; /* allocations (of others) that its ranges have moved */
+    uint64_t migrated;     /* allocations (of others) that its ranges have moved */
+    uint32_t given_frames; /* of the allocated ones, those whose memory is given back */
 };
 void kl_cma_get_stats(struct kl_cma *area, struct kl_cma_stats *stats);
 

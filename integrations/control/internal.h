@@ -13,7 +13,8 @@
  *      kli_control_stop has joined it: there are no locks.
  *   2. A connection reads its next request when its last reply has been sent.
  *   3. Every block that kl_zone_give_back took is in exactly one lease until
- *      kl_zone_lend.
+ *      kl_zone_lend; every range that was taken from the area, in one lease or in one
+ *      entry of `owed`, until it has its memory again and is released.
  *   4. A lease with a client has a descriptor and ends with that client.
  *   5. There are at most KLI_HELD_MAX of those, so at least KLI_SPARE slots have
  *      no lease: whoever comes can be served, at worst in the place of the one
@@ -49,6 +50,8 @@ struct kli_lease {
     struct kli_lease *next;
     uint64_t id;
     uint32_t blocks;
+    bool from_area;
+    kl_pfn first;              /* of the range, then */
     int fd;                    /* of the memory that was handed out, or -1 */
     struct kli_client *client; /* who has it, or NULL */
 };
@@ -63,6 +66,7 @@ struct kli_control {
     pthread_t thread;
     struct kli_client clients[KLI_CLIENTS];
     struct kli_lease *leases; /* newest first */
+    struct kli_lease *owed;   /* have ended, but the system has no memory for the area */
     unsigned held;            /* of them with a client */
     uint64_t last_id;
     bool migration_off; /* as last asked for here */
@@ -103,6 +107,9 @@ struct json_object *kli_report_obstacle(const struct kl_zone *zone, const struct
 struct json_object *kli_lease_take(struct kli_control *control, struct kli_client *client,
                                    uint64_t bytes, bool with_fd, int *fd);
 struct json_object *kli_lease_give(struct kli_control *control, uint64_t id);
+/* Tries again to get memory for what is owed; how many bytes are. */
+void kli_lease_settle(struct kli_control *control);
+uint64_t kli_lease_owed(const struct kli_control *control);
 /* The leases of a client that goes; NULL: every lease there is. */
 void kli_lease_end(struct kli_control *control, const struct kli_client *client);
 

@@ -5,6 +5,11 @@
  * then, if asked, get as much again in a fresh memory file.  Order of a give:
  * the file's memory goes back first, then the zone may populate again.  So the
  * disk never holds more than its zone.
+ *
+ * A zone with an area (klotski/cma.h) is asked there first: a range of whole blocks is
+ * allocated, and its memory given back.  It stays allocated until a give has got that
+ * memory again.  Where the system has none, the range is owed: nobody's, and tried again
+ * by kli_lease_settle until it is there.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -14,6 +19,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static uint32_t frames_a_block(const struct kli_control *control)
+{
+    return kl_zone_frames(control->config.zone) / kl_zone_blocks(control->config.zone);
+}
 
 /* Blocks that a take could have now, those without memory included. */
 static uint32_t emptiable(const struct kli_control *control, const struct kl_zone_stats *stats)
@@ -112,6 +122,59 @@ static void forget_fd(struct kli_client *client, int fd)
         client->out_fd = -1;
 }
 
+/* Gets memory for the area's range again; false: not now. */
+static bool repay(struct kli_control *control, const struct kli_lease *lease)
+{
+    struct kl_cma *area = control->config.area;
+    uint32_t frames = lease->blocks * frames_a_block(control);
+
+    return kl_cma_get_back(area, lease->first, frames) == 0 &&
+           kl_cma_release(area, lease->first, frames) == 0;
+}
+
+/* The end of what was taken: the zone has it again, or is owed it. */
+static void put_back(struct kli_control *control, struct kli_lease *lease)
+{
+    if (!lease->from_area) {
+        kl_zone_lend(control->config.zone, lease->blocks);
+    } else if (!repay(control, lease)) {
+        lease->next = control->owed;
+        control->owed = lease;
+        return;
+    }
+    free(lease);
+}
+
+void kli_lease_settle(struct kli_control *control)
+{
+    struct kli_lease **link = &control->owed;
+
+    while (*link) {
+        struct kli_lease *lease = *link;
+
+        if (repay(control, lease)) {
+            *link = lease->next;
+            free(lease);
+        } else {
+            link = &lease->next;
+        }
+    }
+}
+
+uint64_t kli_lease_owed(const struct kli_control *control)
+{
+    struct kl_cma_stats stats = {.size = sizeof(stats)};
+    uint64_t leased = 0;
+
+    if (!control->owed)
+        return 0;
+    kl_cma_get_stats(control->config.area, &stats);
+    for (const struct kli_lease *lease = control->leases; lease; lease = lease->next)
+        leased += lease->from_area ? lease->blocks : 0;
+    return stats.given_frames * (uint64_t)kl_zone_frame_bytes(control->config.zone) -
+           leased * kl_zone_block_bytes(control->config.zone);
+}
+
 /* Ends the lease that *link points at; returns its blocks. */
 static uint32_t lease_drop(struct kli_control *control, struct kli_lease **link)
 {
@@ -125,8 +188,7 @@ static uint32_t lease_drop(struct kli_control *control, struct kli_lease **link)
         lease->client->held--;
         control->held--;
     }
-    kl_zone_lend(control->config.zone, blocks);
-    free(lease);
+    put_back(control, lease);
     return blocks;
 }
 
@@ -142,8 +204,7 @@ static int lease_begin(struct kli_control *control, struct kli_lease *lease,
         err = kl_linux_lease_create(control->config.backing,
                                     lease->blocks * kl_zone_block_bytes(zone), &lease->fd);
     if (err) {
-        kl_zone_lend(zone, lease->blocks);
-        free(lease);
+        put_back(control, lease);
         return err;
     }
     if (client) {
@@ -165,10 +226,66 @@ static struct json_object *granted(const struct kli_lease *lease, uint64_t bytes
     kli_reply_add(reply, "id", lease->id);
     kli_reply_add(reply, "bytes", bytes);
     kli_reply_add(reply, "blocks", lease->blocks);
+    json_object_object_add(reply, "from",
+                           json_object_new_string(lease->from_area ? "area" : "zone"));
     kli_reply_add(reply, "migrated", report->migrated);
     kli_reply_add(reply, "put_back", report->put_back);
     kli_reply_add(reply, "ns", ns);
     return reply;
+}
+
+/* A range of the area, whole.  On failure nothing is taken; *owed: but the lease is, of what
+ * was given back before that and can't be had again. */
+static int take_from_area(struct kli_control *control, struct kli_lease *lease, bool *owed,
+                          struct kl_report *report)
+{
+    struct kl_cma *area = control->config.area;
+    uint32_t per_block = frames_a_block(control), frames = lease->blocks * per_block, given;
+    kl_pfn rest;
+    int err =
+        kl_cma_alloc(area, frames, per_block, KL_CMA_ANY_CONTENTS, KL_SYNC, &lease->first, report);
+
+    *owed = false;
+    if (err)
+        return err;
+    err = kl_cma_give_back(area, lease->first, frames, &given);
+    if (!err)
+        return 0;
+    rest = kl_zone_pfn(control->config.zone, kl_pfn_nr(lease->first) + given);
+    kl_cma_release(area, rest, frames - given);
+    *owed = given > 0 && (kl_cma_get_back(area, lease->first, given) != 0 ||
+                          kl_cma_release(area, lease->first, given) != 0);
+    lease->blocks = given / per_block;
+    return err;
+}
+
+/* From the area if there is one and it has such a range, else from anywhere.  On failure
+ * the lease is gone. */
+static int take_blocks(struct kli_control *control, struct kli_lease *lease,
+                       struct kl_report *report)
+{
+    uint32_t blocks = lease->blocks;
+    bool owed = false;
+    int err;
+
+    kli_lease_settle(control);
+    lease->from_area = control->config.area != NULL;
+    if (lease->from_area) {
+        err = take_from_area(control, lease, &owed, report);
+        if (!err)
+            return 0;
+        if (owed) {
+            lease->next = control->owed;
+            control->owed = lease;
+            return err;
+        }
+        lease->from_area = false;
+        lease->blocks = blocks;
+    }
+    err = kl_zone_give_back(control->config.zone, blocks, KL_SYNC, report);
+    if (err)
+        free(lease); /* nothing was taken: nothing to lend */
+    return err;
 }
 
 struct json_object *kli_lease_take(struct kli_control *control, struct kli_client *client,
@@ -190,11 +307,9 @@ struct json_object *kli_lease_take(struct kli_control *control, struct kli_clien
     if (!lease)
         return kli_reply_error(-KL_ENOMEM, "no memory is left for the lease itself");
     *lease = (struct kli_lease){.blocks = (uint32_t)blocks, .fd = -1};
-    err = kl_zone_give_back(zone, lease->blocks, KL_SYNC, &report);
-    if (err) {
-        free(lease); /* nothing was taken: nothing to lend */
+    err = take_blocks(control, lease, &report);
+    if (err)
         return refuse(control, err, (uint32_t)blocks, &report);
-    }
     err = lease_begin(control, lease, with_fd ? client : NULL);
     if (err)
         return kli_reply_error(err, "the system has not got the memory that was returned to it");
@@ -222,6 +337,8 @@ struct json_object *kli_lease_give(struct kli_control *control, uint64_t id)
         return kli_reply_error(-KL_ENOENT, "no lease has this id");
     reply = kli_reply_ok();
     kli_reply_add(reply, "bytes", blocks * block_bytes);
+    if (control->owed)
+        kli_reply_add(reply, "owed", kli_lease_owed(control));
     return reply;
 }
 

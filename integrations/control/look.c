@@ -61,12 +61,13 @@ struct json_object *kli_look_runs(const struct kl_run_stats *runs)
     return object;
 }
 
-/* [present, free, stuck, fenced] of the blocks [first, end); frames, but for the last. */
+/* [present, free, stuck, fenced, area] of the blocks [first, end); frames, but for the
+ * last two. */
 static struct json_object *one_cell(struct kl_zone *zone, uint64_t per_block, uint64_t first,
                                     uint64_t end)
 {
-    struct json_object *cell = json_object_new_array_ext(4);
-    uint64_t sums[4] = {0};
+    struct json_object *cell = json_object_new_array_ext(5);
+    uint64_t sums[5] = {0};
 
     for (uint64_t i = first; i < end; i++) {
         struct kl_block_info info = {0};
@@ -76,8 +77,9 @@ static struct json_object *one_cell(struct kl_zone *zone, uint64_t per_block, ui
         sums[1] += info.free;
         sums[2] += info.stuck;
         sums[3] += info.fenced;
+        sums[4] += info.cma;
     }
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 5; i++)
         json_object_array_add(cell, json_object_new_uint64(sums[i]));
     return cell;
 }

@@ -255,6 +255,7 @@ static struct json_object *areas(struct kl_zone *zone)
         ADD(frames);
         ADD(order_per_bit);
         ADD(allocated_frames);
+        ADD(given_frames);
         ADD(kept_frames);
         ADD(available_frames);
         ADD(largest_frames);
@@ -362,6 +363,8 @@ static struct json_object *leases(const struct kli_control *control)
         kli_reply_add(object, "id", lease->id);
         kli_reply_add(object, "bytes", lease->blocks * block_bytes);
         json_object_object_add(object, "held", json_object_new_boolean(lease->fd >= 0));
+        json_object_object_add(object, "from",
+                               json_object_new_string(lease->from_area ? "area" : "zone"));
         json_object_array_add(list, object);
     }
     return list;
@@ -386,6 +389,7 @@ struct json_object *kli_report_stat(struct kli_control *control)
     json_object_object_add(reply, "areas", areas(config->zone));
     json_object_object_add(reply, "system", system_figures(config->backing));
     json_object_object_add(reply, "leases", leases(control));
+    kli_reply_add(reply, "owed_bytes", kli_lease_owed(control));
     return reply;
 }
 
@@ -436,6 +440,7 @@ static struct json_object *block_list(struct kl_zone *zone, uint32_t blocks)
         kli_reply_add(object, "used", info.used);
         kli_reply_add(object, "stuck", info.stuck);
         json_object_object_add(object, "fenced", json_object_new_boolean(info.fenced));
+        json_object_object_add(object, "area", json_object_new_boolean(info.cma));
         json_object_array_add(list, object);
     }
     return list;

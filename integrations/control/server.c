@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define SILENT_MS 1000
+#define OWED_MS   1000 /* between two attempts to get memory that the area waits for */
 #define NS_PER_MS UINT64_C(1000000)
 
 static void client_close(struct kli_control *control, struct kli_client *client)
@@ -217,10 +218,15 @@ static void serve(struct kli_control *control)
                 .fd = control->clients[i].sock,
                 .events = control->clients[i].out ? POLLOUT : POLLIN,
             };
-        if (poll(fds, KLI_CLIENTS + 2, wait ? wait : -1) < 0)
+        if (control->owed && (wait == 0 || wait > OWED_MS))
+            wait = OWED_MS;
+        else if (wait == 0)
+            wait = -1;
+        if (poll(fds, KLI_CLIENTS + 2, wait) < 0)
             continue; /* interrupted, or short of memory: again */
         if (fds[0].revents)
             return;
+        kli_lease_settle(control);
         for (size_t i = 0; i < KLI_CLIENTS; i++) {
             if (fds[i + 2].revents)
                 client_event(control, &control->clients[i], fds[i + 2].revents);

@@ -15,6 +15,7 @@ struct kli_control_config {
     struct kl_zone *zone;
     struct kl_store *store;
     struct kl_linux_backing *backing;
+    struct kl_cma *area;                /* leases are taken there first; NULL: there is none */
     struct kl_linux_pressure *pressure; /* NULL: it looks out for none */
     const char *path;                   /* of the control socket */
     uint64_t disk_bytes;                /* as clients of the disk see it */

@@ -29,7 +29,8 @@ enum {
     QUIET_FRAMES = 8192, /* whose memory goes when the disk is left alone; 30 ms at most */
     MMAP_FROM = 128 << 10,
 };
-#define QUIET_NS UINT64_C(600000000) /* longer than a store keeps a context that is not used */
+#define KEEP_NS  UINT64_C(2000000000) /* a range that was given again stays whole so long */
+#define QUIET_NS UINT64_C(600000000)  /* longer than a store keeps a context that is not used */
 
 /* The server's own memory.  With one arena, and large pieces apart from it, what is free can
  * be given back; with one for each thread that ever was, most of it stays. */
@@ -181,6 +182,31 @@ static int zone_open(struct kli_disk *disk, const struct kli_params *params)
     return -1;
 }
 
+/* Takes and gives that follow one another closely find the range as it was. */
+static int area_open(struct kli_disk *disk, const struct kli_params *params)
+{
+    uint64_t block = kl_zone_block_bytes(disk->zone),
+             bytes = (params->cma + block - 1) / block * block;
+    const struct kl_cma_config config = {
+        .size = sizeof(config),
+        .name = "take",
+        .frames = (uint32_t)(bytes / kl_zone_frame_bytes(disk->zone)),
+        .defer_bytes = bytes,
+        .defer_ns = KEEP_NS,
+    };
+    int err;
+
+    if (params->cma == 0)
+        return 0;
+    err = kl_cma_create(disk->zone, &config, &disk->area);
+    if (!err)
+        return 0;
+    disk->area = NULL;
+    nbdkit_error("cma: cannot make an area of %llu bytes: %s", (unsigned long long)bytes,
+                 kl_err_text(err));
+    return -1;
+}
+
 static int store_open(struct kli_disk *disk, const struct kli_params *params)
 {
     const struct kl_store_config config = {
@@ -281,7 +307,7 @@ static int worker_open(struct kli_disk *disk, const struct kli_params *params)
                                   .spare_blocks = params->populate ? 0 : SPARE_BLOCKS};
     int err = 0;
 
-    if (!params->auto_compact && params->idle == 0 && !disk->pressure)
+    if (!params->auto_compact && params->idle == 0 && !disk->pressure && !disk->area)
         return 0;
     marks.waste_blocks = kl_zone_blocks(disk->zone) < WASTE_BLOCKS ? 1 : WASTE_BLOCKS;
     if (params->auto_compact)
@@ -302,6 +328,7 @@ static int control_open(struct kli_disk *disk, const struct kli_params *params)
         .zone = disk->zone,
         .store = disk->store,
         .backing = disk->backing,
+        .area = disk->area,
         .pressure = disk->pressure,
         .path = params->control,
         .disk_bytes = params->size,
@@ -326,7 +353,7 @@ int kli_disk_open(struct kli_disk *disk, const struct kli_params *params)
     *disk = (struct kli_disk){.populated = params->populate};
     malloc_prepare();
     if (backing_open(params, &disk->backing) == 0 && zone_open(disk, params) == 0 &&
-        store_open(disk, params) == 0 &&
+        area_open(disk, params) == 0 && store_open(disk, params) == 0 &&
         kli_writeback_open(params, disk->store, &disk->writeback) == 0 &&
         pressure_open(disk, params) == 0 && worker_open(disk, params) == 0 &&
         control_open(disk, params) == 0)
@@ -344,6 +371,8 @@ void kli_disk_close(struct kli_disk *disk)
     kl_linux_pressure_destroy(disk->pressure);
     if (disk->store)
         err = kl_store_destroy(disk->store);
+    if (!err)
+        err = kl_cma_destroy(disk->area);
     if (!err && disk->zone)
         err = kl_zone_destroy(disk->zone);
     if (err) { /* the end of the process frees it */

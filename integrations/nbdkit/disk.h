@@ -11,6 +11,7 @@ struct kli_writeback;
 struct kli_disk {
     struct kl_linux_backing *backing;
     struct kl_zone *zone;
+    struct kl_cma *area; /* for klotski take, or NULL */
     struct kl_store *store;
     struct kli_writeback *writeback;
     struct kl_linux_pressure *pressure;

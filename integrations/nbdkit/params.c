@@ -206,6 +206,8 @@ int kli_params_set(struct kli_params *params, const char *key, const char *value
         return set_size(key, value, 1, INT64_MAX, &params->size);
     if (strcmp(key, "memory") == 0)
         return set_size(key, value, MEMORY_MIN, MEMORY_MAX, &params->memory);
+    if (strcmp(key, "cma") == 0)
+        return set_size(key, value, 1, MEMORY_MAX, &params->cma);
     if (strcmp(key, "limit") == 0)
         return set_size(key, value, BLOCK_MIN, MEMORY_MAX, &params->limit);
     if (strcmp(key, "block") == 0)
@@ -269,6 +271,11 @@ static int check(const struct kli_params *params)
     if (params->size > params->block * BLOCKS_MAX) {
         nbdkit_error("size is too large: at most %llu blocks of %u bytes",
                      (unsigned long long)BLOCKS_MAX, params->block);
+        return -1;
+    }
+    if (params->cma >= params->memory) {
+        nbdkit_error("cma is not smaller than memory (%llu bytes)",
+                     (unsigned long long)params->memory);
         return -1;
     }
     if (params->limit > params->memory) {

@@ -18,6 +18,7 @@ enum kli_pressure_param {
 struct kli_params {
     uint64_t size;   /* of the disk, bytes; 0: not given yet */
     uint64_t memory; /* of the zone, bytes; 0: as size */
+    uint64_t cma;    /* of an area of the zone, bytes; 0: none */
     uint64_t limit;  /* of the store, bytes of frames; 0: none */
     uint32_t block;  /* of the store, bytes */
     enum kl_linux_kind backing;
@@ -75,6 +76,8 @@ void kli_params_free(struct kli_params *params);
     "dedup=<BOOL>             Equal blocks share their memory (default: false).\n"                 \
     "limit=<SIZE>             Most memory for data; a write beyond it is ENOSPC\n"                 \
     "                         (default: memory).\n"                                                \
+    "cma=<SIZE>               Of the memory, an area where only what can move is, so that\n"       \
+    "                         klotski take finds room there (default: none).\n"                    \
     "control=<PATH>           Socket for the klotski command (default: none).\n"                   \
     "auto-compact=<BOOL>      Compact while idle memory can be gained (default: true).\n"          \
     "pressure=auto|psi|cgroup|poll|off\n"                                                          \

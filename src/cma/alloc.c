@@ -230,7 +230,7 @@ int kl_cma_alloc(struct kl_cma *area, uint32_t frames, uint32_t align, unsigned 
 }
 
 /* A row of whole units that begins with frame `first`; false: it is not the area's. */
-static bool row_of(const struct kl_cma *area, kl_pfn first, uint32_t frames, struct cma_run *row)
+bool cma_row_of(const struct kl_cma *area, kl_pfn first, uint32_t frames, struct cma_run *row)
 {
     uint32_t nr = kl_pfn_nr(first);
 
@@ -252,7 +252,7 @@ int kl_cma_alloc_at(struct kl_cma *area, kl_pfn first, uint32_t frames, unsigned
     int err = 0;
 
     kli_report_clear(report);
-    if (!asked_ok(area, frames, flags, mode) || !row_of(area, first, frames, &row))
+    if (!asked_ok(area, frames, flags, mode) || !cma_row_of(area, first, frames, &row))
         return -KL_EINVAL;
     wish.units = row.n;
     wish.within = (struct kli_window){cma_nr(area, row.first), row.n << area->order};
@@ -272,11 +272,12 @@ int kl_cma_release(struct kl_cma *area, kl_pfn first, uint32_t frames)
     struct cma_run row;
     bool ok, want = false;
 
-    if (row_of(area, first, frames, &row)) {
+    if (cma_row_of(area, first, frames, &row)) {
         uint64_t now = host->now_ns(host->ctx);
 
         cma_lock(area);
-        ok = cma_are(area->held, row, true) && cma_are(area->kept, row, false);
+        ok = cma_are(area->held, row, true) && cma_are(area->kept, row, false) &&
+             cma_are(area->away, row, false);
         if (ok) {
             cma_keep(area, row, now);
             want = area->age_ns > 0 && area->cap > 0 && !area->armed; /* A7 */

@@ -20,7 +20,7 @@ static struct kl_cma *alloc_area(struct kl_zone *zone, const struct kl_cma_confi
 {
     uint32_t units = c->frames >> c->order_per_bit;
     size_t words = (size_t)kli_div_up(units, 64), head = kli_align_up(sizeof(struct kl_cma), 64);
-    size_t bytes = head + 3 * words * sizeof(kli_word);
+    size_t bytes = head + 4 * words * sizeof(kli_word);
     struct kl_cma *area = kl_zone_meta_alloc(zone, bytes);
 
     if (!area)
@@ -35,6 +35,7 @@ static struct kl_cma *alloc_area(struct kl_zone *zone, const struct kl_cma_confi
     area->held = (void *)((char *)area + head);
     area->kept = area->held + words;
     area->cut = area->kept + words;
+    area->away = area->cut + words;
     memcpy(area->name, "cma ", 5);
     kli_text(area->name + 4, sizeof(area->name) - 4, c->name);
     kli_lock_init(&area->lock, KLI_RANK_CMA);

@@ -2,11 +2,12 @@
 /* Areas: what a unit of one is, and what is kept.
  *
  * A unit is 2^order frames.  To the zone, the units that an area has are unmovable
- * allocations of the area's owner; whose they are besides say three bitmaps:
+ * allocations of the area's owner; whose they are besides say four bitmaps:
  *
  *   held   the area has the unit: allocated or kept
  *   kept   it was released and not given back
  *   cut    a piece of what is kept begins here
+ *   away   allocated; its memory is given to the system, or on its way there or back
  *
  *              taken from the zone             release
  *   free ----------------------------> held ------------> held, kept
@@ -31,6 +32,9 @@
  * (A5) zone->keepers.frames has the kept frames of all areas.
  * (A6) With the lock dropped by whoever raised it, kept frames are within the cap, or
  *      somebody is giving them back until they are.
+ * (A8) away is within held, apart from kept, and of whole blocks: who sets it under the lock,
+ *      of units that were allocated, may step the blocks' words (block.h, part).  At rest
+ *      it is what the words say.  So no release takes what is away.
  * (A7) `armed`: work will be called (reclaim/work.c).  What is kept with an age and finds
  *      it down sets it, and then wants work.
  *
@@ -77,11 +81,11 @@ struct kl_cma {
     struct kli_area view; /* for windows: kept, without the lock */
 
     struct kli_lock lock;
-    kli_word *held, *kept, *cut;
-    uint32_t nheld, nkept; /* units */
-    uint64_t cap;          /* bytes */
-    uint64_t age_ns;       /* 0: none */
-    bool armed;            /* A7 */
+    kli_word *held, *kept, *cut, *away;
+    uint32_t nheld, nkept, naway; /* units */
+    uint64_t cap;                 /* bytes */
+    uint64_t age_ns;              /* 0: none */
+    bool armed;                   /* A7 */
 
     _Atomic uint64_t count[CMA_COUNTS];
 };
@@ -122,6 +126,9 @@ bool cma_are(const kli_word *bits, struct cma_run run, bool set);
 uint32_t cma_next(const kli_word *bits, uint32_t from, uint32_t to, bool set);
 /* The last one at or before `at` that is set; there is one. */
 uint32_t cma_last_set(const kli_word *bits, uint32_t at);
+
+/* alloc.c: a row of whole units that begins with frame `first`; false: not the area's. */
+bool cma_row_of(const struct kl_cma *area, kl_pfn first, uint32_t frames, struct cma_run *row);
 
 /* keep.c: what is kept, with the lock. */
 void cma_keep(struct kl_cma *area, struct cma_run run, uint64_t now);

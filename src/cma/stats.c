@@ -22,6 +22,7 @@ static void count_units(struct kl_cma *area, struct kl_cma_stats *s)
 {
     cma_lock(area);
     s->allocated_frames = (area->nheld - area->nkept) << area->order;
+    s->given_frames = area->naway << area->order;
     s->kept_frames = area->nkept << area->order;
     s->available_frames = area->frames - (area->nheld << area->order);
     s->largest_frames = cma_largest(area) << area->order;
@@ -95,6 +96,11 @@ static const char *check_unit(const struct kl_cma *area, uint32_t u)
 
     if ((kept && !held) || (cut && !kept))
         return "A1: kept but not held, or a piece of nothing";
+    if (cma_bit(area->away, u) && (!held || kept))
+        return "A8: given but not allocated";
+    if (cma_bit(area->away, u) !=
+        kli_b_parted(kli_block_word(area->zone, kli_block_of(area->zone, cma_nr(area, u)))))
+        return "A8: the block does not say what the area says";
     if (kept && !cut && (u == 0 || !cma_bit(area->kept, u - 1)))
         return "A2: a run of kept units has no beginning";
     if (!frames_fit(area, u))
@@ -105,13 +111,14 @@ static const char *check_unit(const struct kl_cma *area, uint32_t u)
 static const char *check_sums(struct kl_cma *area)
 {
     const struct kl_zone *zone = area->zone;
-    uint32_t held = 0, kept = 0;
+    uint32_t held = 0, kept = 0, away = 0;
 
     for (uint32_t u = 0; u < area->units; u++) {
         held += cma_bit(area->held, u);
         kept += cma_bit(area->kept, u);
+        away += cma_bit(area->away, u);
     }
-    if (held != area->nheld || kept != area->nkept)
+    if (held != area->nheld || kept != area->nkept || away != area->naway)
         return "units are miscounted";
     if ((uint64_t)kept << area->order > kli_kept_frames(zone))
         return "A5: the zone does not know all that is kept";

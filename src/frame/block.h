@@ -21,13 +21,15 @@
  *      lowers free and then sets bits, a free clears bits and then raises it.
  * (B2) hence free == all means: no allocation, and none on its way.
  * (B3) FENCED or ABSENT: free does not fall, but by the one who fenced it.
- * (B4) ABSENT: free and stuck are 0 and all bits are clear.
+ * (B4) ABSENT: free and stuck are 0 and all bits are clear; but with CMA, all frames are
+ *      the area's still, unmovable, though their memory is away (part, return).
  * (B5) stuck is raised after a pin and lowered after an unpin: it may be too low for
  *      a moment (the frame is there then, and refuses), or too high, also when the
  *      frame is gone by then.
  * (B6) CMA: nobody but the area takes frames that can't move there (reserve, claim), and
- *      the memory stays (vacate).  It comes only while nothing is stuck there (enroll), and
- *      excludes UNMOVABLE; a frame that is to become unmovable is counted before (hand.c).
+ *      the memory stays (vacate) unless the area parts with it.  It comes only while nothing is
+ * stuck there (enroll), and excludes UNMOVABLE; a frame that is to become unmovable is counted
+ * before (hand.c).
  */
 #ifndef KLI_FRAME_BLOCK_H
 #define KLI_FRAME_BLOCK_H
@@ -206,6 +208,36 @@ static inline struct kli_step kli_b_dismiss(uint64_t w, uint64_t arg)
 {
     (void)arg;
     return (w & KLI_B_CMA) ? KLI_STEP(w & ~KLI_B_CMA) : KLI_REFUSED;
+}
+
+/* Has an area parted with its memory? (B4) */
+static inline bool kli_b_parted(uint64_t w)
+{
+    return (w & KLI_B_ABSENT) && (w & KLI_B_CMA);
+}
+
+/* The memory of a fenced block, all of which its area has, goes (all: its frames). */
+static inline struct kli_step kli_b_part(uint64_t w, uint64_t all)
+{
+    if (!(w & KLI_B_FENCED) || !(w & KLI_B_CMA) || (w & KLI_B_ABSENT) || kli_b_free(w) > 0 ||
+        kli_b_stuck(w) < all)
+        return KLI_REFUSED;
+    return KLI_STEP(w | KLI_B_ABSENT);
+}
+
+/* And is got again: fenced until that has ended. */
+static inline struct kli_step kli_b_return(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    return kli_b_parted(w) && !(w & KLI_B_FENCED) ? KLI_STEP(w | KLI_B_FENCED) : KLI_REFUSED;
+}
+
+/* The end of part or return: is the memory there? */
+static inline struct kli_step kli_b_parted_end(uint64_t w, uint64_t there)
+{
+    if (!kli_b_parted(w) || !(w & KLI_B_FENCED))
+        return KLI_REFUSED;
+    return KLI_STEP(w & ~(KLI_B_FENCED | (there ? KLI_B_ABSENT : 0)));
 }
 
 /* Somebody goes to get memory for an absent block. */

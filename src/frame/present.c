@@ -19,6 +19,13 @@ static uint32_t given_of(uint64_t budget)
 
 #define GIVEN_ONE (UINT64_C(1) << 32)
 
+/* A given block is present again. */
+static struct kli_step edge_return(uint64_t budget, uint64_t arg)
+{
+    (void)arg;
+    return given_of(budget) < 1 ? KLI_REFUSED : KLI_STEP(budget + 1 - GIVEN_ONE);
+}
+
 /* arg: the zone's blocks. (P1) */
 static struct kli_step edge_enter(uint64_t budget, uint64_t arg)
 {
@@ -189,6 +196,65 @@ int kli_release_block(struct kl_zone *zone, uint32_t block, bool given)
         kli_count(zone, KLI_C_GIVEN, 1);
     }
     KLI_TRACE(release_end, KLI_TAG(zone), block, err);
+    return err;
+}
+
+/* A block that its area has as a whole: its memory goes, the frames stay the area's.
+ * -KL_EBUSY: somebody has fenced it, or looks at it; or what the system says. */
+int kli_part_with(struct kl_zone *zone, uint32_t block)
+{
+    int err = -KL_EBUSY;
+
+    if (!kli_block_step(zone, block, kli_b_fence, 0))
+        return err;
+    KLI_TRACE(release_begin, KLI_TAG(zone), block, 1);
+    if (kli_block_step(zone, block, kli_b_part, zone->block_frames)) {
+        KLI_TRACE_STEP(release_vacated, KLI_TAG(zone), block, 1);
+        err = release_memory(zone, block);
+        if (!err) {
+            kli_apply(&zone->budget, edge_leave, 1, NULL);
+            atomic_fetch_add(&zone->parted, 1); /* size.h, Z1 */
+            kli_uncharge(zone, kli_block_bytes(zone));
+            kli_count(zone, KLI_C_GIVEN, 1);
+        }
+        KLI_REQUIRE(&zone->host, kli_block_step(zone, block, kli_b_parted_end, err != 0));
+    } else {
+        KLI_REQUIRE(&zone->host, kli_block_step(zone, block, kli_b_unfence, 0));
+    }
+    KLI_TRACE(release_end, KLI_TAG(zone), block, err);
+    return err;
+}
+
+static int populate_charged(struct kl_zone *zone, uint32_t block)
+{
+    int err = -KL_ENOMEM;
+
+    if (kli_charge(zone, kli_block_bytes(zone))) {
+        err = backing_call(zone, block, zone->backing.populate);
+        if (err)
+            kli_uncharge(zone, kli_block_bytes(zone));
+    }
+    return err;
+}
+
+/* And back.  Nobody else can have its place in the budget meanwhile. (P1)
+ * -KL_EBUSY: its memory is not away, or on its way; -KL_ENOMEM, or what the system says. */
+int kli_return_to(struct kl_zone *zone, uint32_t block)
+{
+    int err;
+
+    if (!kli_block_step(zone, block, kli_b_return, 0))
+        return -KL_EBUSY;
+    KLI_TRACE(populate_begin, KLI_TAG(zone), block, 0);
+    KLI_TRACE_STEP(populate_summoned, KLI_TAG(zone), block, 0);
+    err = populate_charged(zone, block);
+    if (!err) {
+        KLI_REQUIRE(&zone->host, kli_apply(&zone->budget, edge_return, 0, NULL));
+        atomic_fetch_sub(&zone->parted, 1);
+        kli_count(zone, KLI_C_POPULATED, 1);
+    }
+    KLI_REQUIRE(&zone->host, kli_block_step(zone, block, kli_b_parted_end, err == 0));
+    KLI_TRACE(populate_end, KLI_TAG(zone), block, err);
     return err;
 }
 

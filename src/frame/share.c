@@ -168,7 +168,7 @@ int kli_share_begin(struct kl_zone *zone, unsigned owner)
     for (uint32_t b = 0; b < zone->blocks; b++) {
         uint32_t first = b << zone->block_order;
 
-        if (kli_block_word(zone, b) & KLI_B_ABSENT)
+        if ((kli_block_word(zone, b) & (KLI_B_ABSENT | KLI_B_CMA)) == KLI_B_ABSENT)
             continue;
         for (uint32_t nr = first; nr < first + zone->block_frames; nr++)
             if (atomic_load(&zone->frame[nr].state) & KLI_F_HEAD)

@@ -4,7 +4,8 @@
  *   bits  0-31  leased    given back by kl_zone_give_back, not lent again
  *   bits 32-63  withheld  above the zone's size (kl_zone_resize)
  *
- * (Z1) leased + withheld <= given (zone->budget, present.c); equal at rest.  A block
+ * (Z1) leased + withheld + zone->parted, the blocks that areas have parted with,
+ *      <= given (zone->budget, present.c); equal at rest.  A block
  *      is counted as given before it is counted here, and the other way round on its
  *      way back; so whoever takes n out of one of these counts may lend n.
  * (Z2) Only a lend takes out of leased, only a resize out of withheld: what was taken

@@ -178,6 +178,7 @@ struct kl_zone {
     struct kl_cpu_stack *cache;          /* two a CPU: movable, unmovable */
     kli_word budget;                     /* present blocks, given blocks << 32 */
     kli_word away;                       /* who keeps the given blocks (size.h) */
+    _Atomic uint32_t parted;             /* blocks that areas have given (cma/away.c) */
     _Atomic int64_t free;                /* frames free in open blocks, but for what CPUs hold */
     kli_word charge;                     /* bytes held (limit.c) */
     _Atomic uint64_t soft, hard;         /* limits; UINT64_MAX: none */
@@ -394,6 +395,8 @@ int kli_populate(struct kl_zone *zone, uint32_t block);
 bool kli_populate_one(struct kl_zone *zone, uint32_t end, uint32_t *block);
 uint32_t kli_populatable(struct kl_zone *zone, bool over_soft);
 int kli_release_block(struct kl_zone *zone, uint32_t block, bool given);
+int kli_part_with(struct kl_zone *zone, uint32_t block);
+int kli_return_to(struct kl_zone *zone, uint32_t block);
 uint32_t kli_give_absent(struct kl_zone *zone, uint32_t n);
 int kli_lend(struct kl_zone *zone, uint32_t n);
 

@@ -60,8 +60,9 @@ static void count_frames(const struct kl_zone *zone, struct sums *sum, struct kl
 static void split_absent(const struct kl_zone *zone, struct kl_budget *b)
 {
     uint64_t away = atomic_load(&zone->away);
+    uint64_t given = (uint64_t)kli_z_leased(away) + atomic_load(&zone->parted);
 
-    b->given_frames = kli_min((uint64_t)kli_z_leased(away) << zone->block_order, b->absent_frames);
+    b->given_frames = kli_min(given << zone->block_order, b->absent_frames);
     b->absent_frames -= b->given_frames;
     b->withheld_frames =
         kli_min((uint64_t)kli_z_withheld(away) << zone->block_order, b->absent_frames);

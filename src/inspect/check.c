@@ -8,6 +8,7 @@
 struct tally {
     uint32_t used;
     uint32_t stuck;
+    uint32_t parted; /* blocks */
     const char *broken;
 };
 
@@ -60,11 +61,15 @@ static void check_block(struct kl_zone *zone, uint32_t b, struct tally *all)
     count_large(zone, first, &t);
     expect(&t, !(word & KLI_B_FENCED), "a block is fenced at rest");
     expect(&t, bits == t.used, "bits and allocations differ");
-    if (word & KLI_B_ABSENT)
+    if (kli_b_parted(word))
+        expect(&t, kli_b_free(word) == 0 && bits == zone->block_frames,
+               "an area has parted with a block that it does not have"); /* B4 */
+    else if (word & KLI_B_ABSENT)
         expect(&t, kli_b_free(word) == 0 && bits == 0, "an absent block is not empty"); /* B4 */
     else
         expect(&t, kli_b_free(word) + bits == zone->block_frames, "a block's free count is wrong");
     expect(&t, kli_b_stuck(word) == t.stuck, "a block's stuck count is wrong");
+    all->parted += kli_b_parted(word);
     all->used += !(word & KLI_B_ABSENT); /* here: blocks that are present */
     expect(all, !t.broken, t.broken);
 }
@@ -140,7 +145,11 @@ int kl_zone_check(struct kl_zone *zone, const char **what)
     expect(&all, !kli_pins_check(zone), kli_pins_check(zone));
     expect(&all, all.broken || (uint32_t)budget == all.used, "present blocks are miscounted");
     expect(&all, (uint32_t)budget + (budget >> 32) <= zone->blocks, "P1 is broken");
-    expect(&all, (uint64_t)kli_z_leased(away) + kli_z_withheld(away) == budget >> 32,
+    expect(&all, all.broken || all.parted == atomic_load(&zone->parted),
+           "blocks that areas have parted with are miscounted");
+    expect(&all,
+           (uint64_t)kli_z_leased(away) + kli_z_withheld(away) + atomic_load(&zone->parted) ==
+               budget >> 32,
            "Z1: given blocks are nobody's");
     expect(&all, atomic_load(&zone->holds) == 0, "a hold did not end");
     if (what)

@@ -64,7 +64,7 @@ void kl_zone_get_stats(struct kl_zone *zone, struct kl_zone_stats *stats)
         .blocks = zone->blocks,
         .frame_bytes = 1u << zone->frame_shift,
         .size_blocks = zone->blocks - kli_z_withheld(away),
-        .given_blocks = kli_z_leased(away),
+        .given_blocks = kli_z_leased(away) + atomic_load(&zone->parted),
         .metadata_bytes = zone->metadata_bytes + annex_bytes(zone),
         .charged_bytes = atomic_load(&zone->charge),
         .scanned = counter(zone, KLI_C_SCANNED),
@@ -155,7 +155,7 @@ int kl_zone_block_info(struct kl_zone *zone, kl_block block, struct kl_block_inf
     word = kli_block_word(zone, block.v);
     *info = (struct kl_block_info){
         .free = kli_b_free(word),
-        .stuck = kli_b_stuck(word),
+        .stuck = (word & KLI_B_ABSENT) ? 0 : kli_b_stuck(word),
         .present = !(word & KLI_B_ABSENT),
         .fenced = (word & KLI_B_FENCED) != 0,
         .unmovable = (word & KLI_B_UNMOVABLE) != 0,

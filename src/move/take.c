@@ -54,8 +54,12 @@ static int fence_window(struct kli_run *run, const struct kli_window *w,
     for (uint32_t b = first_block(run->zone, w); b <= last_block(run->zone, w); b++) {
         int err = 0;
 
-        if (kli_block_word(run->zone, b) & KLI_B_ABSENT)
+        if (kli_b_parted(kli_block_word(run->zone, b))) {
+            kli_blame_area(run, b);
+            err = -KL_EBUSY;
+        } else if (kli_block_word(run->zone, b) & KLI_B_ABSENT) {
             err = kli_populate(run->zone, b);
+        }
         if (err == -KL_ENOMEM)
             kli_blame_room(run);
         if (!err && is_kept_off(run, taker, b)) {

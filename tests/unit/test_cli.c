@@ -269,6 +269,32 @@ static void every_block_has_its_sign(void **state)
     free(text);
 }
 
+/* Those of an area, of which some are taken. */
+static void areas_are_shown(void **state)
+{
+    struct paint_style style = {.ascii = true, .width = 80};
+    struct paint_block blocks[6] = {block(0, 512), block(512, 0), {.present = false}};
+    char *text;
+    size_t len;
+    FILE *out;
+
+    (void)state;
+    for (size_t i = 1; i < 4; i++)
+        blocks[i].area = true; /* the second and third of it are taken */
+    text = paint(&style, blocks, 6);
+    assert_string_equal(text, "    0 _9==..\n");
+    free(text);
+    out = open_memstream(&text, &len);
+    assert_non_null(out);
+    paint_areas(out, blocks, 6);
+    paint_areas(out, blocks + 4, 2);
+    paint_areas(out, blocks + 3, 1);
+    fclose(out);
+    assert_string_equal(text, "      area: blocks 1 to 3, 2 of them taken\n"
+                              "      area: blocks 0 to 0, 1 of them taken\n");
+    free(text);
+}
+
 static void rows_fit_the_terminal(void **state)
 {
     struct paint_style style = {.ascii = true, .width = 80};
@@ -298,11 +324,12 @@ static void legends_fit_the_terminal(void **state)
         FILE *out = open_memstream(&text, &len);
 
         assert_non_null(out);
-        paint_blocks_legend(out, &style, 16);
+        paint_blocks_legend(out, &style, 16, style.width % 2);
         paint_frames_legend(out, &style);
         fclose(out);
         assert_non_null(strstr(text, "sparse to dense"));
-        assert_non_null(strstr(text, "fenced\n"));
+        assert_non_null(strstr(text, "fenced"));
+        assert_true(!strstr(text, "taken of the area") == !(style.width % 2));
         for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
             assert_in_range(strlen(line), 7, style.width < 30 ? 30 : style.width);
         free(text);
@@ -454,7 +481,7 @@ static const struct svg_zone small = {
 static void svg_draws_every_frame(void **state)
 {
     enum svg_kind frame[128];
-    struct svg_cell cell[2] = {{.fenced = true}};
+    struct svg_cell cell[2] = {{.fenced = true}, {.area = true}};
     struct svg_zone zone = small;
 
     (void)state;
@@ -476,6 +503,8 @@ static void svg_draws_every_frame(void **state)
     assert_non_null(strstr(text, "<path class=\"p\" d=\"M184 192h4v4h-4z\"/>"));
     assert_non_null(strstr(text, "<path class=\"a\" d=\"M240.5 192.5h127v7h-127z\"/>"));
     assert_non_null(strstr(text, "<path class=\"x\" d=\"M104.5 192.5h127v7h-127z\"/>"));
+    assert_non_null(strstr(text, "<path class=\"r\" d=\"M240.5 192.5h127v7h-127z\"/>"));
+    assert_non_null(strstr(text, "In a green frame: an area's."));
     assert_non_null(strstr(text, "25.8 %, 132 KiB")); /* 33 of 128 are movable */
     assert_non_null(strstr(text, "50.0 %, 256 KiB"));
     assert_null(strstr(text, "class=\"u\" d="));
@@ -564,6 +593,7 @@ int main(void)
         cmocka_unit_test(text_is_safe_for_shells_and_uris),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(every_block_has_its_sign),
+        cmocka_unit_test(areas_are_shown),
         cmocka_unit_test(rows_fit_the_terminal),
         cmocka_unit_test(legends_fit_the_terminal),
         cmocka_unit_test(rows_of_nothing_are_folded),

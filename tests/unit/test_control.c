@@ -490,7 +490,7 @@ static void check_cells(const struct disk *disk, int sock, unsigned most, unsign
     for (size_t i = 0; i < json_object_array_length(cells); i++) {
         struct json_object *cell = json_object_array_get_idx(cells, i);
 
-        assert_int_equal(json_object_array_length(cell), 4);
+        assert_int_equal(json_object_array_length(cell), 5);
         for (size_t k = 0; k < 4; k++)
             sums[k] += nth(cell, k);
     }
@@ -571,6 +571,105 @@ static void test_stat_of_runs(void **state)
     json_object_put(reply);
     check_ok(sock, "{\"op\":\"give\",\"id\":0}");
     close(sock);
+}
+
+/* The server again, with an area of 4 blocks to take from. */
+static struct kl_cma *area_open(struct disk *disk)
+{
+    struct kl_cma_config area = {.size = sizeof(area), .name = "take", .frames = 4 * 512};
+    struct kli_control_config config;
+    char why[256];
+
+    kli_control_stop(disk->control);
+    disk->control = NULL;
+    config = control_config(disk);
+    assert_int_equal(kl_cma_create(disk->zone, &area, &config.area), 0);
+    assert_int_equal(kli_control_start(&config, &disk->control, why, sizeof(why)), 0);
+    return config.area;
+}
+
+/* Ends its leases, too. */
+static void area_close(struct disk *disk, struct kl_cma *area)
+{
+    const char *what = NULL;
+
+    kli_control_stop(disk->control);
+    disk->control = NULL;
+    assert_int_equal(kl_cma_check(area, &what), 0);
+    assert_int_equal(kl_zone_check(disk->zone, &what), 0);
+    assert_int_equal(kl_cma_destroy(area), 0);
+}
+
+static void check_from(int sock, const char *request, const char *from)
+{
+    int fd = -1;
+    struct json_object *reply = ask(sock, request, &fd);
+
+    assert_true(json_object_get_boolean(member(reply, "ok")));
+    assert_string_equal(json_object_get_string(member(reply, "from")), from);
+    json_object_put(reply);
+    if (fd >= 0)
+        close(fd);
+}
+
+static uint64_t stat_number(int sock, const char *group, const char *name)
+{
+    struct json_object *reply = ask(sock, "{\"op\":\"stat\"}", NULL);
+    uint64_t n = (uint64_t)number(group ? member(reply, group) : reply, name);
+
+    json_object_put(reply);
+    return n;
+}
+
+static void test_takes_from_the_area(void **state)
+{
+    struct disk *disk = *state;
+    struct kl_cma *area = area_open(disk);
+    int sock = join(disk);
+
+    check_from(sock, "{\"op\":\"take\",\"bytes\":4194304}", "area");
+    check_from(sock, "{\"op\":\"take\",\"bytes\":2097152,\"fd\":true}", "area");
+    check_from(sock, "{\"op\":\"take\",\"bytes\":4194304}", "zone"); /* one block is left of it */
+    check_from(sock, "{\"op\":\"take\",\"bytes\":1}", "area");
+    assert_int_equal(stat_number(sock, "zone", "given_blocks"), 6);
+    check_refused(sock, "{\"op\":\"take\",\"bytes\":16777216}", "EBUSY");
+    assert_int_equal(stat_number(sock, "zone", "given_blocks"), 6);
+    check_ok(sock, "{\"op\":\"give\",\"id\":0}");
+    assert_int_equal(stat_number(sock, "zone", "given_blocks"), 0);
+    check_from(sock, "{\"op\":\"take\",\"bytes\":8388608}", "area"); /* and stays so to the end */
+    close(sock);
+    area_close(disk, area);
+}
+
+/* There is no memory when it shall come back: it is said, and tried again. */
+static void test_owed_to_the_area(void **state)
+{
+    struct disk *disk = *state;
+    struct kl_cma *area = area_open(disk);
+    struct kl_zone_limits limits = {.size = sizeof(limits)};
+    struct kl_cma_stats stats = {.size = sizeof(stats)};
+    int sock = join(disk);
+    struct json_object *reply;
+
+    check_from(sock, "{\"op\":\"take\",\"bytes\":6291456}", "area");
+    limits.hard = stat_number(sock, "zone", "charged_bytes") + BLOCK;
+    assert_int_equal(kl_zone_set_limits(disk->zone, &limits), 0);
+    reply = ask(sock, "{\"op\":\"give\",\"id\":0}", NULL);
+    assert_int_equal(number(reply, "bytes"), 3 * BLOCK);
+    assert_int_equal(number(reply, "owed"), 2 * BLOCK);
+    json_object_put(reply);
+    assert_int_equal(stat_number(sock, NULL, "owed_bytes"), 2 * BLOCK);
+    assert_int_equal(stat_number(sock, "zone", "given_blocks"), 2); /* one is there by now */
+    kl_cma_get_stats(area, &stats);
+    assert_int_equal(stats.given_frames, 2 * 512);
+    check_refused(sock, "{\"op\":\"give\",\"id\":1}", "ENOENT"); /* it has ended */
+    limits.hard = 0;
+    assert_int_equal(kl_zone_set_limits(disk->zone, &limits), 0);
+    while (stat_number(sock, NULL, "owed_bytes") > 0)
+        continue;
+    assert_int_equal(stat_number(sock, "zone", "given_blocks"), 0);
+    close(sock);
+    area_close(disk, area);
 }
 
 /* An area of the zone is in the figures, and not to be taken. */
@@ -1196,6 +1295,8 @@ int main(void)
         WITH_DISK(test_map_of_cells),
         WITH_DISK(test_stat_of_runs),
         WITH_DISK(test_areas),
+        WITH_DISK(test_takes_from_the_area),
+        WITH_DISK(test_owed_to_the_area),
         WITH_DISK(test_refused_requests),
         WITH_DISK(test_garbage),
         WITH_DISK(test_pipelined),

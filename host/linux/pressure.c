@@ -13,8 +13,8 @@
  * (X1) Every look reads what is left, whatever brought it about; events only say when.
  * (X2) The level falls only when a quarter more than the mark is left again, so that what
  *      was given back does not end it at once.
- * (X3) A timer goes off after `interval` where there is a limit to watch, and while there
- *      is pressure, for its end; else the kernel wakes us or nobody.
+ * (X3) A timer goes off after `interval` where there is a limit to watch, and ten times as
+ *      often while there is pressure: it may get worse fast.  Else the kernel wakes us or nobody.
  * (X4) The lock is over a look and over the reading of figures; a leaf, but for what
  *      kl_zone_pressure calls, which is the kick.
  */
@@ -35,7 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DEFAULT_MS = 1000, GROUP_SHARE = 8, MACHINE_SHARE = 16, MOST_MS = 1000000 };
+enum { DEFAULT_MS = 1000, GROUP_SHARE = 8, MACHINE_SHARE = 16, MOST_MS = 1000000, OFTEN = 10 };
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -172,7 +172,8 @@ static uint64_t wanted_bytes(struct kl_linux_pressure *p)
 static void set_timer(struct kl_linux_pressure *p)
 {
     bool looks = p->watched.room.limit > 0 || p->kind == KL_LINUX_PRESSURE_CGROUP || !p->psi;
-    unsigned ms = looks || p->level ? p->interval_ms : 0;
+    unsigned often = p->interval_ms / OFTEN ? p->interval_ms / OFTEN : 1;
+    unsigned ms = p->level ? often : looks ? p->interval_ms : 0;
     struct itimerspec at = {.it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}};
 
     if (ms == p->set_ms)

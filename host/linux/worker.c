@@ -310,7 +310,7 @@ static bool sleep_until_wanted(const struct kl_linux_worker *worker)
 
         if (ready < 0) /* EINTR: a debugger */
             continue;
-        if (ready == 0) {
+        if (ready == 0 && worker->quiet) {
             worker->quiet(worker->ctx); /* W5 */
             quiet = IDLE;
             continue;

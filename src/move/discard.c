@@ -71,7 +71,7 @@ static int discard_runs(struct kl_zone *zone, const struct noted *n, int64_t *fr
 static int discard_free(struct kl_zone *zone, uint32_t block, int64_t *frames)
 {
     uint32_t at = block << zone->block_order, end = at + zone->block_frames;
-    struct noted noted;
+    struct noted noted = {0};
     int err = 0;
 
     for (; !err && at < end; at = noted.end) {

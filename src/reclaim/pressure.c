@@ -105,15 +105,13 @@ static bool may_take_cold(const struct kl_zone *zone)
            atomic_load(&zone->pressure.returned) < atomic_load(&zone->pressure.goal);
 }
 
-/* Cold things; when there are none and somebody said how much he lacks, others, too: at
- * priority 0, which is for who can't go on without. */
+/* Cold things; where somebody said how much he lacks others, too, the coldest first: that is
+ * priority 0, for who can't go on without. */
 static bool take_cold(struct kl_zone *zone, uint32_t budget)
 {
-    if (!may_take_cold(zone))
-        return false;
-    if (ask(zone, KLI_STAGE_COLD, 1, budget))
-        return true;
-    return atomic_load(&zone->pressure.goal) != UINT64_MAX && ask(zone, KLI_STAGE_COLD, 0, budget);
+    bool lacking = atomic_load(&zone->pressure.goal) != UINT64_MAX;
+
+    return may_take_cold(zone) && ask(zone, KLI_STAGE_COLD, !lacking, budget);
 }
 
 static bool piece(struct kl_zone *zone, uint32_t budget)

@@ -7,6 +7,7 @@ enum {
     PENDING_NS = 100000000, /* the same, when the end of a request says so */
     FULL_NS = 1000000000,
     WORDS_A_STEP = 64 * 1024, /* that a step looks at */
+    WORDS_COLD = 1024 * 1024, /* and somebody who is short */
     WORDS_NOW = 4 * 1024 * 1024
 };
 
@@ -391,7 +392,7 @@ uint64_t store_cold_begin(struct kl_store *store, uint64_t blocks, unsigned prio
     least = priority > KL_SHRINK_PRIORITY / 2 ? wb->config.age : priority > 0;
     before = underway(wb);
     begin_some(wb, kli_min(blocks, WB_WRITES), (unsigned)kli_min(least, wb->config.age),
-               WORDS_A_STEP);
+               WORDS_COLD);
     begun = underway(wb) - before;
     end_busy(wb);
     return begun;

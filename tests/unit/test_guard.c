@@ -86,8 +86,7 @@ static void overflow(struct kl_zs *pool, kl_handle h, bool end)
         kl_zs_end(&pin);
     } else { /* and out of its hands without a look */
         zs_users_drop(zs_page(pool, zs_place_page(pin.priv[0])));
-        atomic_fetch_sub(zs_entry(pool, (uint32_t)(h.v >> 32)), UINT64_C(1)
-                                                                                             << 37);
+        atomic_fetch_sub(zs_entry(pool, (uint32_t)(h.v >> 32)), UINT64_C(1) << 37);
     }
 }
 

@@ -296,7 +296,7 @@ static bool take_in(struct kl_zs *pool, struct zs_class *class, uint32_t index, 
 static bool take_any(struct kl_zs *pool, const struct zs_class *class, uint32_t index, bool pin,
                      struct zs_taken *taken)
 {
-    uint32_t most = (uint32_t)kli_min(2 * class->size, zs_largest(pool));
+    uint32_t most = (uint32_t)kli_min(UINT64_C(2) * class->size, zs_largest(pool));
     struct zs_class *other;
 
     for (uint32_t slot = class->size; slot <= most; slot = other->size + 1) {

@@ -211,7 +211,7 @@ void area_judge(struct scene *s)
         if (s->ret[who] != 0 && begins_with(op, "ar release") && !begins_with(beside, "ar release"))
             fail_msg("a release is refused; %s", stage_now);
         if (s->mine_n[who] &&
-            !all_are(s, kl_pfn_nr(s->mine[who]), s->mine_n[who], 0x40 + (char)who))
+            !all_are(s, kl_pfn_nr(s->mine[who]), s->mine_n[who], (char)(0x40 + who)))
             fail_msg("a range has another user; %s", stage_now);
     }
     if (begins_with(s->op[0], "ar release") && begins_with(s->op[1], "ar release") &&

@@ -53,7 +53,8 @@ static int serve_read(struct fake_target *t, struct kl_target_io *io)
         return error ? error : -KL_EIO;
     memcpy(io->buf, t->bytes + io->offset, io->bytes);
     if (happens(t, &t->lie))
-        ((char *)io->buf)[rng_below(&t->rng, 16 + 100)] ^= (char)(1 << rng_below(&t->rng, 8));
+        ((unsigned char *)io->buf)[rng_below(&t->rng, 16 + 100)] ^=
+            (unsigned char)(1u << rng_below(&t->rng, 8));
     return 0;
 }
 

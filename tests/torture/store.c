@@ -70,7 +70,7 @@ static void sector_fill(char *buf, uint32_t id, unsigned block, unsigned sector)
     }
     fill_bytes(buf, SECTOR, own);
     for (unsigned i = 0; i < SECTOR && id % 2; i++)
-        buf[i] &= 0x31 | (id & 0xe);
+        buf[i] = (char)(buf[i] & (0x31 | (id & 0xe)));
     if (id % 8 == 7)
         memset(buf + 128 + id % 256, 7, 128);
 }

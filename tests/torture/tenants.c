@@ -307,7 +307,7 @@ static void *guests(void *arg)
     struct rng rng = rng_new((uintptr_t)arg);
     struct timespec nap = {.tv_nsec = 300000};
     atomic_bool here[GUESTS] = {false};
-    kl_shrinker_id id[GUESTS];
+    kl_shrinker_id id[GUESTS] = {{0}};
 
     for (bool on = true; on;) {
         unsigned i = rng_below(&rng, GUESTS);

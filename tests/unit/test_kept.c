@@ -56,7 +56,7 @@ static void old_handles_are_stale(void **state)
     struct fixture f;
     struct kl_zs *pool = open_pool(&f, 0);
     struct kl_zs_pin pin;
-    kl_handle old, next, forged;
+    kl_handle old, next = {0}, forged;
     char c = 1;
 
     (void)state;

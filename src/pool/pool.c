@@ -127,7 +127,8 @@ int kl_pool_create(struct kl_zone *zone, const struct kl_pool_config *config, st
     return 0;
 }
 
-/* Does the block hold a unit in use?  What is absent or free as a whole is not looked at. */
+/* Does the block hold a unit in use?  One that is free but for somebody who is just looking
+ * at it is not.  What is absent or free as a whole is not looked at. */
 static bool is_in(const struct kl_pool *pool, uint32_t block)
 {
     const struct kl_zone *zone = pool->zone;
@@ -138,7 +139,7 @@ static bool is_in(const struct kl_pool *pool, uint32_t block)
         return false;
     for (; nr < end; nr++) {
         word = kli_state(zone, nr);
-        if ((word & KLI_F_HEAD) && kli_f_owner(word) == pool->user.v)
+        if ((word & KLI_F_HEAD) && !(word & KLI_F_DYING) && kli_f_owner(word) == pool->user.v)
             return true;
     }
     return false;

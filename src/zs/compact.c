@@ -214,7 +214,7 @@ static uint32_t compact_one(struct kl_zs *pool, struct zs_class *class, bool may
 
     if (!lock_class(pool, class, may_wait))
         return 0;
-    if (zs_class_freeable(pool, class) > 0)
+    if (class->list[0] || zs_class_freeable(pool, class) > 0) /* one that nobody used, too */
         src = sparsest(pool, class);
     if (!src) {
         zs_class_unlock(pool, class);

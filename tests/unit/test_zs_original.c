@@ -121,6 +121,35 @@ static void an_empty_zspage_is_not_left_behind(void **state)
     }
 }
 
+/* Nor one that was made for an object, which took a slot that came free meanwhile. */
+static void an_unused_zspage_is_not_left_behind(void **state)
+{
+    enum { MOST = 128 };
+    struct object more[MOST];
+    uint32_t at = 0, n;
+
+    (void)state;
+    open_stage();
+    while (pool->classes[at].chain > 2 || pool->classes[at].objects > MOST)
+        at++;
+    n = pool->classes[at].objects;
+    assert_true(n <= MOST);
+    object_put(pool, &first, pool->classes[at].size - ZS_GUARD_BYTES, 1);
+    for (uint32_t i = 1; i < n; i++)
+        object_put(pool, &more[i], first.size, i + 1);
+    assert_int_equal(stats_of(pool).zspages, 1);
+    meanwhile(KLI_T_zs_stocked, 1, free_first);
+    object_put(pool, &more[0], first.size, 1); /* there is no room for it yet */
+    both_are_done();
+    assert_int_equal(stats_of(pool).zspages, 2);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(kl_zs_free(pool, more[i].handle), 0);
+    kl_zs_compact(pool, 0);
+    assert_int_equal(stats_of(pool).zspages, 0);
+    assert_int_equal(stats_of(pool).frames, 0);
+    pool_close(&f, pool);
+}
+
 /* free against migration of the same zspage, which became a CVE: at every step. */
 static void free_at_each_step_of_a_migration(void **state)
 {
@@ -582,6 +611,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_zspage_is_not_left_behind),
+        cmocka_unit_test(an_unused_zspage_is_not_left_behind),
         cmocka_unit_test(free_at_each_step_of_a_migration),
         cmocka_unit_test(read_at_each_step_of_a_migration),
         cmocka_unit_test(a_frame_moves_at_each_step_of_a_read),

@@ -485,6 +485,41 @@ static void a_migration_in_the_middle(void **state)
     fixture_host = NULL;
 }
 
+static void destroy_pool(void)
+{
+    assert_int_equal(kl_pool_destroy(pool), 0);
+}
+
+/* One that its user has freed, when there was no slot for it, is there until whoever looks at
+ * it has done so: destroy waits for that, and takes it for nobody's. */
+static void destroy_waits_for_who_looks(void **state)
+{
+    kl_pfn unit[N + 1];
+    uint32_t nr;
+
+    (void)state;
+    if (!KL_DEBUG)
+        skip();
+    fixture_host = meanwhile_host;
+    fixture_open(&f, BLOCKS, 6, KL_ZONE_POPULATE);
+    pool = unit_pool(f.zone, ORDER, KL_POOL_CACHED, N);
+    for (unsigned i = 0; i <= N; i++)
+        assert_int_equal(kl_pool_alloc(pool, 0, &unit[i]), 0);
+    nr = kl_pfn_nr(unit[N]);
+    assert_true(kli_apply(&f.zone->frame[nr].state, kli_f_get, 0, NULL));
+    for (unsigned i = 0; i <= N; i++)
+        assert_int_equal(kl_pool_free(pool, unit[i]), 0);
+    assert_true(kli_state(f.zone, nr) & KLI_F_DYING);
+    meanwhile(MEANWHILE_NEVER, 1, destroy_pool);
+    meanwhile_now();
+    assert_false(meanwhile_over());
+    assert_true(kli_settle(f.zone, nr, kli_f_put, 0));
+    assert_true(meanwhile_end());
+    assert_true(meanwhile_over());
+    fixture_close(&f);
+    fixture_host = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -500,6 +535,7 @@ int main(void)
         cmocka_unit_test(nobody_gets_one_in_flight),
         cmocka_unit_test(a_unit_that_changed_pools_is_let_be),
         cmocka_unit_test(a_migration_in_the_middle),
+        cmocka_unit_test(destroy_waits_for_who_looks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,7 +54,7 @@ static void changes_of_blocks_that_are_away(void **state)
     assert_int_equal(away_figures(&s).blocks, 96);
     assert_away(&s, 1, 5);
     away_make(want, 2, 0);
-    memcpy(want + 100, "klotski", 7);
+    memcpy(want + 100, "klotski", sizeof("klotski") - 1);
     assert_int_equal(kl_store_read(s.store, 2, 0, got, BLOCK), 0);
     assert_memory_equal(want, got, BLOCK);
     away_make(want, 4, 0);

@@ -174,13 +174,13 @@ static uint32_t inside(void)
 /* Files are rows of tenants; some are there and some not. */
 static bool is_read(uint32_t file)
 {
-    return b.tenant[file * FILE_FRAMES].pfn.v != 0;
+    return b.tenant[(size_t)file * FILE_FRAMES].pfn.v != 0;
 }
 
 static uint32_t drop_files(const uint32_t *order, uint32_t files, uint32_t n)
 {
     for (uint32_t i = 0; i < files && n > 0; i++) {
-        if (!is_read(order[i]) || in_area(b.tenant[order[i] * FILE_FRAMES].pfn))
+        if (!is_read(order[i]) || in_area(b.tenant[(size_t)order[i] * FILE_FRAMES].pfn))
             continue;
         for (uint32_t f = order[i] * FILE_FRAMES; f < (order[i] + 1) * FILE_FRAMES; f++)
             tenant_drop(f);

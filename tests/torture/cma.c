@@ -10,12 +10,10 @@
  *
  * No frame is two users' (a table says whose it is), contents are as they were written, and
  * zero where that was promised.  At the end everything is recounted. */
-#include "support/crash.h"
 #include "support/mover.h"
+#include "support/torture.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     BLOCKS = 40,
@@ -31,23 +29,8 @@ static struct fixture f;
 static struct kl_cma *area[AREAS];
 static uint32_t base[AREAS] = {4 * PER, 20 * PER}, size[AREAS] = {8 * PER, 12 * PER};
 static struct mover movers[2];
-static atomic_bool stop;
-static _Atomic uint64_t ops, got, failed, wrong;
+static _Atomic uint64_t got, failed;
 static _Atomic uint32_t user[FRAMES]; /* of a range; 0: nobody's */
-
-static bool running(void)
-{
-    atomic_fetch_add_explicit(&ops, 1, memory_order_relaxed);
-    return !atomic_load_explicit(&stop, memory_order_relaxed);
-}
-
-static void expect(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "torture: %s\n", what);
-    atomic_fetch_add(&wrong, 1);
-}
 
 /* ---- rangers ---- */
 
@@ -67,9 +50,9 @@ static void range_enter(const struct range *r, uint32_t id, bool zeroed)
     static const char zero[FRAME];
 
     for (uint32_t i = r->nr; i < r->nr + r->n; i++) {
-        expect(atomic_exchange(&user[i], id) == 0, "a frame is in two ranges");
+        torture_expect(atomic_exchange(&user[i], id) == 0, "a frame is in two ranges");
         if (zeroed)
-            expect(memcmp(mem_of(i), zero, FRAME) == 0, "a range is not zero");
+            torture_expect(memcmp(mem_of(i), zero, FRAME) == 0, "a range is not zero");
         fill_bytes(mem_of(i), FRAME, r->seed + i);
     }
 }
@@ -78,11 +61,11 @@ static void range_enter(const struct range *r, uint32_t id, bool zeroed)
 static void range_leave(struct range *r, uint32_t id, uint32_t from, uint32_t n)
 {
     for (uint32_t i = r->nr + from; i < r->nr + from + n; i++) {
-        expect(bytes_are(mem_of(i), FRAME, r->seed + i), "a range is damaged");
-        expect(atomic_exchange(&user[i], 0) == id, "a range was lost");
+        torture_expect(bytes_are(mem_of(i), FRAME, r->seed + i), "a range is damaged");
+        torture_expect(atomic_exchange(&user[i], 0) == id, "a range was lost");
     }
-    expect(kl_cma_release(area[r->area], kl_zone_pfn(f.zone, r->nr + from), n) == 0,
-           "a release was refused");
+    torture_expect(kl_cma_release(area[r->area], kl_zone_pfn(f.zone, r->nr + from), n) == 0,
+                   "a release was refused");
 }
 
 static void range_new(struct range *r, uint32_t id, struct rng *rng)
@@ -104,9 +87,9 @@ static void range_new(struct range *r, uint32_t id, struct rng *rng)
                             base[r->area] + rng_below(rng, (size[r->area] - r->n) / unit) * unit);
         err = kl_cma_alloc_at(area[r->area], first, r->n, any, mode, &report);
     }
-    expect(err == 0 || err == -KL_EBUSY || err == -KL_ENOMEM, "a range failed oddly");
-    expect(report.isolated == report.migrated + report.put_back + report.freed,
-           "an isolation had no one outcome");
+    torture_expect(err == 0 || err == -KL_EBUSY || err == -KL_ENOMEM, "a range failed oddly");
+    torture_expect(report.isolated == report.migrated + report.put_back + report.freed,
+                   "an isolation had no one outcome");
     atomic_fetch_add(err ? &failed : &got, 1);
     r->nr = kl_pfn_nr(first);
     if (err)
@@ -140,15 +123,15 @@ static void *ranger(void *arg)
     struct rng rng = rng_new((uintptr_t)arg);
     uint32_t id = (uint32_t)(uintptr_t)arg + 1;
 
-    while (running()) {
+    while (torture_on()) {
         struct range *r = &ranges[rng_below(&rng, RANGES)];
 
         if (r->n == 0)
             range_new(r, id, &rng);
         else if (rng_below(&rng, 8) == 0) /* what is not its to release, or not in one piece */
-            expect(kl_cma_release(area[r->area], kl_zone_pfn(f.zone, base[r->area] - 4), 8) ==
-                       -KL_EINVAL,
-                   "a release beyond the area went through");
+            torture_expect(kl_cma_release(area[r->area], kl_zone_pfn(f.zone, base[r->area] - 4),
+                                          8) == -KL_EINVAL,
+                           "a release beyond the area went through");
         else
             range_shorten(r, id, &rng);
     }
@@ -167,30 +150,30 @@ static void *items(void *arg)
     struct mover *m = &movers[(uintptr_t)arg & 1];
     struct rng rng = rng_new(50 + (uintptr_t)arg);
 
-    while (running()) {
+    while (torture_on()) {
         unsigned i = rng_below(&rng, ITEMS), order = rng_below(&rng, 10) ? 0 : rng_below(&rng, 4);
         bool movable = rng_below(&rng, 16);
         int err;
 
         if (!m->item[i].here) {
             err = mover_alloc(m, i, order, flags[rng_below(&rng, 5)] | (movable ? KL_MOVABLE : 0));
-            expect(err == 0 || err == -KL_ENOMEM, "an allocation failed oddly");
+            torture_expect(err == 0 || err == -KL_ENOMEM, "an allocation failed oddly");
             if (err == 0 && !movable) { /* never moves, so it can be looked at */
                 uint32_t nr = kl_pfn_nr(m->item[i].pfn);
 
                 for (unsigned a = 0; a < AREAS; a++)
-                    expect(nr < base[a] || nr >= base[a] + size[a],
-                           "an unmovable frame is in an area");
+                    torture_expect(nr < base[a] || nr >= base[a] + size[a],
+                                   "an unmovable frame is in an area");
             }
         } else if (m->item[i].pinned) {
             mover_unpin(m, i);
         } else if (rng_below(&rng, 40) == 0) {
             err = mover_pin(m, i);
-            expect(err == 0 || err == -KL_EBUSY, "a pin failed oddly");
+            torture_expect(err == 0 || err == -KL_EBUSY, "a pin failed oddly");
         } else if (rng_below(&rng, 2)) {
-            expect(mover_free(m, i), "an item was wrong when it was freed");
+            torture_expect(mover_free(m, i), "an item was wrong when it was freed");
         } else {
-            expect(mover_right(m, i), "an item is wrong");
+            torture_expect(mover_right(m, i), "an item is wrong");
         }
     }
     return NULL;
@@ -206,7 +189,7 @@ static void *taker(void *arg)
     kl_pfn first;
 
     kl_owner_register(f.zone, NULL, NULL, &owner);
-    while (running()) {
+    while (torture_on()) {
         enum kl_mode mode = (enum kl_mode)rng_below(&rng, 3);
         uint32_t n = 1 + rng_below(&rng, 6);
 
@@ -225,7 +208,8 @@ static void *taker(void *arg)
         case 3:
             n = 1 + rng_below(&rng, 100);
             if (kl_contig_alloc(f.zone, owner, n, 1, mode, &first, NULL) == 0)
-                expect(kl_contig_free(f.zone, owner, first, n) == 0, "a range can't be freed");
+                torture_expect(kl_contig_free(f.zone, owner, first, n) == 0,
+                               "a range can't be freed");
             break;
         default:
             (void)kl_zone_resize(f.zone, BLOCKS - n + 1, mode, NULL);
@@ -233,8 +217,8 @@ static void *taker(void *arg)
         }
     }
     if (held > 0)
-        expect(kl_zone_lend(f.zone, held) == 0, "what was taken can't be lent");
-    expect(kl_owner_unregister(f.zone, owner) == 0, "a range was left");
+        torture_expect(kl_zone_lend(f.zone, held) == 0, "what was taken can't be lent");
+    torture_expect(kl_owner_unregister(f.zone, owner) == 0, "a range was left");
     return NULL;
 }
 
@@ -244,7 +228,7 @@ static void *keeper(void *arg)
     struct rng rng = rng_new(700);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         struct kl_step step = {.size = sizeof(step), .flags = KL_STEP_WANTED, .budget = 100};
         struct kl_cma *one = area[rng_below(&rng, AREAS)];
         struct kl_cma_stats s = {.size = sizeof(s)};
@@ -257,12 +241,13 @@ static void *keeper(void *arg)
             kl_cma_defer(one, rng_below(&rng, 3) ? UINT64_MAX : 0, 0);
             break;
         case 2:
-            expect(kl_zone_shrink(f.zone, rng_below(&rng, 50), KL_ASYNC) >= 0, "a shrink failed");
+            torture_expect(kl_zone_shrink(f.zone, rng_below(&rng, 50), KL_ASYNC) >= 0,
+                           "a shrink failed");
             break;
         default:
             kl_cma_get_stats(one, &s);
-            expect(s.allocated_frames + s.kept_frames + s.available_frames == s.frames,
-                   "figures make no sense");
+            torture_expect(s.allocated_frames + s.kept_frames + s.available_frames == s.frames,
+                           "figures make no sense");
         }
         (void)kl_zone_step(f.zone, &step, NULL);
         nanosleep(&nap, NULL);
@@ -316,25 +301,14 @@ static void close_all(void)
 static void everything_at_once(void **state)
 {
     static void *(*const bodies[])(void *) = {ranger, ranger, items, items, ranger, taker, keeper};
-    enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
-    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
-    pthread_t thread[THREADS];
 
     (void)state;
-    crash_watch();
     open_all();
-    for (uintptr_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
-    nanosleep(&length, NULL);
-    atomic_store(&stop, true);
-    for (unsigned i = 0; i < THREADS; i++)
-        pthread_join(thread[i], NULL);
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
     close_all();
-    print_message("# %llu operations, %llu ranges, %llu not to be had\n",
-                  (unsigned long long)atomic_load(&ops), (unsigned long long)atomic_load(&got),
-                  (unsigned long long)atomic_load(&failed));
-    assert_int_equal(atomic_load(&wrong), 0);
+    print_message("# %llu operations, %llu ranges, %llu not to be had\n", torture_ops(),
+                  (unsigned long long)atomic_load(&got), (unsigned long long)atomic_load(&failed));
+    assert_int_equal(torture_wrong(), 0);
     assert_true(atomic_load(&got) > 0 && atomic_load(&failed) > 0);
 }
 

@@ -13,14 +13,11 @@
  *
  * Whatever is handed out is zero, and nobody else's: the name of its user stays in it.
  */
-#include "support/crash.h"
 #include "support/mover.h"
+#include "support/torture.h"
 #include "support/units.h"
 
-#include <pthread.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { ZONE_BLOCKS = 24, ORDER = 6, POOLS = 4, HELD = 60 };
 
@@ -28,22 +25,7 @@ static struct fixture f;
 static kl_owner_id shared;
 static struct kl_pool *pools[POOLS];
 static const unsigned orders[POOLS] = {0, 3, 1, 0};
-static atomic_bool stop;
-static _Atomic uint64_t wrong, ops, moved, given, ranges, names;
-
-static bool running(void)
-{
-    atomic_fetch_add_explicit(&ops, 1, memory_order_relaxed);
-    return !atomic_load_explicit(&stop, memory_order_relaxed);
-}
-
-static void expect(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "pool: %s\n", what);
-    atomic_fetch_add(&wrong, 1);
-}
+static _Atomic uint64_t moved, given, ranges, names;
 
 struct held {
     kl_pfn pfn;
@@ -77,11 +59,12 @@ static void get(struct held *h, unsigned p, struct rng *rng)
     if (p == 1 && rng_below(rng, 3) == 0)
         flag |= KL_POOL_LOW;
     err = kl_pool_alloc(pools[p], flag, &h->pfn);
-    expect(err == 0 || err == -KL_ENOMEM, "an alloc failed oddly");
+    torture_expect(err == 0 || err == -KL_ENOMEM, "an alloc failed oddly");
     if (err)
         return;
-    expect(!(flag & KL_POOL_LOW) || kl_pfn_nr(h->pfn) + 8 <= 4 << ORDER, "a low one is high");
-    expect(unit_is_zero(f.zone, h->pfn, orders[p]), "somebody else's data");
+    torture_expect(!(flag & KL_POOL_LOW) || kl_pfn_nr(h->pfn) + 8 <= 4 << ORDER,
+                   "a low one is high");
+    torture_expect(unit_is_zero(f.zone, h->pfn, orders[p]), "somebody else's data");
     /* Small ones, too, so that a stale private word may look like a slot's. */
     h->name = atomic_fetch_add(&names, 1) % (rng_below(rng, 2) ? 100 : UINT64_MAX) + 1;
     write_name(h, orders[p]);
@@ -92,12 +75,12 @@ static void put(struct held *h, unsigned p, struct rng *rng)
     unsigned to = p == 0 || p == 3 ? 3 * rng_below(rng, 2) : p; /* 0 and 3 have one owner */
     int err;
 
-    expect(has_name(h, orders[p]), "somebody else has it, too");
+    torture_expect(has_name(h, orders[p]), "somebody else has it, too");
     if (rng_below(rng, 10) == 0)
         err = kl_frame_free(f.zone, kl_pool_owner(pools[p]), h->pfn);
     else
         err = kl_pool_free(pools[to], h->pfn);
-    expect(err == 0, "a free failed");
+    torture_expect(err == 0, "a free failed");
     h->name = 0;
 }
 
@@ -107,14 +90,14 @@ static void *users(void *arg)
     uintptr_t me = (uintptr_t)arg;
     struct rng rng = rng_new(me);
 
-    while (running()) {
+    while (torture_on()) {
         unsigned p = rng_below(&rng, POOLS);
         struct held *h = &all[me][p][rng_below(&rng, HELD)];
 
         if (h->name == 0)
             get(h, p, &rng);
         else if (rng_below(&rng, 4) == 0)
-            expect(has_name(h, orders[p]), "a unit in use has changed");
+            torture_expect(has_name(h, orders[p]), "a unit in use has changed");
         else
             put(h, p, &rng);
     }
@@ -136,15 +119,15 @@ static void *tenant(void *arg)
     struct rng rng = rng_new(400);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         unsigned i = rng_below(&rng, ITEMS);
 
         if (!here[i]) {
             here[i] = mover_alloc(&m, i, rng_below(&rng, 3), KL_MOVABLE | KL_NO_SHRINK) == 0;
         } else if (rng_below(&rng, 2)) {
-            expect(mover_right(&m, i), "an item is wrong");
+            torture_expect(mover_right(&m, i), "an item is wrong");
         } else {
-            expect(mover_free(&m, i), "an item was wrong when it was freed");
+            torture_expect(mover_free(&m, i), "an item was wrong when it was freed");
             here[i] = false;
         }
     }
@@ -163,17 +146,17 @@ static void whole_life(struct rng *rng)
     unsigned n = 0;
     int err = kl_pool_create(f.zone, &config, &pool);
 
-    expect(err == 0, "a pool can't be made");
+    torture_expect(err == 0, "a pool can't be made");
     if (err)
         return;
     (void)kl_pool_prefill(pool, KL_NO_SHRINK, config.limit / 2);
     while (n < 20 && kl_pool_alloc(pool, KL_NOWAIT, &pfn[n]) == 0)
-        expect(unit_is_zero(f.zone, pfn[n++], config.order), "somebody else's data");
+        torture_expect(unit_is_zero(f.zone, pfn[n++], config.order), "somebody else's data");
     while (n > 0) {
         unit_fill(f.zone, pfn[--n], config.order);
-        expect(kl_pool_free(pool, pfn[n]) == 0, "a free failed");
+        torture_expect(kl_pool_free(pool, pfn[n]) == 0, "a free failed");
     }
-    expect(kl_pool_destroy(pool) == 0, "a pool can't be destroyed");
+    torture_expect(kl_pool_destroy(pool) == 0, "a pool can't be destroyed");
 }
 
 static void *changer(void *arg)
@@ -181,7 +164,7 @@ static void *changer(void *arg)
     struct rng rng = rng_new(100);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         struct kl_pool *pool = pools[rng_below(&rng, POOLS)];
         struct kl_pool_stats s = {.size = sizeof(s)};
         int err;
@@ -192,11 +175,12 @@ static void *changer(void *arg)
             break;
         case 1:
             err = kl_pool_prefill(pool, rng_below(&rng, 2) ? KL_NOWAIT : 0, rng_below(&rng, 40));
-            expect(err == 0 || err == -KL_ENOMEM || err == -KL_ENOSPC, "a prefill failed oddly");
+            torture_expect(err == 0 || err == -KL_ENOMEM || err == -KL_ENOSPC,
+                           "a prefill failed oddly");
             break;
         case 2:
             kl_pool_get_stats(pool, &s);
-            expect(s.spoiled <= s.moved + 1, "figures are odd");
+            torture_expect(s.spoiled <= s.moved + 1, "figures are odd");
             break;
         case 3:
             whole_life(&rng);
@@ -215,7 +199,7 @@ static void take_range(struct rng *rng, kl_owner_id owner, struct kl_report *r)
                         &first, r) != 0)
         return;
     memset(kl_frame_addr(f.zone, first), 0xa5, (size_t)n * 4096);
-    expect(kl_contig_free(f.zone, owner, first, n) == 0, "a range can't be freed");
+    torture_expect(kl_contig_free(f.zone, owner, first, n) == 0, "a range can't be freed");
     atomic_fetch_add(&ranges, 1);
 }
 
@@ -226,7 +210,7 @@ static void *taker(void *arg)
     uint32_t held = 0;
 
     kl_owner_register(f.zone, NULL, NULL, &owner);
-    while (running()) {
+    while (torture_on()) {
         enum kl_mode mode = (enum kl_mode)rng_below(&rng, 3);
         struct kl_report r = {.size = sizeof(r)};
         uint32_t n = 1 + rng_below(&rng, ZONE_BLOCKS / 4);
@@ -249,12 +233,13 @@ static void *taker(void *arg)
             take_range(&rng, owner, &r);
             break;
         }
-        expect(r.isolated == r.migrated + r.put_back + r.freed, "an isolation had no one outcome");
+        torture_expect(r.isolated == r.migrated + r.put_back + r.freed,
+                       "an isolation had no one outcome");
         atomic_fetch_add(&moved, r.migrated);
     }
     if (held > 0)
-        expect(kl_zone_lend(f.zone, held) == 0, "what was taken can't be lent");
-    expect(kl_owner_unregister(f.zone, owner) == 0, "a range was left");
+        torture_expect(kl_zone_lend(f.zone, held) == 0, "what was taken can't be lent");
+    torture_expect(kl_owner_unregister(f.zone, owner) == 0, "a range was left");
     return NULL;
 }
 
@@ -263,7 +248,7 @@ static void *stepper(void *arg)
     struct rng rng = rng_new(300);
 
     (void)arg;
-    while (running()) {
+    while (torture_on()) {
         struct kl_step step = {.size = sizeof(step), .budget = 1 + rng_below(&rng, 100)};
 
         if (rng_below(&rng, 8) == 0)
@@ -292,24 +277,14 @@ static void open_pools(void)
 static void pools_at_work(void **state)
 {
     static void *(*const bodies[])(void *) = {users, users, tenant, changer, taker, taker, stepper};
-    enum { THREADS = sizeof(bodies) / sizeof(bodies[0]) };
-    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
     struct kl_pool_stats sum = {.size = sizeof(sum)};
-    pthread_t thread[THREADS];
 
     (void)state;
-    crash_watch();
     fixture_open(&f, ZONE_BLOCKS, ORDER, 0);
     assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &shared), 0);
     open_pools();
     mover_open(&m, f.zone, MOVER_SINGLE);
-    for (uintptr_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
-    nanosleep(&length, NULL);
-    atomic_store(&stop, true);
-    for (unsigned i = 0; i < THREADS; i++)
-        pthread_join(thread[i], NULL);
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
     for (unsigned p = 0; p < POOLS; p++) {
         struct kl_pool_stats s = pool_stats(pools[p]);
 
@@ -325,11 +300,10 @@ static void pools_at_work(void **state)
     assert_zone_ok(f.zone);
     print_message("# %llu operations; %llu hits, %llu hot, %llu misses, %llu units moved, "
                   "%llu put back, %llu lent astray, %llu shrunk; %llu blocks, %llu ranges taken\n",
-                  (unsigned long long)atomic_load(&ops), (unsigned long long)sum.hits,
-                  (unsigned long long)sum.hot, (unsigned long long)sum.misses,
-                  (unsigned long long)sum.moved, (unsigned long long)sum.put_back,
-                  (unsigned long long)sum.lent_astray, (unsigned long long)sum.shrunk,
-                  (unsigned long long)atomic_load(&given),
+                  torture_ops(), (unsigned long long)sum.hits, (unsigned long long)sum.hot,
+                  (unsigned long long)sum.misses, (unsigned long long)sum.moved,
+                  (unsigned long long)sum.put_back, (unsigned long long)sum.lent_astray,
+                  (unsigned long long)sum.shrunk, (unsigned long long)atomic_load(&given),
                   (unsigned long long)atomic_load(&ranges));
     assert_true(sum.hits > 0);
     assert_true(sum.moved > 0);
@@ -339,7 +313,7 @@ static void pools_at_work(void **state)
     mover_close(&m);
     assert_int_equal(kl_owner_unregister(f.zone, shared), 0);
     fixture_close(&f);
-    assert_int_equal(atomic_load(&wrong), 0);
+    assert_int_equal(torture_wrong(), 0);
 }
 
 int main(void)

@@ -41,6 +41,7 @@ extern "C" {
     X(EINVAL, 22, "not a valid argument")                                                          \
     X(ENOSPC, 28, "the limit is reached")                                                          \
     X(ERANGE, 34, "outside of the zone, the store or the object")                                  \
+    X(ENODATA, 61, "its contents were dropped")                                                    \
     X(EILSEQ, 84, "stored data does not decompress to what was stored")                            \
     X(ENOTSUP, 95, "this host or backing cannot do that")                                          \
     X(ETIMEDOUT, 110, "not done within the bound")                                                 \

@@ -14,6 +14,7 @@
 #include "pool.h"
 #include "pressure.h"
 #include "share.h"
+#include "shm.h"
 #include "shrinker.h"
 #include "step.h"
 #include "store.h"

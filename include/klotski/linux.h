@@ -6,6 +6,7 @@
 #define KLOTSKI_LINUX_H
 
 #include "host.h"
+#include "shm.h"
 #include "store.h"
 #include "target.h"
 
@@ -87,6 +88,47 @@ int64_t kl_linux_memory_available_on(unsigned numa);
 int kl_linux_lease_create(const struct kl_linux_backing *like, uint64_t bytes, int *fd);
 /* Takes the memory back and closes the descriptor. */
 int kl_linux_lease_revoke(int fd);
+
+/* An object (klotski/shm.h) that another process has: its contents are in a file of their own,
+ * an ordinary memfd, until it is taken back.  The file is all that the other process ever
+ * gets; nothing of the zone can be reached from it.  Meanwhile the object counts as pinned,
+ * kl_shm_read and kl_shm_write go to the file, and the zone pays for it (kl_shm_move_out).
+ *
+ * *fd is the peer's: an open file of its own, to be sent (SCM_RIGHTS) and closed.  The file
+ * can't be made longer, nor sealed further.  Read-only: it is sealed against every write but
+ * this library's own (F_SEAL_FUTURE_WRITE), and its descriptor can't be opened again for
+ * writing by another user.
+ * A peer may do as it likes, also after the end: what it has mapped raises SIGBUS for it,
+ * what it reads is empty.  It can spoil the contents of an object that it may write, and
+ * no more: what was cut off or punched out comes back as zero.  Pages that a peer has
+ * pinned for a device of its own leave the file at once, but are free only when it unpins
+ * them.
+ * Not while other processes of the same user are hostile: they could as well debug this one. */
+struct kl_linux_export;
+
+enum kl_linux_export_flags {
+    KL_LINUX_EXPORT_WRITE = 1u << 0, /* the peer may write */
+};
+
+struct kl_linux_export_config {
+    size_t size; /* sizeof(struct kl_linux_export_config) */
+    unsigned flags;
+    int peer; /* a connected socket to the peer, or a pidfd of it: copied; -1: none */
+};
+
+/* -KL_EINVAL: config, or an object of no bytes.  -KL_ENOTSUP: no such seals, or no /proc here.
+ * Else as kl_shm_move_out.  Waits as that does. */
+int kl_linux_export_create(struct kl_shm *shm, kl_shm_id object,
+                           const struct kl_linux_export_config *config,
+                           struct kl_linux_export **out, int *fd);
+/* The peer has closed its end, or has ended.  Never waits; thread-safe. */
+bool kl_linux_export_is_gone(const struct kl_linux_export *exported);
+/* The contents come back, the file is emptied, the export is freed; whether the peer is gone
+ * or not.  What a peer writes meanwhile may be lost.  An object that is destroyed, and
+ * has no users, does not come back: it goes.
+ * -KL_ENOMEM: no frames for it; -KL_EBUSY: somebody copies, for long: the export is as
+ * it was. */
+int kl_linux_export_end(struct kl_linux_export *exported);
 
 /* "lz4" (level: acceleration, 0 = default) or "zstd" (level 0 = default 3).
  * -KL_EINVAL: no such compressor or level. */

@@ -5,6 +5,7 @@
  * rank is not above all those it holds is stopped (L1); a try-lock may be taken
  * in any order, since it never waits.
  *
+ *   SHM_BUDGET    what objects that are elsewhere cost; over giving blocks back
  *   frame lock    a bit of the frame's state word (frame/state.h); framework and
  *                 owners only try it, or wait bounded with nothing else held
  *   entry         a bit of a handle's word (zs/entry.h); tried only
@@ -16,6 +17,7 @@
  *   ZS_DEFERRED   empty zspages that wait
  *   POOL          a CPU's share of a pool of frames
  *   STORE_CONTEXT compressor contexts
+ *   SHM           lists of objects, batches and pins; attachments (shm/shm.h)
  *   ZONE_OWNERS   registration of owners
  *   ROUNDS        which threads make a round over the shrinkers
  *   ZONE_PINS     the table of pinned objects; the owner's own lock is held
@@ -33,7 +35,8 @@
 #include <stdatomic.h>
 
 enum kli_rank {
-    KLI_RANK_ZS_KEPT = 1,
+    KLI_RANK_SHM_BUDGET = 1,
+    KLI_RANK_ZS_KEPT,
     KLI_RANK_ZS_CLASS,
     KLI_RANK_ZS_STOCK,
     KLI_RANK_ZS_HANDLES,
@@ -41,6 +44,7 @@ enum kli_rank {
     KLI_RANK_ZS_DEFERRED,
     KLI_RANK_POOL,
     KLI_RANK_STORE_CONTEXT,
+    KLI_RANK_SHM,
     KLI_RANK_ZONE_OWNERS,
     KLI_RANK_ROUNDS,
     KLI_RANK_ZONE_PINS,

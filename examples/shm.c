@@ -72,7 +72,7 @@ static void make_buffers(struct kl_shm *shm, struct buffer *b)
         b[i].shm = shm;
         must(kl_shm_object_create(shm, BYTES, 0, &b[i].object), "buffer");
         must(kl_shm_write(shm, b[i].object, 0, bytes, BYTES), "write");
-        must(kl_shm_object_create(shm, 3 * BYTES, 0, &junk[i]), "junk");
+        must(kl_shm_object_create(shm, (uint64_t)3 * BYTES, 0, &junk[i]), "junk");
         for (int k = 0; k < 3; k++)
             must(kl_shm_write(shm, junk[i], (uint64_t)k * BYTES, bytes, BYTES), "junk");
     }

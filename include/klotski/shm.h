@@ -114,8 +114,9 @@ struct kl_shm_run {
 /* Pins the whole object, in frames that leave the blocks which are meant to be emptied
  * (kl_pin_settle, as far as there is room); missing ones are made first.  why: as in
  * struct kl_pin_config, whose object is the id.  A pin is a user.
- * -KL_EBUSY: it is being moved, for longer than 200 ms; purgeable, away, or of no bytes.
- * -KL_ENODATA.  -KL_ENOMEM.  -KL_ESTALE.  -KL_ENOSPC: too many pins.  -KL_EINVAL. */
+ * -KL_EBUSY: it is being moved, for longer than 200 ms; purgeable, away, or being resized.
+ * -KL_ENODATA.  -KL_ENOMEM.  -KL_ESTALE.  -KL_ENOSPC: too many pins.
+ * -KL_EINVAL: it has no bytes; no reason. */
 int kl_shm_pin(struct kl_shm *shm, kl_shm_id object, const char *why, kl_pin_id *pin);
 /* Never waits.  -KL_ESTALE: not a pin of this object, or ended before. */
 int kl_shm_unpin(struct kl_shm *shm, kl_shm_id object, kl_pin_id pin);
@@ -187,6 +188,9 @@ int kl_shm_device_unregister(struct kl_shm *shm, kl_shm_device_id id);
 int kl_shm_device_sleep(struct kl_shm *shm, kl_shm_device_id id, bool asleep);
 
 /* From now on the object's frames move with the device's hooks.  An object has one device.
+ * That device may keep the addresses of an object that is not active any more, until prepare is
+ * called; but who resizes it, makes it purgeable, moves it out or destroys it takes the
+ * device off it first: no hook tells of that.
  * -KL_EEXIST: it has one.  -KL_EBUSY: it has been moving for longer than 200 ms.
  * -KL_ENOENT: no such device.  -KL_ESTALE.
  * detach: no callback of the device runs for the object any more and none will; the default
@@ -208,7 +212,7 @@ int kl_shm_deactivate(struct kl_shm *shm, kl_shm_id object);
 /* ---- Elsewhere ---- */
 
 /* Where an object's contents can be instead of in frames of the zone.  For hosts; on
- * Linux it is a file that another process may have: kl_linux_shm_export.  Pages are
+ * Linux it is a file that another process may have: kl_linux_export_create.  Pages are
  * copied whole; nobody calls back. */
 struct kl_shm_place {
     size_t size;    /* sizeof(struct kl_shm_place) */

@@ -20,26 +20,32 @@ static int copy_away(const struct kl_shm *shm, const struct shm_object *object,
     return err ? -KL_EIO : 0;
 }
 
+static int copy_here(const struct kl_shm *shm, uint32_t nr, const struct part *p)
+{
+    char *mem = (char *)kli_addr(shm->zone, nr) + p->at;
+
+    if (p->to)
+        memcpy(p->to, mem, p->n);
+    else
+        memcpy(mem, p->from, p->n);
+    return 0;
+}
+
 static int copy_part(struct kl_shm *shm, struct shm_object *object, const struct part *p)
 {
     int err = shm_enter(shm, object, p->page, p->to ? SHM_LOOK : SHM_FILL);
     uint64_t word;
-    char *mem;
 
-    if (err > 0)
-        memset(p->to, 0, p->n);
-    if (err)
-        return err > 0 ? 0 : err;
-    word = atomic_load(shm_page(object, p->page));
-    if (kli_p_state(word) == KLI_P_AWAY) {
-        err = copy_away(shm, object, p);
-    } else {
-        mem = (char *)kli_addr(shm->zone, kli_p_nr(word)) + p->at;
+    if (err > 0) {
         if (p->to)
-            memcpy(p->to, mem, p->n);
-        else
-            memcpy(mem, p->from, p->n);
+            memset(p->to, 0, p->n);
+        return 0;
     }
+    if (err)
+        return err;
+    word = atomic_load(shm_page(object, p->page));
+    err = kli_p_state(word) == KLI_P_AWAY ? copy_away(shm, object, p)
+                                          : copy_here(shm, kli_p_nr(word), p);
     shm_exit(shm, object, p->page);
     return err;
 }
@@ -160,7 +166,7 @@ int kl_shm_resize(struct kl_shm *shm, kl_shm_id id, uint64_t bytes)
     struct shm_object *object;
     int err;
 
-    if (bytes > (uint64_t)(UINT32_MAX - 1) << shm->shift)
+    if (shm_too_large(shm, bytes))
         return -KL_ERANGE;
     object = shm_visit(shm, id);
     if (!object)

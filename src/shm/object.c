@@ -197,7 +197,7 @@ int kl_shm_object_create(struct kl_shm *shm, uint64_t bytes, unsigned flags, kl_
 
     if ((flags & ~known) || !id)
         return -KL_EINVAL;
-    if (bytes > (uint64_t)(UINT32_MAX - 1) << shm->shift)
+    if (shm_too_large(shm, bytes))
         return -KL_ERANGE;
     err = new_object(shm, &object);
     if (err)

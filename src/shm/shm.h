@@ -127,7 +127,15 @@ struct kl_shm {
 
 static inline uint32_t shm_pages_of(const struct kl_shm *shm, uint64_t bytes)
 {
-    return (uint32_t)((bytes + (UINT64_C(1) << shm->shift) - 1) >> shm->shift);
+    uint64_t rest = bytes & ((UINT64_C(1) << shm->shift) - 1);
+
+    return (uint32_t)(bytes >> shm->shift) + (rest != 0);
+}
+
+/* So many pages at most that their number, and one more, is one of 32 bits. */
+static inline bool shm_too_large(const struct kl_shm *shm, uint64_t bytes)
+{
+    return bytes >> shm->shift >= UINT32_MAX - 1;
 }
 
 /* object.c */

@@ -177,6 +177,21 @@ int shmdev_remove(struct shmdev *d, unsigned i)
     return err;
 }
 
+void shmdev_rest(struct shmdev *d, unsigned i)
+{
+    struct shmdev_object *o = &d->object[i];
+
+    if (kl_shm_deactivate(d->shm, o->id) != 0)
+        breach(d, "it was not active");
+    sched_yield();
+    while (kl_shm_activate(d->shm, o->id, KL_SYNC) != 0)
+        sched_yield();
+    pthread_mutex_lock(&d->lock);
+    if (map(d, o) != 0)
+        o->runs = 0; /* on its way: finish maps it */
+    pthread_mutex_unlock(&d->lock);
+}
+
 /* Under the lock. */
 static bool is_right(struct shmdev *d, const struct shmdev_object *o)
 {

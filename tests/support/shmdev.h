@@ -42,6 +42,8 @@ void shmdev_close(struct shmdev *d);
 int shmdev_add(struct shmdev *d, unsigned i, uint64_t bytes);
 /* The device is done with it; it is destroyed. */
 int shmdev_remove(struct shmdev *d, unsigned i);
+/* It is idle for a moment: it may move in any mode then. */
+void shmdev_rest(struct shmdev *d, unsigned i);
 /* The device looks: are the contents where its scatter list says, all of them? */
 bool shmdev_look(struct shmdev *d, unsigned i);
 

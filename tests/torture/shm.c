@@ -65,6 +65,11 @@ static void driver_step(struct shmdev *d, unsigned nr, struct rng *rng)
             torture_expect(kl_shm_device_unregister(shm, d->id) == -KL_EBUSY,
                            "unregistered with an object");
         break;
+    case 4:
+    case 5:
+        if (o->id.v)
+            shmdev_rest(d, i);
+        break;
     default:
         if (o->id.v) {
             torture_expect(shmdev_look(d, i), "the device sees something else");

@@ -119,7 +119,7 @@ static void allocated_on_first_touch(void **state)
     assert_int_equal(info_of(id).frames, 0);
     assert_int_equal(kl_shm_write(shm, id, 5 * PAGE - 3, "abcdef", 6), 0);
     assert_int_equal(info_of(id).frames, 2);
-    memcpy(want + 5 * PAGE - 3, "abcdef", 6);
+    memcpy(want + 5 * PAGE - 3, "abcdef", sizeof("abcdef")); /* its end is zero, too */
     assert_int_equal(kl_shm_read(shm, id, 0, buf, 40 * PAGE), 0);
     assert_memory_equal(buf, want, 40 * PAGE);
     assert_int_equal(kl_shm_object_destroy(shm, id), 0);
@@ -560,6 +560,41 @@ static void every_allocation_fails_once(void **state)
     }
 }
 
+/* Each request for metadata, for memory, and to give memory back, on the way out and in. */
+static void every_step_of_a_trip_fails_once(void **state)
+{
+    (void)state;
+    for (enum fault which = FAULT_META; which < FAULTS; which++) {
+        for (unsigned in = 0; in < 2; in++) {
+            bool failed = true;
+
+            for (int nth = 1; failed; nth++) {
+                kl_shm_id id;
+                int err;
+
+                open_all(6, 4);
+                memset(&shelf, 0, sizeof(shelf));
+                id = make_filled(20 * PAGE, 1);
+                if (in)
+                    assert_int_equal(kl_shm_move_out(shm, id, &on_shelf, &shelf), 0);
+                fault_set(which, nth);
+                err = in ? kl_shm_move_in(shm, id) : kl_shm_move_out(shm, id, &on_shelf, &shelf);
+                fault_set(which, 0);
+                failed = err != 0;
+                assert_shm_ok(shm);
+                assert_true(is_filled(id, 20 * PAGE, 1));
+                assert_int_equal(stats().away_bytes, (in ? err : !err) ? 20 * PAGE : 0);
+                assert_int_equal(stats().away_blocks, (in ? err : !err) ? 2 : 0);
+                if (info_of(id).away)
+                    assert_int_equal(kl_shm_move_in(shm, id), 0);
+                assert_true(nth < 100);
+                assert_int_equal(kl_shm_object_destroy(shm, id), 0);
+                close_all();
+            }
+        }
+    }
+}
+
 static void creation_fails(void **state)
 {
     bool failed = true;
@@ -622,6 +657,7 @@ int main(void)
         cmocka_unit_test(away_and_destroyed),
         cmocka_unit_test(away_undone),
         cmocka_unit_test(every_allocation_fails_once),
+        cmocka_unit_test(every_step_of_a_trip_fails_once),
         cmocka_unit_test(creation_fails),
         cmocka_unit_test(without_addresses),
     };

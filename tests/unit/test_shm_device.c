@@ -375,6 +375,117 @@ static void how_long_a_device_lives(void **state)
     close_all();
 }
 
+/* What a driver, or anybody, tries between prepare and finish. */
+static struct {
+    kl_shm_id id, plain, doomed;
+    kl_shm_device_id device, other;
+    unsigned calls;
+} mid;
+
+static int prepare_mid(const struct kl_shm_ref *objects, size_t n, enum kl_mode mode)
+{
+    (void)mode;
+    mid.calls++;
+    assert_int_equal(n, 1);
+    assert_int_equal(objects[0].object.v, mid.id.v);
+    assert_ptr_equal(objects[0].device, &mid);
+    assert_ptr_equal(objects[0].data, &dev);
+    assert_int_equal(kl_shm_detach(shm, mid.id), -KL_EBUSY);
+    assert_int_equal(kl_shm_device_unregister(shm, mid.device), -KL_EBUSY);
+    assert_int_equal(kl_shm_device_sleep(shm, mid.device, true), -KL_EBUSY);
+    assert_int_equal(kl_shm_activate(shm, mid.id, KL_ASYNC), -KL_EBUSY);
+    assert_int_equal(kl_shm_attach(shm, mid.plain, mid.other, NULL), -KL_EBUSY); /* in the batch */
+    assert_int_equal(kl_shm_resize(shm, mid.doomed, PAGE), 0);   /* isolated frames are freed */
+    assert_int_equal(kl_shm_object_destroy(shm, mid.doomed), 0); /* goes when the batch is over */
+    return 0;
+}
+
+/* Attachment, activity and sleep wait for the end of a batch; an object may go in it. */
+static void in_mid_batch(void **state)
+{
+    struct kl_shm_ops ops = {
+        .size = sizeof(ops), .name = "mid", .prepare = prepare_mid, .finish = no_finish};
+    struct kl_report r = {.size = sizeof(r)};
+    char buf[3 * PAGE] = {1};
+    kl_owner_id owner;
+    kl_pfn first;
+    kl_pin_id pin;
+    struct kl_shm_run run;
+    uint64_t next;
+
+    (void)state;
+    open_all(2, 6, true);
+    memset(&mid, 0, sizeof(mid));
+    mid.other = dev.id;
+    assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &owner), 0);
+    assert_int_equal(kl_shm_device_register(shm, &ops, &mid, &mid.device), 0);
+    assert_int_equal(kl_shm_object_create(shm, PAGE, 0, &mid.id), 0);
+    assert_int_equal(kl_shm_object_create(shm, PAGE, 0, &mid.plain), 0);
+    assert_int_equal(kl_shm_object_create(shm, 3 * PAGE, 0, &mid.doomed), 0);
+    assert_int_equal(kl_shm_write(shm, mid.id, 0, buf, PAGE), 0);
+    assert_int_equal(kl_shm_write(shm, mid.plain, 0, buf, PAGE), 0);
+    assert_int_equal(kl_shm_write(shm, mid.doomed, 0, buf, 3 * PAGE), 0);
+    assert_int_equal(kl_shm_attach(shm, mid.id, mid.device, &dev), 0);
+    assert_int_equal(kl_shm_activate(shm, mid.id, KL_SYNC), 0);
+    assert_int_equal(kl_shm_sg(shm, mid.id, 0, &run, 1, &next), 1);
+    assert_int_equal(kl_shm_deactivate(shm, mid.id), 0);
+    first = kl_zone_pfn(f.zone, kl_pfn_nr(run.first) & ~63u);
+    assert_int_equal(kl_contig_alloc_at(f.zone, owner, first, 64, KL_SYNC, &r), 0);
+    assert_int_equal(mid.calls, 1);
+    assert_int_equal(r.migrated, 3);
+    assert_int_equal(r.freed, 2);
+    assert_int_equal(kl_shm_read(shm, mid.doomed, 0, buf, 1), -KL_ESTALE);
+    assert_shm_ok(shm);
+    assert_int_equal(kl_shm_pin(shm, mid.plain, "io", &pin), 0);
+    assert_int_equal(kl_shm_unpin(shm, mid.plain, pin), 0);
+    assert_int_equal(kl_contig_free(f.zone, owner, first, 64), 0);
+    assert_int_equal(kl_owner_unregister(f.zone, owner), 0);
+    assert_int_equal(kl_shm_detach(shm, mid.id), 0);
+    assert_int_equal(kl_shm_device_unregister(shm, mid.device), 0);
+    assert_int_equal(kl_shm_object_destroy(shm, mid.id), 0);
+    assert_int_equal(kl_shm_object_destroy(shm, mid.plain), 0);
+    close_all();
+}
+
+static atomic_bool has_lock, let_go;
+
+/* Holds the driver's lock, and would wait for frames. */
+static void *lock_holder(void *arg)
+{
+    pthread_mutex_lock(&dev.lock);
+    atomic_store(&has_lock, true);
+    while (!atomic_load(&let_go))
+        sched_yield();
+    pthread_mutex_unlock(&dev.lock);
+    return arg;
+}
+
+/* The driver's lock is held by one who waits: prepare gives up, within its bound, and the
+ * run is over; nothing waits in a circle. */
+static void lock_inversion(void **state)
+{
+    pthread_t thread;
+    kl_pfn first;
+
+    (void)state;
+    open_all(4, 4, true);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(shmdev_add(&dev, i, 3 * PAGE), 0);
+    first = first_block(16);
+    atomic_store(&has_lock, false);
+    atomic_store(&let_go, false);
+    assert_int_equal(pthread_create(&thread, NULL, lock_holder, NULL), 0);
+    while (!atomic_load(&has_lock))
+        sched_yield();
+    assert_int_equal(empty_block(16, first), -KL_EBUSY);
+    atomic_store(&let_go, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(stats().migrated, 0);
+    assert_int_equal(empty_block(16, first), 0);
+    assert_true(all_right());
+    close_all();
+}
+
 static atomic_int moved;
 
 static int by_engine(const struct kl_shm_ref *object, uint64_t page, kl_pfn dst, kl_pfn src,
@@ -438,6 +549,8 @@ int main(void)
         cmocka_unit_test(devices_in_one_batch),
         cmocka_unit_test(no_metadata_for_a_batch),
         cmocka_unit_test(how_long_a_device_lives),
+        cmocka_unit_test(in_mid_batch),
+        cmocka_unit_test(lock_inversion),
         cmocka_unit_test(by_the_devices_own_means),
     };
 

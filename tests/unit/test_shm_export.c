@@ -93,7 +93,7 @@ static void a_writable_one(void **state)
     assert_true(bytes_are(buf, BYTES, 1));
     map = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     assert_ptr_not_equal(map, MAP_FAILED);
-    memcpy(map + 5000, "from there", 10);
+    memcpy(map + 5000, "from there", sizeof("from there"));
     assert_int_equal(kl_shm_read(shm, id, 5000, buf, 10), 0);
     assert_memory_equal(buf, "from there", 10);
     assert_int_equal(kl_shm_write(shm, id, 9000, "from here", 9), 0);

@@ -72,28 +72,28 @@ static void lean(struct kl_shm *shm, uint64_t bytes, bool back)
 /* ---- out ---- */
 
 /* Alone, from EMPTY or HERE. */
-static bool grab(struct kl_shm *shm, struct shm_object *object, uint32_t page)
+static bool grab(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page)
 {
-    kli_word *word = shm_page(object, page);
+    kli_word *word = kli_shm_page(object, page);
     uint64_t since = 0;
 
     for (unsigned round = 0;; round++) {
         uint64_t seen = atomic_load(word);
 
         if (seen & KLI_P_DOOMED)
-            shm_drop(shm, object, page, false);
+            kli_shm_drop(shm, object, page, false);
         else if (kli_apply(word, kli_p_claim, 0, NULL) ||
                  kli_apply(word, kli_p_grab, kli_p_nr(seen), NULL))
             return true;
-        if (!shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
+        if (!kli_shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
             return false;
     }
 }
 
-static void let_go(struct kl_shm *shm, struct shm_object *object, uint32_t n)
+static void let_go(struct kl_shm *shm, struct kli_shm_object *object, uint32_t n)
 {
     while (n-- > 0) {
-        kli_word *word = shm_page(object, n);
+        kli_word *word = kli_shm_page(object, n);
 
         if (kli_p_state(atomic_load(word)) == KLI_P_BUSY)
             kli_apply(word, kli_p_empty, 0, NULL);
@@ -103,30 +103,30 @@ static void let_go(struct kl_shm *shm, struct shm_object *object, uint32_t n)
     (void)shm;
 }
 
-static int copy_out(struct kl_shm *shm, struct shm_object *object, uint32_t page)
+static int copy_out(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page)
 {
     uint64_t word;
 
     if (!grab(shm, object, page))
         return -KL_EBUSY;
-    word = atomic_load(shm_page(object, page));
+    word = atomic_load(kli_shm_page(object, page));
     if (kli_p_state(word) == KLI_P_MOVING &&
         object->place.write(object->place_ctx, (uint64_t)page << shm->shift,
                             kli_addr(shm->zone, kli_p_nr(word)), (size_t)1 << shm->shift) != 0) {
-        kli_apply(shm_page(object, page), kli_p_keep, 0, NULL);
+        kli_apply(kli_shm_page(object, page), kli_p_keep, 0, NULL);
         return -KL_EIO;
     }
     return 0;
 }
 
 /* Whoever has the frame's lock finds the page in other hands, and drops it. */
-static void commit_out(struct kl_shm *shm, struct shm_object *object, uint32_t page)
+static void commit_out(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page)
 {
-    kli_word *word = shm_page(object, page);
+    kli_word *word = kli_shm_page(object, page);
     uint64_t seen = atomic_load(word);
 
     if (kli_p_state(seen) == KLI_P_MOVING) {
-        while (!shm_free_frame(shm, kli_p_nr(seen)))
+        while (!kli_shm_free_frame(shm, kli_p_nr(seen)))
             ;
         atomic_fetch_sub(&shm->here, 1);
         atomic_fetch_sub(&object->here, 1);
@@ -134,7 +134,7 @@ static void commit_out(struct kl_shm *shm, struct shm_object *object, uint32_t p
     KLI_REQUIRE(&shm->host, kli_apply(word, kli_p_away, 0, NULL));
 }
 
-static int go_out(struct kl_shm *shm, struct shm_object *object)
+static int go_out(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint32_t pages = atomic_load(&object->pages);
     int err = pay(shm, object->place.bytes);
@@ -155,8 +155,8 @@ static int go_out(struct kl_shm *shm, struct shm_object *object)
     return 0;
 }
 
-static int move_out(struct kl_shm *shm, struct shm_object *object, const struct kl_shm_place *place,
-                    void *ctx)
+static int move_out(struct kl_shm *shm, struct kli_shm_object *object,
+                    const struct kl_shm_place *place, void *ctx)
 {
     uint64_t seen;
     int err;
@@ -175,19 +175,19 @@ static int move_out(struct kl_shm *shm, struct shm_object *object, const struct 
 /* The visit goes on until move_in. */
 int kl_shm_move_out(struct kl_shm *shm, kl_shm_id id, const struct kl_shm_place *place, void *ctx)
 {
-    struct shm_object *object;
+    struct kli_shm_object *object;
     int err;
 
     if (!place || place->size != sizeof(*place) || !place->read || !place->write || !place->release)
         return -KL_EINVAL;
     if (!shm->zone->backing.base)
         return -KL_ENOTSUP;
-    object = shm_visit(shm, id);
+    object = kli_shm_visit(shm, id);
     if (!object)
         return -KL_ESTALE;
     err = move_out(shm, object, place, ctx);
     if (err)
-        shm_leave(shm, object);
+        kli_shm_leave(shm, object);
     return err;
 }
 
@@ -200,7 +200,7 @@ static void free_first(struct kl_shm *shm, kl_pfn *frames, uint32_t n)
 }
 
 /* Without private words: they are nobody's yet. */
-static bool alloc_all(struct kl_shm *shm, const struct shm_object *object, kl_pfn *frames,
+static bool alloc_all(struct kl_shm *shm, const struct kli_shm_object *object, kl_pfn *frames,
                       uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -213,7 +213,7 @@ static bool alloc_all(struct kl_shm *shm, const struct shm_object *object, kl_pf
     return true;
 }
 
-static bool alloc_leaning(struct kl_shm *shm, const struct shm_object *object, kl_pfn *frames,
+static bool alloc_leaning(struct kl_shm *shm, const struct kli_shm_object *object, kl_pfn *frames,
                           uint32_t n)
 {
     if (alloc_all(shm, object, frames, n))
@@ -226,24 +226,24 @@ static bool alloc_leaning(struct kl_shm *shm, const struct shm_object *object, k
 }
 
 /* Every page alone: BUSY. */
-static bool grab_all(struct kl_shm *shm, struct shm_object *object, uint32_t n)
+static bool grab_all(struct kl_shm *shm, struct kli_shm_object *object, uint32_t n)
 {
     uint64_t since = 0;
 
     for (uint32_t i = 0; i < n; i++) {
-        for (unsigned round = 0; !kli_apply(shm_page(object, i), kli_p_grab_away, 0, NULL);
+        for (unsigned round = 0; !kli_apply(kli_shm_page(object, i), kli_p_grab_away, 0, NULL);
              round++) {
-            if (shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
+            if (kli_shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
                 continue;
             while (i-- > 0)
-                kli_apply(shm_page(object, i), kli_p_away, 0, NULL);
+                kli_apply(kli_shm_page(object, i), kli_p_away, 0, NULL);
             return false;
         }
     }
     return true;
 }
 
-static void copy_in(struct kl_shm *shm, struct shm_object *object, uint32_t page, kl_pfn pfn)
+static void copy_in(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page, kl_pfn pfn)
 {
     size_t n = (size_t)1 << shm->shift;
     void *to = kl_frame_addr(shm->zone, pfn);
@@ -253,10 +253,11 @@ static void copy_in(struct kl_shm *shm, struct shm_object *object, uint32_t page
     kl_frame_set_private(shm->zone, pfn, (uint64_t)(object->index + UINT64_C(1)) << 32 | page);
     atomic_fetch_add(&object->here, 1);
     atomic_fetch_add(&shm->here, 1);
-    KLI_REQUIRE(&shm->host, kli_apply(shm_page(object, page), kli_p_fill, kl_pfn_nr(pfn), NULL));
+    KLI_REQUIRE(&shm->host,
+                kli_apply(kli_shm_page(object, page), kli_p_fill, kl_pfn_nr(pfn), NULL));
 }
 
-static int come_in(struct kl_shm *shm, struct shm_object *object)
+static int come_in(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint32_t n = atomic_load(&object->pages);
     size_t bytes = n * sizeof(kl_pfn);
@@ -277,25 +278,25 @@ static int come_in(struct kl_shm *shm, struct shm_object *object)
 }
 
 /* Nobody wants the contents: destroyed, and the only one there is the stay itself. */
-static int forget(struct kl_shm *shm, struct shm_object *object)
+static int forget(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint32_t n = atomic_load(&object->pages);
 
     if (!grab_all(shm, object, n))
         return -KL_EBUSY;
     for (uint32_t i = 0; i < n; i++)
-        kli_apply(shm_page(object, i), kli_p_empty, 0, NULL);
+        kli_apply(kli_shm_page(object, i), kli_p_empty, 0, NULL);
     return 0;
 }
 
-static bool is_wanted(const struct shm_object *object)
+static bool is_wanted(const struct kli_shm_object *object)
 {
     uint64_t life = atomic_load(&object->life);
 
     return kli_l_state(life) == KLI_L_ALIVE || kli_l_users(life) > 0;
 }
 
-static int move_in(struct kl_shm *shm, struct shm_object *object)
+static int move_in(struct kl_shm *shm, struct kli_shm_object *object)
 {
     struct kl_shm_place place;
     void *ctx;
@@ -313,19 +314,19 @@ static int move_in(struct kl_shm *shm, struct shm_object *object)
     pay_back(shm, object->charged);
     object->charged = 0;
     KLI_REQUIRE(&shm->host, kli_apply(&object->use, kli_u_whole_end, 0, NULL));
-    place.release(ctx);     /* W3 */
-    shm_leave(shm, object); /* the stay's visit */
+    place.release(ctx);         /* W3 */
+    kli_shm_leave(shm, object); /* the stay's visit */
     return 0;
 }
 
 int kl_shm_move_in(struct kl_shm *shm, kl_shm_id id)
 {
-    struct shm_object *object = shm_visit(shm, id);
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
     int err;
 
     if (!object)
         return -KL_ESTALE;
     err = move_in(shm, object);
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return err;
 }

@@ -8,15 +8,15 @@
  *
  * (T1) What prepare has counted in, finish counts out: objects, devices, visits.
  * (T2) A frame is REFUSED by its own batch only: it is isolated for that.
- * (T3) A device that sleeps has no batches. (struct shm_device)
+ * (T3) A device that sleeps has no batches. (struct kli_shm_device)
  */
 #include "shm/shm.h"
 
 /* ---- records ---- */
 
-static struct shm_batch *new_batch(struct kl_shm *shm, const kl_pfn *key)
+static struct kli_shm_batch *new_batch(struct kl_shm *shm, const kl_pfn *key)
 {
-    struct shm_batch *batch;
+    struct kli_shm_batch *batch;
 
     kli_lock_take(&shm->host, &shm->lock);
     batch = shm->spare;
@@ -32,7 +32,7 @@ static struct shm_batch *new_batch(struct kl_shm *shm, const kl_pfn *key)
     return batch;
 }
 
-static void file(struct kl_shm *shm, struct shm_batch *batch)
+static void file(struct kl_shm *shm, struct kli_shm_batch *batch)
 {
     kli_lock_take(&shm->host, &shm->lock);
     batch->next = shm->batches;
@@ -40,9 +40,9 @@ static void file(struct kl_shm *shm, struct shm_batch *batch)
     kli_lock_drop(&shm->host, &shm->lock);
 }
 
-static struct shm_batch *take_out(struct kl_shm *shm, const kl_pfn *key)
+static struct kli_shm_batch *take_out(struct kl_shm *shm, const kl_pfn *key)
 {
-    struct shm_batch **at = &shm->batches, *batch;
+    struct kli_shm_batch **at = &shm->batches, *batch;
 
     kli_lock_take(&shm->host, &shm->lock);
     while (*at && (*at)->key != key)
@@ -54,7 +54,7 @@ static struct shm_batch *take_out(struct kl_shm *shm, const kl_pfn *key)
     return batch;
 }
 
-static void put_spare(struct kl_shm *shm, struct shm_batch *batch)
+static void put_spare(struct kl_shm *shm, struct kli_shm_batch *batch)
 {
     kli_lock_take(&shm->host, &shm->lock);
     batch->next = shm->spare;
@@ -62,9 +62,9 @@ static void put_spare(struct kl_shm *shm, struct shm_batch *batch)
     kli_lock_drop(&shm->host, &shm->lock);
 }
 
-void shm_free_batches(struct kl_shm *shm)
+void kli_shm_free_batches(struct kl_shm *shm)
 {
-    struct shm_batch *batch, *next;
+    struct kli_shm_batch *batch, *next;
 
     for (batch = shm->spare; batch; batch = next) {
         next = batch->next;
@@ -74,7 +74,7 @@ void shm_free_batches(struct kl_shm *shm)
 
 /* ---- objects ---- */
 
-static struct shm_item *find(struct shm_batch *batch, const struct shm_object *object)
+static struct kli_shm_item *find(struct kli_shm_batch *batch, const struct kli_shm_object *object)
 {
     for (uint32_t i = 0; i < batch->n; i++) {
         if (batch->item[i].object == object)
@@ -84,17 +84,17 @@ static struct shm_item *find(struct shm_batch *batch, const struct shm_object *o
 }
 
 /* Visited, and counted in unless it is active and the batch must not wait. */
-static struct shm_item *add(struct kl_shm *shm, struct shm_batch *batch, struct shm_object *object,
-                            enum kl_mode mode)
+static struct kli_shm_item *add(struct kl_shm *shm, struct kli_shm_batch *batch,
+                                struct kli_shm_object *object, enum kl_mode mode)
 {
-    struct shm_item *item = &batch->item[batch->n];
+    struct kli_shm_item *item = &batch->item[batch->n];
 
     if (batch->n == SHM_BATCH)
         return NULL;
-    if (!shm_visit_this(object))
+    if (!kli_shm_visit_this(object))
         return NULL; /* about to end: its frames are dropped, not moved */
     batch->n++;
-    *item = (struct shm_item){.object = object, .id = shm_id(shm, object)};
+    *item = (struct kli_shm_item){.object = object, .id = kli_shm_id(shm, object)};
     item->is_in = kli_apply(&object->use, kli_u_batch, mode == KL_SYNC, NULL);
     item->is_asked = !item->is_in;
     item->device = item->is_in ? kli_u_device(atomic_load(&object->use)) : 0;
@@ -102,14 +102,14 @@ static struct shm_item *add(struct kl_shm *shm, struct shm_batch *batch, struct 
 }
 
 /* What the frame's private word says; it is isolated and held, so that is still the same. */
-static struct shm_object *object_of(struct kl_shm *shm, kl_pfn frame)
+static struct kli_shm_object *object_of(struct kl_shm *shm, kl_pfn frame)
 {
     uint64_t priv = kl_frame_private(shm->zone, frame);
 
-    return priv ? shm_at(shm, (priv >> 32) - 1) : NULL;
+    return priv ? kli_shm_at(shm, (priv >> 32) - 1) : NULL;
 }
 
-static void count_out(struct kl_shm *shm, struct shm_item *item)
+static void count_out(struct kl_shm *shm, struct kli_shm_item *item)
 {
     if (item->is_in)
         KLI_REQUIRE(&shm->host, kli_apply(&item->object->use, kli_u_batch_end, 0, NULL));
@@ -119,14 +119,14 @@ static void count_out(struct kl_shm *shm, struct shm_item *item)
 /* ---- devices ---- */
 
 /* The items of that device from `from` on which are counted in. */
-static size_t refs_of(const struct kl_shm *shm, const struct shm_batch *batch, uint32_t from,
+static size_t refs_of(const struct kl_shm *shm, const struct kli_shm_batch *batch, uint32_t from,
                       struct kl_shm_ref *refs)
 {
     uint32_t device = batch->item[from].device;
     size_t n = 0;
 
     for (uint32_t i = from; i < batch->n; i++) {
-        const struct shm_item *item = &batch->item[i];
+        const struct kli_shm_item *item = &batch->item[i];
 
         if (item->device == device && item->is_in)
             refs[n++] = (struct kl_shm_ref){.object = item->id,
@@ -136,21 +136,21 @@ static size_t refs_of(const struct kl_shm *shm, const struct shm_batch *batch, u
     return n;
 }
 
-static int quiet(struct shm_device *device, const struct kl_shm_ref *refs, size_t n,
+static int quiet(struct kli_shm_device *device, const struct kl_shm_ref *refs, size_t n,
                  enum kl_mode mode)
 {
     int err;
 
-    if (!shm_device_enter(device))
+    if (!kli_shm_device_enter(device))
         return -KL_EBUSY; /* asleep */
     err = device->ops.prepare(refs, n, mode);
     if (err)
-        shm_device_exit(device);
+        kli_shm_device_exit(device);
     return err;
 }
 
 /* One device, and all items of it from `from` on. */
-static void ask(struct kl_shm *shm, struct shm_batch *batch, uint32_t from, enum kl_mode mode)
+static void ask(struct kl_shm *shm, struct kli_shm_batch *batch, uint32_t from, enum kl_mode mode)
 {
     uint32_t device = batch->item[from].device;
     struct kl_shm_ref refs[SHM_BATCH];
@@ -169,28 +169,28 @@ static void ask(struct kl_shm *shm, struct shm_batch *batch, uint32_t from, enum
 }
 
 /* T2.  The word is looked at while its object is visited. */
-static void refuse(struct kl_shm *shm, struct shm_batch *batch, kl_pfn frame)
+static void refuse(struct kl_shm *shm, struct kli_shm_batch *batch, kl_pfn frame)
 {
-    struct shm_object *object = object_of(shm, frame);
-    struct shm_item *item = object ? find(batch, object) : NULL;
+    struct kli_shm_object *object = object_of(shm, frame);
+    struct kli_shm_item *item = object ? find(batch, object) : NULL;
     kli_word *word;
 
     if (!item || item->is_in)
         return;
-    word = shm_page(object, (uint32_t)kl_frame_private(shm->zone, frame));
+    word = kli_shm_page(object, (uint32_t)kl_frame_private(shm->zone, frame));
     if (word)
         kli_apply(word, kli_p_refuse, kl_pfn_nr(frame), NULL);
 }
 
-int shm_prepare(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode)
+int kli_shm_prepare(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode)
 {
     struct kl_shm *shm = ctx;
-    struct shm_batch *batch = new_batch(shm, frames);
+    struct kli_shm_batch *batch = new_batch(shm, frames);
 
     if (!batch)
         return -KL_ENOMEM;
     for (size_t i = 0; i < n; i++) {
-        struct shm_object *object = object_of(shm, frames[i]);
+        struct kli_shm_object *object = object_of(shm, frames[i]);
 
         if (object && !find(batch, object))
             add(shm, batch, object, mode);
@@ -205,10 +205,10 @@ int shm_prepare(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode)
     return 0;
 }
 
-void shm_finish(void *ctx, const kl_pfn *frames, size_t n)
+void kli_shm_finish(void *ctx, const kl_pfn *frames, size_t n)
 {
     struct kl_shm *shm = ctx;
-    struct shm_batch *batch = take_out(shm, frames);
+    struct kli_shm_batch *batch = take_out(shm, frames);
     struct kl_shm_ref refs[SHM_BATCH];
 
     (void)n;
@@ -221,7 +221,7 @@ void shm_finish(void *ctx, const kl_pfn *frames, size_t n)
             continue;
         of_it = refs_of(shm, batch, i, refs);
         shm->device[device - 1].ops.finish(refs, of_it);
-        shm_device_exit(&shm->device[device - 1]);
+        kli_shm_device_exit(&shm->device[device - 1]);
         for (uint32_t k = i; k < batch->n; k++) {
             if (batch->item[k].device == device)
                 count_out(shm, &batch->item[k]);
@@ -229,7 +229,7 @@ void shm_finish(void *ctx, const kl_pfn *frames, size_t n)
     }
     for (uint32_t i = 0; i < batch->n; i++) { /* T1 */
         count_out(shm, &batch->item[i]);
-        shm_leave(shm, batch->item[i].object);
+        kli_shm_leave(shm, batch->item[i].object);
     }
     put_spare(shm, batch);
 }

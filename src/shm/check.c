@@ -15,10 +15,10 @@ static void expect(struct sums *s, bool ok, const char *what)
 }
 
 /* One page, and the frame that it names. */
-static bool check_page(const struct kl_shm *shm, const struct shm_object *object, uint32_t page,
+static bool check_page(const struct kl_shm *shm, const struct kli_shm_object *object, uint32_t page,
                        struct sums *s)
 {
-    uint64_t word = atomic_load(shm_page(object, page));
+    uint64_t word = atomic_load(kli_shm_page(object, page));
     enum kli_page_state state = kli_p_state(word);
     bool is_away = atomic_load(&object->use) & KLI_U_AWAY;
     uint64_t frame, priv = (uint64_t)(object->index + UINT64_C(1)) << 32 | page;
@@ -40,12 +40,12 @@ static bool check_page(const struct kl_shm *shm, const struct shm_object *object
     return true;
 }
 
-static void check_use(const struct kl_shm *shm, const struct shm_object *object, struct sums *s)
+static void check_use(const struct kl_shm *shm, const struct kli_shm_object *object, struct sums *s)
 {
     uint64_t use = atomic_load(&object->use);
     uint32_t pins = 0, device = kli_u_device(use);
 
-    for (const struct shm_pin *p = object->pins; p; p = p->next)
+    for (const struct kli_shm_pin *p = object->pins; p; p = p->next)
         pins++;
     expect(s, pins == kli_u_pins(use), "I1: pins and their count differ");
     expect(s, kli_u_batches(use) == 0 && kli_u_purgers(use) == 0 && !(use & KLI_U_WHOLE),
@@ -58,9 +58,10 @@ static void check_use(const struct kl_shm *shm, const struct shm_object *object,
     (void)shm;
 }
 
-static void check_object(const struct kl_shm *shm, const struct shm_object *object, struct sums *s)
+static void check_object(const struct kl_shm *shm, const struct kli_shm_object *object,
+                         struct sums *s)
 {
-    uint32_t here = 0, capacity = shm_capacity(object);
+    uint32_t here = 0, capacity = kli_shm_capacity(object);
     uint64_t life = atomic_load(&object->life);
 
     if (kli_l_state(life) == KLI_L_FREE) {
@@ -81,7 +82,7 @@ static void check_object(const struct kl_shm *shm, const struct shm_object *obje
 static void check_devices(const struct kl_shm *shm, struct sums *s)
 {
     for (unsigned i = 0; i < SHM_DEVICES; i++) {
-        const struct shm_device *d = &shm->device[i];
+        const struct kli_shm_device *d = &shm->device[i];
 
         expect(s, kli_g_users(atomic_load(&d->gate.word)) == s->attached[i],
                "V1: attached objects and their count differ");
@@ -106,7 +107,7 @@ int kl_shm_check(struct kl_shm *shm, const char **what)
     struct sums s = {0};
 
     for (uint32_t i = 0; i < shm->used; i++)
-        check_object(shm, shm_at(shm, i), &s);
+        check_object(shm, kli_shm_at(shm, i), &s);
     check_devices(shm, &s);
     expect(&s, s.objects == atomic_load(&shm->objects), "objects are miscounted");
     expect(&s, s.here == atomic_load(&shm->here), "frames are miscounted");

@@ -28,17 +28,17 @@ static struct kli_step edge_sleep(uint64_t w, uint64_t asleep)
     return asleep && w >= ONE_BATCH ? KLI_REFUSED : KLI_STEP((w & ~(uint64_t)ASLEEP) | asleep);
 }
 
-bool shm_device_enter(struct shm_device *device)
+bool kli_shm_device_enter(struct kli_shm_device *device)
 {
     return kli_apply(&device->busy, edge_enter, 0, NULL);
 }
 
-void shm_device_exit(struct shm_device *device)
+void kli_shm_device_exit(struct kli_shm_device *device)
 {
     kli_apply(&device->busy, edge_exit, 0, NULL);
 }
 
-bool shm_is_asleep(const struct shm_device *device)
+bool kli_shm_is_asleep(const struct kli_shm_device *device)
 {
     return atomic_load(&device->busy) & ASLEEP;
 }
@@ -52,7 +52,8 @@ static kl_shm_device_id name_of(const struct kl_shm *shm, uint32_t i)
     return (kl_shm_device_id){(i + UINT64_C(1)) | generation << 24 | shm->tag << 48};
 }
 
-static struct shm_device *device_of(struct kl_shm *shm, kl_shm_device_id id, uint64_t *generation)
+static struct kli_shm_device *device_of(struct kl_shm *shm, kl_shm_device_id id,
+                                        uint64_t *generation)
 {
     uint64_t i = kli_field(id.v, 0, 24);
 
@@ -66,7 +67,7 @@ int kl_shm_device_register(struct kl_shm *shm, const struct kl_shm_ops *ops, voi
                            kl_shm_device_id *id)
 {
     uint32_t i = 0;
-    struct shm_device *device;
+    struct kli_shm_device *device;
 
     if (!ops || !id || ops->size != sizeof(*ops) || !ops->name || !ops->prepare || !ops->finish)
         return -KL_EINVAL;
@@ -88,16 +89,16 @@ int kl_shm_device_register(struct kl_shm *shm, const struct kl_shm_ops *ops, voi
 int kl_shm_device_unregister(struct kl_shm *shm, kl_shm_device_id id)
 {
     uint64_t generation;
-    struct shm_device *device = device_of(shm, id, &generation);
+    struct kli_shm_device *device = device_of(shm, id, &generation);
 
-    shm_sweep(shm);
+    kli_shm_sweep(shm);
     return device ? kli_gate_close(&shm->host, &device->gate, generation, false) : -KL_ENOENT;
 }
 
 int kl_shm_device_sleep(struct kl_shm *shm, kl_shm_device_id id, bool asleep)
 {
     uint64_t generation;
-    struct shm_device *device = device_of(shm, id, &generation);
+    struct kli_shm_device *device = device_of(shm, id, &generation);
     bool ok;
 
     if (!device || !kli_gate_enter(&device->gate, generation))
@@ -110,8 +111,8 @@ int kl_shm_device_sleep(struct kl_shm *shm, kl_shm_device_id id, bool asleep)
 /* ---- attachment ---- */
 
 /* data goes in under the lock, while there is no device to read it for. */
-static bool attach_once(struct kl_shm *shm, struct shm_object *object, uint64_t device, void *data,
-                        uint64_t *seen)
+static bool attach_once(struct kl_shm *shm, struct kli_shm_object *object, uint64_t device,
+                        void *data, uint64_t *seen)
 {
     bool ok = false;
 
@@ -125,14 +126,14 @@ static bool attach_once(struct kl_shm *shm, struct shm_object *object, uint64_t 
     return ok;
 }
 
-static int attach(struct kl_shm *shm, struct shm_object *object, uint64_t device, void *data)
+static int attach(struct kl_shm *shm, struct kli_shm_object *object, uint64_t device, void *data)
 {
     uint64_t since = 0, seen;
 
     for (unsigned round = 0; !attach_once(shm, object, device, data, &seen); round++) {
         if (kli_u_device(seen))
             return -KL_EEXIST;
-        if (!shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
+        if (!kli_shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
             return -KL_EBUSY;
     }
     return 0;
@@ -141,16 +142,16 @@ static int attach(struct kl_shm *shm, struct shm_object *object, uint64_t device
 int kl_shm_attach(struct kl_shm *shm, kl_shm_id id, kl_shm_device_id device_id, void *data)
 {
     uint64_t generation;
-    struct shm_device *device = device_of(shm, device_id, &generation);
-    struct shm_object *object;
+    struct kli_shm_device *device = device_of(shm, device_id, &generation);
+    struct kli_shm_object *object;
     int err;
 
     if (!device || !kli_gate_enter(&device->gate, generation))
         return -KL_ENOENT;
-    object = shm_visit(shm, id);
+    object = kli_shm_visit(shm, id);
     err = object ? attach(shm, object, kli_field(device_id.v, 0, 24), data) : -KL_ESTALE;
     if (object)
-        shm_leave(shm, object);
+        kli_shm_leave(shm, object);
     if (err)
         kli_gate_leave(&shm->host, &device->gate);
     return err;
@@ -158,7 +159,7 @@ int kl_shm_attach(struct kl_shm *shm, kl_shm_id id, kl_shm_device_id device_id, 
 
 int kl_shm_detach(struct kl_shm *shm, kl_shm_id id)
 {
-    struct shm_object *object = shm_visit(shm, id);
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
     uint64_t seen;
     int err = 0;
 
@@ -168,12 +169,12 @@ int kl_shm_detach(struct kl_shm *shm, kl_shm_id id)
         kli_gate_leave(&shm->host, &shm->device[kli_u_device(seen) - 1].gate); /* V1 */
     else
         err = kli_u_device(seen) ? -KL_EBUSY : -KL_ENOENT;
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return err;
 }
 
 /* Nobody has the object but this; no batch, for it would visit. */
-void shm_abandon(struct kl_shm *shm, struct shm_object *object)
+void kli_shm_abandon(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint32_t device = kli_u_device(atomic_load(&object->use));
 
@@ -185,7 +186,7 @@ void shm_abandon(struct kl_shm *shm, struct shm_object *object)
 /* ---- activity ---- */
 
 /* A batch is waited for; what else refuses is an answer. */
-static int count_active(struct kl_shm *shm, struct shm_object *object, enum kl_mode mode)
+static int count_active(struct kl_shm *shm, struct kli_shm_object *object, enum kl_mode mode)
 {
     uint64_t since = 0, seen;
 
@@ -193,24 +194,24 @@ static int count_active(struct kl_shm *shm, struct shm_object *object, enum kl_m
         if (kli_u_device(seen) == 0)
             return -KL_ENOENT;
         if (kli_u_batches(seen) == 0 || (seen & KLI_U_NOT_HERE))
-            return shm_refusal(seen);
-        if (mode == KL_ASYNC || !shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
+            return kli_shm_refusal(seen);
+        if (mode == KL_ASYNC || !kli_shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
             return -KL_EBUSY;
     }
-    if (!shm_is_asleep(&shm->device[kli_u_device(seen) - 1]))
+    if (!kli_shm_is_asleep(&shm->device[kli_u_device(seen) - 1]))
         return 0;
     kli_apply(&object->use, kli_u_deactivate, 0, NULL);
     return -KL_EBUSY;
 }
 
 /* Counted first: then nobody cuts it off, or drops it, while its frames are made. */
-static int activate(struct kl_shm *shm, struct shm_object *object, enum kl_mode mode)
+static int activate(struct kl_shm *shm, struct kli_shm_object *object, enum kl_mode mode)
 {
     int err = count_active(shm, object, mode);
 
     if (err)
         return err;
-    err = shm_populate(shm, object);
+    err = kli_shm_populate(shm, object);
     if (err)
         kli_apply(&object->use, kli_u_deactivate, 0, NULL);
     return err;
@@ -219,7 +220,7 @@ static int activate(struct kl_shm *shm, struct shm_object *object, enum kl_mode 
 /* The visit goes on until deactivate. */
 int kl_shm_activate(struct kl_shm *shm, kl_shm_id id, enum kl_mode mode)
 {
-    struct shm_object *object = shm_visit(shm, id);
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
     int err;
 
     if (!object)
@@ -229,20 +230,20 @@ int kl_shm_activate(struct kl_shm *shm, kl_shm_id id, enum kl_mode mode)
     else
         err = (unsigned)mode > KL_SYNC ? -KL_EINVAL : activate(shm, object, mode);
     if (err)
-        shm_leave(shm, object);
+        kli_shm_leave(shm, object);
     return err;
 }
 
 int kl_shm_deactivate(struct kl_shm *shm, kl_shm_id id)
 {
-    struct shm_object *object = shm_visit(shm, id);
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
     bool was;
 
     if (!object)
         return -KL_ESTALE;
     was = kli_apply(&object->use, kli_u_deactivate, 0, NULL);
     if (was)
-        shm_leave(shm, object); /* activate's */
-    shm_leave(shm, object);
+        kli_shm_leave(shm, object); /* activate's */
+    kli_shm_leave(shm, object);
     return was ? 0 : -KL_EINVAL;
 }

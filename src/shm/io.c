@@ -10,7 +10,7 @@ struct part {
     const char *from;
 };
 
-static int copy_away(const struct kl_shm *shm, const struct shm_object *object,
+static int copy_away(const struct kl_shm *shm, const struct kli_shm_object *object,
                      const struct part *p)
 {
     uint64_t offset = ((uint64_t)p->page << shm->shift) + p->at;
@@ -31,9 +31,9 @@ static int copy_here(const struct kl_shm *shm, uint32_t nr, const struct part *p
     return 0;
 }
 
-static int copy_part(struct kl_shm *shm, struct shm_object *object, const struct part *p)
+static int copy_part(struct kl_shm *shm, struct kli_shm_object *object, const struct part *p)
 {
-    int err = shm_enter(shm, object, p->page, p->to ? SHM_LOOK : SHM_FILL);
+    int err = kli_shm_enter(shm, object, p->page, p->to ? SHM_LOOK : SHM_FILL);
     uint64_t word;
 
     if (err > 0) {
@@ -43,14 +43,14 @@ static int copy_part(struct kl_shm *shm, struct shm_object *object, const struct
     }
     if (err)
         return err;
-    word = atomic_load(shm_page(object, p->page));
+    word = atomic_load(kli_shm_page(object, p->page));
     err = kli_p_state(word) == KLI_P_AWAY ? copy_away(shm, object, p)
                                           : copy_here(shm, kli_p_nr(word), p);
-    shm_exit(shm, object, p->page);
+    kli_shm_exit(shm, object, p->page);
     return err;
 }
 
-static int copy(struct kl_shm *shm, struct shm_object *object, uint64_t offset, char *to,
+static int copy(struct kl_shm *shm, struct kli_shm_object *object, uint64_t offset, char *to,
                 const char *from, size_t n)
 {
     size_t page_bytes = (size_t)1 << shm->shift;
@@ -80,16 +80,16 @@ static int copy(struct kl_shm *shm, struct shm_object *object, uint64_t offset, 
 static int visit_and_copy(struct kl_shm *shm, kl_shm_id id, uint64_t offset, void *to,
                           const void *from, size_t n)
 {
-    struct shm_object *object;
+    struct kli_shm_object *object;
     int err;
 
     if (!shm->zone->backing.base)
         return -KL_ENOTSUP;
-    object = shm_visit(shm, id);
+    object = kli_shm_visit(shm, id);
     if (!object)
         return -KL_ESTALE;
     err = copy(shm, object, offset, to, from, n);
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return err;
 }
 
@@ -105,14 +105,14 @@ int kl_shm_write(struct kl_shm *shm, kl_shm_id id, uint64_t offset, const void *
 
 /* ---- the size ---- */
 
-static void set_size(struct kl_shm *shm, struct shm_object *object, uint64_t bytes)
+static void set_size(struct kl_shm *shm, struct kli_shm_object *object, uint64_t bytes)
 {
     atomic_store(&object->bytes, bytes);
-    atomic_store(&object->pages, shm_pages_of(shm, bytes));
+    atomic_store(&object->pages, kli_shm_pages_of(shm, bytes));
 }
 
 /* What is behind the end in the last page, so that it is zero when the object grows. */
-static int clear_tail(struct kl_shm *shm, struct shm_object *object, uint64_t bytes)
+static int clear_tail(struct kl_shm *shm, struct kli_shm_object *object, uint64_t bytes)
 {
     size_t page_bytes = (size_t)1 << shm->shift, at = (size_t)(bytes & (page_bytes - 1));
     uint32_t page = (uint32_t)(bytes >> shm->shift);
@@ -120,30 +120,31 @@ static int clear_tail(struct kl_shm *shm, struct shm_object *object, uint64_t by
 
     if (at == 0 || !shm->zone->backing.base)
         return 0;
-    err = shm_enter(shm, object, page, SHM_LOOK);
+    err = kli_shm_enter(shm, object, page, SHM_LOOK);
     if (err)
         return err > 0 ? 0 : err;
-    memset((char *)kli_addr(shm->zone, kli_p_nr(atomic_load(shm_page(object, page)))) + at, 0,
+    memset((char *)kli_addr(shm->zone, kli_p_nr(atomic_load(kli_shm_page(object, page)))) + at, 0,
            page_bytes - at);
-    shm_exit(shm, object, page);
+    kli_shm_exit(shm, object, page);
     return 0;
 }
 
-static int cut(struct kl_shm *shm, struct shm_object *object, uint64_t bytes)
+static int cut(struct kl_shm *shm, struct kli_shm_object *object, uint64_t bytes)
 {
     uint64_t before = atomic_load(&object->bytes);
     int err;
 
     set_size(shm, object, bytes);
     err = clear_tail(shm, object, bytes);
-    if (!err && !shm_drop_all(shm, object, shm_pages_of(shm, bytes), shm_capacity(object)))
+    if (!err &&
+        !kli_shm_drop_all(shm, object, kli_shm_pages_of(shm, bytes), kli_shm_capacity(object)))
         err = -KL_EBUSY;
     if (err)
         set_size(shm, object, before);
     return err;
 }
 
-static int resize(struct kl_shm *shm, struct shm_object *object, uint64_t bytes)
+static int resize(struct kl_shm *shm, struct kli_shm_object *object, uint64_t bytes)
 {
     uint64_t seen;
     int err;
@@ -153,7 +154,7 @@ static int resize(struct kl_shm *shm, struct shm_object *object, uint64_t bytes)
     if (bytes < atomic_load(&object->bytes)) {
         err = cut(shm, object, bytes);
     } else {
-        err = shm_grow(shm, object, shm_pages_of(shm, bytes));
+        err = kli_shm_grow(shm, object, kli_shm_pages_of(shm, bytes));
         if (!err)
             set_size(shm, object, bytes);
     }
@@ -163,15 +164,15 @@ static int resize(struct kl_shm *shm, struct shm_object *object, uint64_t bytes)
 
 int kl_shm_resize(struct kl_shm *shm, kl_shm_id id, uint64_t bytes)
 {
-    struct shm_object *object;
+    struct kli_shm_object *object;
     int err;
 
-    if (shm_too_large(shm, bytes))
+    if (kli_shm_too_large(shm, bytes))
         return -KL_ERANGE;
-    object = shm_visit(shm, id);
+    object = kli_shm_visit(shm, id);
     if (!object)
         return -KL_ESTALE;
     err = resize(shm, object, bytes);
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return err;
 }

@@ -4,15 +4,16 @@
 
 /* Under the frame's lock, or while the page is isolated and its object visited.  Private
  * words are set before a page names the frame, and stay until the frame is free. */
-kli_word *shm_page_of(struct kl_shm *shm, kl_pfn frame, struct shm_object **object, uint32_t *page)
+kli_word *kli_shm_page_of(struct kl_shm *shm, kl_pfn frame, struct kli_shm_object **object,
+                          uint32_t *page)
 {
     uint64_t priv = kl_frame_private(shm->zone, frame);
 
     if (priv == 0)
         return NULL; /* it has just been allocated */
-    *object = shm_at(shm, (priv >> 32) - 1);
+    *object = kli_shm_at(shm, (priv >> 32) - 1);
     *page = (uint32_t)priv;
-    return *object ? shm_page(*object, *page) : NULL;
+    return *object ? kli_shm_page(*object, *page) : NULL;
 }
 
 /* Purgeable, or doomed before: freed under the framework's lock, if nobody copies. */
@@ -20,38 +21,38 @@ static bool isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
 {
     struct kl_shm *shm = ctx;
     uint32_t nr = kl_pfn_nr(frame), page;
-    struct shm_object *object;
-    kli_word *word = shm_page_of(shm, frame, &object, &page);
+    struct kli_shm_object *object;
+    kli_word *word = kli_shm_page_of(shm, frame, &object, &page);
     uint64_t seen;
 
     (void)mode;
     if (!word || !kli_p_is_in(atomic_load(word), nr))
         return false;
-    if (shm_purge(shm, object)) {
-        shm_doom(object, page);
-        shm_purge_end(shm, object); /* the object is there as long as the page is (E2) */
-        shm_drop(shm, object, page, true);
+    if (kli_shm_purge(shm, object)) {
+        kli_shm_doom(object, page);
+        kli_shm_purge_end(shm, object); /* the object is there as long as the page is (E2) */
+        kli_shm_drop(shm, object, page, true);
         return false;
     }
     if (kli_apply(word, kli_p_isolate, nr, &seen))
         return true;
     if (kli_p_is_in(seen, nr) && (seen & KLI_P_DOOMED))
-        shm_drop(shm, object, page, true);
+        kli_shm_drop(shm, object, page, true);
     return false;
 }
 
 static void putback(void *ctx, kl_pfn frame)
 {
     struct kl_shm *shm = ctx;
-    struct shm_object *object;
+    struct kli_shm_object *object;
     uint32_t page;
-    kli_word *word = shm_page_of(shm, frame, &object, &page);
+    kli_word *word = kli_shm_page_of(shm, frame, &object, &page);
 
     if (!word)
         return;
     kli_apply(word, kli_p_putback, kl_pfn_nr(frame), NULL);
     if (atomic_load(word) & KLI_P_DOOMED)
-        shm_drop(shm, object, page, true);
+        kli_shm_drop(shm, object, page, true);
 }
 
 /* The page for this migration alone; copies under way are waited for as the mode says. */
@@ -68,7 +69,7 @@ static bool grab(struct kl_shm *shm, kli_word *word, uint32_t nr, enum kl_mode m
 }
 
 /* Its batch has the device counted in (U3); else the object is about to end. */
-static int copy(struct kl_shm *shm, struct shm_object *object, uint32_t page, kl_pfn dst,
+static int copy(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page, kl_pfn dst,
                 kl_pfn src, enum kl_mode mode)
 {
     uint64_t use = atomic_load(&object->use);
@@ -79,17 +80,18 @@ static int copy(struct kl_shm *shm, struct shm_object *object, uint32_t page, kl
         return -KL_EAGAIN;
     if (device == 0 || !shm->device[device - 1].ops.migrate)
         return kl_frame_copy(shm->zone, dst, src);
-    ref = (struct kl_shm_ref){
-        .object = shm_id(shm, object), .device = shm->device[device - 1].ctx, .data = object->data};
+    ref = (struct kl_shm_ref){.object = kli_shm_id(shm, object),
+                              .device = shm->device[device - 1].ctx,
+                              .data = object->data};
     return shm->device[device - 1].ops.migrate(&ref, page, dst, src, mode);
 }
 
 static int migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
 {
     struct kl_shm *shm = ctx;
-    struct shm_object *object;
+    struct kli_shm_object *object;
     uint32_t page;
-    kli_word *word = shm_page_of(shm, src, &object, &page);
+    kli_word *word = kli_shm_page_of(shm, src, &object, &page);
     int err;
 
     if (!word)
@@ -117,7 +119,7 @@ static const char *reason(struct kl_shm *shm, uint64_t use, uint64_t page)
 
     if (kli_p_users(page) > 0)
         return "being read or written";
-    if (device && shm_is_asleep(&shm->device[device - 1]))
+    if (device && kli_shm_is_asleep(&shm->device[device - 1]))
         return "asleep with its device";
     if (kli_u_active(use) > 0)
         return "active on its device";
@@ -129,27 +131,27 @@ static bool explain(void *ctx, kl_pfn frame, char *text, size_t bytes)
 {
     struct kl_shm *shm = ctx;
     uint64_t priv = kl_frame_private(shm->zone, frame);
-    struct shm_object *object = priv ? shm_at(shm, (priv >> 32) - 1) : NULL;
+    struct kli_shm_object *object = priv ? kli_shm_at(shm, (priv >> 32) - 1) : NULL;
     const char *why = NULL;
     kli_word *word;
 
-    if (!object || !shm_visit_this(object))
+    if (!object || !kli_shm_visit_this(object))
         return false;
-    word = shm_page(object, (uint32_t)priv);
+    word = kli_shm_page(object, (uint32_t)priv);
     if (word)
         why = reason(shm, atomic_load(&object->use), atomic_load(word));
     if (why)
         kli_text(text, bytes, why);
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return why != NULL;
 }
 
-const struct kl_owner_ops shm_owner_ops = {
-    .size = sizeof(shm_owner_ops),
+const struct kl_owner_ops kli_shm_owner_ops = {
+    .size = sizeof(kli_shm_owner_ops),
     .isolate = isolate,
     .migrate = migrate,
     .putback = putback,
-    .prepare = shm_prepare,
-    .finish = shm_finish,
+    .prepare = kli_shm_prepare,
+    .finish = kli_shm_finish,
     .explain = explain,
 };

@@ -22,13 +22,13 @@ static uint64_t first_of(unsigned chunk)
 
 static size_t chunk_bytes(unsigned chunk)
 {
-    return sizeof(struct shm_object) << (chunk + SHM_CHUNK0_LOG2);
+    return sizeof(struct kli_shm_object) << (chunk + SHM_CHUNK0_LOG2);
 }
 
-struct shm_object *shm_at(const struct kl_shm *shm, uint64_t index)
+struct kli_shm_object *kli_shm_at(const struct kl_shm *shm, uint64_t index)
 {
     unsigned chunk = chunk_of(index);
-    struct shm_object *first;
+    struct kli_shm_object *first;
 
     if (chunk >= SHM_CHUNKS)
         return NULL;
@@ -36,7 +36,7 @@ struct shm_object *shm_at(const struct kl_shm *shm, uint64_t index)
     return first ? first + (index - first_of(chunk)) : NULL;
 }
 
-kl_shm_id shm_id(const struct kl_shm *shm, const struct shm_object *object)
+kl_shm_id kli_shm_id(const struct kl_shm *shm, const struct kli_shm_object *object)
 {
     uint64_t life = atomic_load(&object->life);
 
@@ -45,23 +45,23 @@ kl_shm_id shm_id(const struct kl_shm *shm, const struct shm_object *object)
 }
 
 /* Where the name leads, and the generation that has to be there. */
-static struct shm_object *place_of(const struct kl_shm *shm, kl_shm_id id, uint64_t *generation)
+static struct kli_shm_object *place_of(const struct kl_shm *shm, kl_shm_id id, uint64_t *generation)
 {
     uint64_t index = kli_field(id.v, 0, INDEX_BITS);
 
     *generation = kli_field(id.v, INDEX_BITS, 24);
-    return id.v >> 48 == shm->tag && index > 0 ? shm_at(shm, index - 1) : NULL;
+    return id.v >> 48 == shm->tag && index > 0 ? kli_shm_at(shm, index - 1) : NULL;
 }
 
-struct shm_object *shm_visit(struct kl_shm *shm, kl_shm_id id)
+struct kli_shm_object *kli_shm_visit(struct kl_shm *shm, kl_shm_id id)
 {
     uint64_t generation;
-    struct shm_object *object = place_of(shm, id, &generation);
+    struct kli_shm_object *object = place_of(shm, id, &generation);
 
     return object && kli_apply(&object->life, kli_l_visit, generation, NULL) ? object : NULL;
 }
 
-bool shm_visit_this(struct shm_object *object)
+bool kli_shm_visit_this(struct kli_shm_object *object)
 {
     uint64_t generation = kli_l_generation(atomic_load(&object->life));
 
@@ -70,7 +70,7 @@ bool shm_visit_this(struct shm_object *object)
 
 /* ---- the end ---- */
 
-static void put_free(struct kl_shm *shm, struct shm_object *object)
+static void put_free(struct kl_shm *shm, struct kli_shm_object *object)
 {
     KLI_REQUIRE(&shm->host, kli_apply(&object->life, kli_l_end, 0, NULL));
     kli_lock_take(&shm->host, &shm->lock);
@@ -81,12 +81,12 @@ static void put_free(struct kl_shm *shm, struct shm_object *object)
 }
 
 /* All frames that can be freed now; then the object, or it waits for a sweep. */
-static void end(struct kl_shm *shm, struct shm_object *object)
+static void end(struct kl_shm *shm, struct kli_shm_object *object)
 {
-    uint32_t pages = shm_capacity(object);
+    uint32_t pages = kli_shm_capacity(object);
 
     for (uint32_t i = 0; i < pages && atomic_load(&object->here) > 0; i++)
-        shm_drop(shm, object, i, false);
+        kli_shm_drop(shm, object, i, false);
     if (atomic_load(&object->here) > 0) {
         kli_lock_take(&shm->host, &shm->lock);
         object->next = shm->ending;
@@ -95,20 +95,20 @@ static void end(struct kl_shm *shm, struct shm_object *object)
         kli_lock_drop(&shm->host, &shm->lock);
         return;
     }
-    shm_free_tables(shm, object);
-    shm_abandon(shm, object);
+    kli_shm_free_tables(shm, object);
+    kli_shm_abandon(shm, object);
     put_free(shm, object);
 }
 
-static void begin_end(struct kl_shm *shm, struct shm_object *object)
+static void begin_end(struct kl_shm *shm, struct kli_shm_object *object)
 {
-    shm_unlist(shm, object);
+    kli_shm_unlist(shm, object);
     end(shm, object);
 }
 
-void shm_sweep(struct kl_shm *shm)
+void kli_shm_sweep(struct kl_shm *shm)
 {
-    struct shm_object *object, *next;
+    struct kli_shm_object *object, *next;
 
     if (atomic_load(&shm->nending) == 0)
         return;
@@ -124,7 +124,7 @@ void shm_sweep(struct kl_shm *shm)
 }
 
 /* Takes the edge that may be the one which leaves nobody. (L2) */
-static bool depart(struct kl_shm *shm, struct shm_object *object, kli_edge *edge, uint64_t arg)
+static bool depart(struct kl_shm *shm, struct kli_shm_object *object, kli_edge *edge, uint64_t arg)
 {
     uint64_t seen;
     struct kli_step step = kli_take(&object->life, edge, arg, &seen);
@@ -136,7 +136,7 @@ static bool depart(struct kl_shm *shm, struct shm_object *object, kli_edge *edge
     return true;
 }
 
-void shm_leave(struct kl_shm *shm, struct shm_object *object)
+void kli_shm_leave(struct kl_shm *shm, struct kli_shm_object *object)
 {
     KLI_REQUIRE(&shm->host, depart(shm, object, kli_l_leave, 0));
 }
@@ -144,9 +144,9 @@ void shm_leave(struct kl_shm *shm, struct shm_object *object)
 /* ---- the public face ---- */
 
 /* A free place, or a new one; NULL: its chunk is missing, or there are no more. */
-static struct shm_object *take_place(struct kl_shm *shm, unsigned *chunk)
+static struct kli_shm_object *take_place(struct kl_shm *shm, unsigned *chunk)
 {
-    struct shm_object *object;
+    struct kli_shm_object *object;
 
     kli_lock_take(&shm->host, &shm->lock);
     *chunk = chunk_of(shm->used);
@@ -154,7 +154,7 @@ static struct shm_object *take_place(struct kl_shm *shm, unsigned *chunk)
     if (object) {
         shm->free = object->next;
     } else if (shm->used < SHM_MAX_OBJECTS) {
-        object = shm_at(shm, shm->used);
+        object = kli_shm_at(shm, shm->used);
         if (object)
             object->index = shm->used++;
     }
@@ -164,7 +164,7 @@ static struct shm_object *take_place(struct kl_shm *shm, unsigned *chunk)
 
 static bool add_chunk(struct kl_shm *shm, unsigned chunk)
 {
-    struct shm_object *mem = kl_zone_meta_alloc(shm->zone, chunk_bytes(chunk)), *none = NULL;
+    struct kli_shm_object *mem = kl_zone_meta_alloc(shm->zone, chunk_bytes(chunk)), *none = NULL;
 
     if (!mem)
         return false;
@@ -173,11 +173,11 @@ static bool add_chunk(struct kl_shm *shm, unsigned chunk)
     return true;
 }
 
-static int new_object(struct kl_shm *shm, struct shm_object **object)
+static int new_object(struct kl_shm *shm, struct kli_shm_object **object)
 {
     unsigned chunk;
 
-    shm_sweep(shm);
+    kli_shm_sweep(shm);
     while (!(*object = take_place(shm, &chunk))) {
         if (chunk >= SHM_CHUNKS || atomic_load(&shm->objects) >= SHM_MAX_OBJECTS)
             return -KL_ENOSPC;
@@ -192,12 +192,12 @@ static int new_object(struct kl_shm *shm, struct shm_object **object)
 int kl_shm_object_create(struct kl_shm *shm, uint64_t bytes, unsigned flags, kl_shm_id *id)
 {
     const unsigned known = KL_NOWAIT | KL_ATOMIC | KL_NO_SHRINK | KL_NO_MOVE;
-    struct shm_object *object;
+    struct kli_shm_object *object;
     int err;
 
     if ((flags & ~known) || !id)
         return -KL_EINVAL;
-    if (shm_too_large(shm, bytes))
+    if (kli_shm_too_large(shm, bytes))
         return -KL_ERANGE;
     err = new_object(shm, &object);
     if (err)
@@ -205,14 +205,14 @@ int kl_shm_object_create(struct kl_shm *shm, uint64_t bytes, unsigned flags, kl_
     object->flags = flags;
     atomic_store(&object->use, 0);
     atomic_store(&object->generation, 0);
-    err = shm_grow(shm, object, shm_pages_of(shm, bytes));
+    err = kli_shm_grow(shm, object, kli_shm_pages_of(shm, bytes));
     if (err) {
         put_free(shm, object);
         return err;
     }
     atomic_store(&object->bytes, bytes);
-    atomic_store(&object->pages, shm_pages_of(shm, bytes));
-    *id = shm_id(shm, object);
+    atomic_store(&object->pages, kli_shm_pages_of(shm, bytes));
+    *id = kli_shm_id(shm, object);
     KLI_REQUIRE(&shm->host, kli_apply(&object->life, kli_l_publish, 0, NULL));
     return 0;
 }
@@ -220,18 +220,18 @@ int kl_shm_object_create(struct kl_shm *shm, uint64_t bytes, unsigned flags, kl_
 int kl_shm_object_destroy(struct kl_shm *shm, kl_shm_id id)
 {
     uint64_t generation;
-    struct shm_object *object = place_of(shm, id, &generation);
+    struct kli_shm_object *object = place_of(shm, id, &generation);
 
     if (!object || !depart(shm, object, kli_l_destroy, generation))
         return -KL_ESTALE;
-    shm_sweep(shm);
+    kli_shm_sweep(shm);
     return 0;
 }
 
 int kl_shm_get(struct kl_shm *shm, kl_shm_id id)
 {
     uint64_t generation, seen;
-    struct shm_object *object = place_of(shm, id, &generation);
+    struct kli_shm_object *object = place_of(shm, id, &generation);
 
     if (!object)
         return -KL_ESTALE;
@@ -244,19 +244,19 @@ int kl_shm_get(struct kl_shm *shm, kl_shm_id id)
 int kl_shm_put(struct kl_shm *shm, kl_shm_id id)
 {
     uint64_t generation;
-    struct shm_object *object = place_of(shm, id, &generation);
+    struct kli_shm_object *object = place_of(shm, id, &generation);
 
     if (object && depart(shm, object, kli_l_put, generation))
         return 0;
-    object = shm_visit(shm, id);
+    object = kli_shm_visit(shm, id);
     if (!object)
         return -KL_ESTALE;
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return -KL_EINVAL;
 }
 
 /* At the very end: no object is left. */
-void shm_free_objects(struct kl_shm *shm)
+void kli_shm_free_objects(struct kl_shm *shm)
 {
     for (unsigned i = 0; i < SHM_CHUNKS; i++)
         kl_zone_meta_free(shm->zone, atomic_load(&shm->chunk[i]), chunk_bytes(i));

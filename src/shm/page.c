@@ -5,12 +5,12 @@
 /* ---- tables ---- */
 
 /* page: below the capacity. */
-kli_word *shm_page(const struct shm_object *object, uint32_t page)
+kli_word *kli_shm_page(const struct kli_shm_object *object, uint32_t page)
 {
     uint32_t tables = atomic_load_explicit(&object->tables, memory_order_acquire);
 
     for (uint32_t i = 0; i < tables; i++) {
-        const struct shm_pages *t = &object->table[i];
+        const struct kli_shm_pages *t = &object->table[i];
 
         if (page - t->first < t->n)
             return &t->word[page - t->first];
@@ -18,7 +18,7 @@ kli_word *shm_page(const struct shm_object *object, uint32_t page)
     return NULL;
 }
 
-uint32_t shm_capacity(const struct shm_object *object)
+uint32_t kli_shm_capacity(const struct kli_shm_object *object)
 {
     uint32_t tables = atomic_load_explicit(&object->tables, memory_order_acquire);
 
@@ -26,10 +26,10 @@ uint32_t shm_capacity(const struct shm_object *object)
 }
 
 /* Words for so many pages. */
-int shm_grow(struct kl_shm *shm, struct shm_object *object, uint32_t pages)
+int kli_shm_grow(struct kl_shm *shm, struct kli_shm_object *object, uint32_t pages)
 {
-    uint32_t tables = atomic_load(&object->tables), have = shm_capacity(object);
-    struct shm_pages *t = &object->table[tables];
+    uint32_t tables = atomic_load(&object->tables), have = kli_shm_capacity(object);
+    struct kli_shm_pages *t = &object->table[tables];
     uint64_t n;
 
     if (pages <= have)
@@ -47,7 +47,7 @@ int shm_grow(struct kl_shm *shm, struct shm_object *object, uint32_t pages)
     return 0;
 }
 
-void shm_free_tables(struct kl_shm *shm, struct shm_object *object)
+void kli_shm_free_tables(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint32_t tables = atomic_load(&object->tables);
 
@@ -60,7 +60,7 @@ void shm_free_tables(struct kl_shm *shm, struct shm_object *object)
 
 /* ---- waiting ---- */
 
-bool shm_wait(const struct kl_shm *shm, uint64_t *since, unsigned round, uint64_t ns)
+bool kli_shm_wait(const struct kl_shm *shm, uint64_t *since, unsigned round, uint64_t ns)
 {
     uint64_t now = shm->host.now_ns(shm->host.ctx);
 
@@ -75,7 +75,8 @@ bool shm_wait(const struct kl_shm *shm, uint64_t *since, unsigned round, uint64_
 /* ---- frames ---- */
 
 /* The private word says which page it is, from before the page says so. */
-bool shm_new_frame(struct kl_shm *shm, const struct shm_object *object, uint32_t page, kl_pfn *pfn)
+bool kli_shm_new_frame(struct kl_shm *shm, const struct kli_shm_object *object, uint32_t page,
+                       kl_pfn *pfn)
 {
     unsigned flags = KL_MOVABLE | object->flags | (shm->zone->backing.base ? KL_ZERO : 0);
 
@@ -86,7 +87,7 @@ bool shm_new_frame(struct kl_shm *shm, const struct shm_object *object, uint32_t
 }
 
 /* With its lock, so that no callback is on its way. (E2) */
-bool shm_free_frame(struct kl_shm *shm, uint32_t nr)
+bool kli_shm_free_frame(struct kl_shm *shm, uint32_t nr)
 {
     enum { LOOKS = 16 };
     kl_pfn pfn = kl_zone_pfn(shm->zone, nr);
@@ -101,14 +102,14 @@ bool shm_free_frame(struct kl_shm *shm, uint32_t nr)
     return true;
 }
 
-static void one_less(struct kl_shm *shm, struct shm_object *object)
+static void one_less(struct kl_shm *shm, struct kli_shm_object *object)
 {
     atomic_fetch_sub(&shm->here, 1);
     atomic_fetch_sub(&object->here, 1);
 }
 
 /* A DOOMED page goes, if it can. */
-static bool reap(struct kl_shm *shm, struct shm_object *object, kli_word *word, bool is_locked)
+static bool reap(struct kl_shm *shm, struct kli_shm_object *object, kli_word *word, bool is_locked)
 {
     uint32_t nr = kli_p_nr(atomic_load(word));
 
@@ -117,7 +118,7 @@ static bool reap(struct kl_shm *shm, struct shm_object *object, kli_word *word, 
     if (is_locked) {
         KLI_REQUIRE(&shm->host,
                     kl_frame_free(shm->zone, shm->owner, kl_zone_pfn(shm->zone, nr)) == 0);
-    } else if (!shm_free_frame(shm, nr)) {
+    } else if (!kli_shm_free_frame(shm, nr)) {
         kli_apply(word, kli_p_keep, 0, NULL);
         return false;
     }
@@ -126,35 +127,35 @@ static bool reap(struct kl_shm *shm, struct shm_object *object, kli_word *word, 
     return true;
 }
 
-void shm_doom(const struct shm_object *object, uint32_t page)
+void kli_shm_doom(const struct kli_shm_object *object, uint32_t page)
 {
-    kli_apply(shm_page(object, page), kli_p_doom, 0, NULL);
+    kli_apply(kli_shm_page(object, page), kli_p_doom, 0, NULL);
 }
 
-bool shm_drop(struct kl_shm *shm, struct shm_object *object, uint32_t page, bool is_locked)
+bool kli_shm_drop(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page, bool is_locked)
 {
-    kli_word *word = shm_page(object, page);
+    kli_word *word = kli_shm_page(object, page);
 
     if (!kli_apply(word, kli_p_doom, 0, NULL))
         return true;
     return reap(shm, object, word, is_locked);
 }
 
-static bool is_empty(const struct shm_object *object, uint32_t page)
+static bool is_empty(const struct kli_shm_object *object, uint32_t page)
 {
-    return kli_p_state(atomic_load(shm_page(object, page))) == KLI_P_EMPTY;
+    return kli_p_state(atomic_load(kli_shm_page(object, page))) == KLI_P_EMPTY;
 }
 
-bool shm_drop_all(struct kl_shm *shm, struct shm_object *object, uint32_t from, uint32_t to)
+bool kli_shm_drop_all(struct kl_shm *shm, struct kli_shm_object *object, uint32_t from, uint32_t to)
 {
     uint64_t since = 0;
 
     for (uint32_t i = from; i < to; i++)
-        shm_drop(shm, object, i, false);
+        kli_shm_drop(shm, object, i, false);
     for (uint32_t i = from; i < to; i++) {
         for (unsigned round = 0; !is_empty(object, i); round++) {
-            shm_drop(shm, object, i, false);
-            if (!is_empty(object, i) && !shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
+            kli_shm_drop(shm, object, i, false);
+            if (!is_empty(object, i) && !kli_shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
                 return false;
         }
     }
@@ -164,11 +165,11 @@ bool shm_drop_all(struct kl_shm *shm, struct shm_object *object, uint32_t from, 
 /* ---- entering ---- */
 
 /* Of an EMPTY page that this has claimed. */
-static int fill(struct kl_shm *shm, struct shm_object *object, uint32_t page, kli_word *word)
+static int fill(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page, kli_word *word)
 {
     kl_pfn pfn;
 
-    if (!shm_new_frame(shm, object, page, &pfn)) {
+    if (!kli_shm_new_frame(shm, object, page, &pfn)) {
         kli_apply(word, kli_p_empty, 0, NULL);
         return -KL_ENOMEM;
     }
@@ -177,13 +178,14 @@ static int fill(struct kl_shm *shm, struct shm_object *object, uint32_t page, kl
     KLI_REQUIRE(&shm->host, kli_apply(word, kli_p_fill, kl_pfn_nr(pfn), NULL));
     if (page < atomic_load(&object->pages)) /* the resize stores, then looks at the page */
         return 0;
-    shm_drop(shm, object, page, false);
+    kli_shm_drop(shm, object, page, false);
     return -KL_ERANGE;
 }
 
-int shm_enter(struct kl_shm *shm, struct shm_object *object, uint32_t page, enum shm_touch touch)
+int kli_shm_enter(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page,
+                  enum kli_shm_touch touch)
 {
-    kli_word *word = shm_page(object, page);
+    kli_word *word = kli_shm_page(object, page);
     uint64_t since = 0;
 
     for (unsigned round = 0;; round++) {
@@ -204,14 +206,14 @@ int shm_enter(struct kl_shm *shm, struct shm_object *object, uint32_t page, enum
         }
         if (seen & KLI_P_DOOMED)
             reap(shm, object, word, false); /* E3 */
-        if (!shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
+        if (!kli_shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
             return -KL_EBUSY;
     }
 }
 
-void shm_exit(struct kl_shm *shm, struct shm_object *object, uint32_t page)
+void kli_shm_exit(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page)
 {
-    kli_word *word = shm_page(object, page);
+    kli_word *word = kli_shm_page(object, page);
     uint64_t seen;
 
     KLI_REQUIRE(&shm->host, kli_apply(word, kli_p_leave, 0, &seen));
@@ -219,16 +221,16 @@ void shm_exit(struct kl_shm *shm, struct shm_object *object, uint32_t page)
         reap(shm, object, word, false);
 }
 
-int shm_populate(struct kl_shm *shm, struct shm_object *object)
+int kli_shm_populate(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint32_t pages = atomic_load(&object->pages);
 
     for (uint32_t i = 0; i < pages; i++) {
-        int err = shm_enter(shm, object, i, SHM_FILL);
+        int err = kli_shm_enter(shm, object, i, SHM_FILL);
 
         if (err)
             return err;
-        shm_exit(shm, object, i);
+        kli_shm_exit(shm, object, i);
     }
     return 0;
 }

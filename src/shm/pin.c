@@ -10,7 +10,7 @@
  */
 #include "shm/shm.h"
 
-int shm_refusal(uint64_t use)
+int kli_shm_refusal(uint64_t use)
 {
     if (use & KLI_U_PURGED)
         return -KL_ENODATA;
@@ -19,31 +19,31 @@ int shm_refusal(uint64_t use)
 
 /* ---- frames ---- */
 
-static void exit_first(struct kl_shm *shm, struct shm_object *object, uint32_t n)
+static void exit_first(struct kl_shm *shm, struct kli_shm_object *object, uint32_t n)
 {
     while (n-- > 0)
-        shm_exit(shm, object, n);
+        kli_shm_exit(shm, object, n);
 }
 
-static int enter_all(struct kl_shm *shm, struct shm_object *object, kl_pfn *frames, uint32_t n)
+static int enter_all(struct kl_shm *shm, struct kli_shm_object *object, kl_pfn *frames, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        int err = shm_enter(shm, object, i, SHM_FILL);
+        int err = kli_shm_enter(shm, object, i, SHM_FILL);
 
         if (err) {
             exit_first(shm, object, i);
             return err;
         }
-        frames[i] = kl_zone_pfn(shm->zone, kli_p_nr(atomic_load(shm_page(object, i))));
+        frames[i] = kl_zone_pfn(shm->zone, kli_p_nr(atomic_load(kli_shm_page(object, i))));
     }
     return 0;
 }
 
-static int pin_once(struct kl_shm *shm, struct shm_object *object, const char *why, kl_pfn *frames,
-                    uint32_t n, kl_pin_id *pin)
+static int pin_once(struct kl_shm *shm, struct kli_shm_object *object, const char *why,
+                    kl_pfn *frames, uint32_t n, kl_pin_id *pin)
 {
     struct kl_pin_config config = {
-        .size = sizeof(config), .object = shm_id(shm, object).v, .why = why};
+        .size = sizeof(config), .object = kli_shm_id(shm, object).v, .why = why};
     int err = enter_all(shm, object, frames, n);
 
     if (err)
@@ -54,7 +54,7 @@ static int pin_once(struct kl_shm *shm, struct shm_object *object, const char *w
 }
 
 /* Settled as far as there is room: the pin is wanted in any case. */
-static int pin_frames(struct kl_shm *shm, struct shm_object *object, const char *why,
+static int pin_frames(struct kl_shm *shm, struct kli_shm_object *object, const char *why,
                       kl_pfn *frames, uint32_t n, kl_pin_id *pin)
 {
     uint64_t since = 0;
@@ -67,14 +67,14 @@ static int pin_frames(struct kl_shm *shm, struct shm_object *object, const char 
         kl_pin_settle(shm->zone, shm->owner, frames, n, KL_SYNC_LIGHT, NULL);
     for (unsigned round = 0;; round++) {
         err = pin_once(shm, object, why, frames, n, pin);
-        if (err != -KL_EBUSY || !shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
+        if (err != -KL_EBUSY || !kli_shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
             return err;
     }
 }
 
 /* ---- the object's own list ---- */
 
-static void keep(struct kl_shm *shm, struct shm_object *object, struct shm_pin *pin)
+static void keep(struct kl_shm *shm, struct kli_shm_object *object, struct kli_shm_pin *pin)
 {
     kli_lock_take(&shm->host, &shm->lock);
     pin->next = object->pins;
@@ -82,9 +82,9 @@ static void keep(struct kl_shm *shm, struct shm_object *object, struct shm_pin *
     kli_lock_drop(&shm->host, &shm->lock);
 }
 
-static struct shm_pin *take(struct kl_shm *shm, struct shm_object *object, kl_pin_id id)
+static struct kli_shm_pin *take(struct kl_shm *shm, struct kli_shm_object *object, kl_pin_id id)
 {
-    struct shm_pin **at = &object->pins, *pin;
+    struct kli_shm_pin **at = &object->pins, *pin;
 
     kli_lock_take(&shm->host, &shm->lock);
     while (*at && (*at)->id.v != id.v)
@@ -96,12 +96,12 @@ static struct shm_pin *take(struct kl_shm *shm, struct shm_object *object, kl_pi
     return pin;
 }
 
-static int pin_counted(struct kl_shm *shm, struct shm_object *object, const char *why,
+static int pin_counted(struct kl_shm *shm, struct kli_shm_object *object, const char *why,
                        kl_pin_id *id)
 {
     uint32_t n = atomic_load(&object->pages);
     uint64_t bytes = n * (uint64_t)sizeof(kl_pfn);
-    struct shm_pin *pin;
+    struct kli_shm_pin *pin;
     kl_pfn *frames;
     int err = -KL_ENOMEM;
 
@@ -126,7 +126,7 @@ static int pin_counted(struct kl_shm *shm, struct shm_object *object, const char
 /* The visit goes on until unpin. */
 int kl_shm_pin(struct kl_shm *shm, kl_shm_id id, const char *why, kl_pin_id *pin)
 {
-    struct shm_object *object = shm_visit(shm, id);
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
     uint64_t seen;
     int err;
 
@@ -137,18 +137,18 @@ int kl_shm_pin(struct kl_shm *shm, kl_shm_id id, const char *why, kl_pin_id *pin
     else if (kli_l_state(atomic_load(&object->life)) != KLI_L_ALIVE)
         err = -KL_ESTALE; /* a new user */
     else if (!kli_apply(&object->use, kli_u_pin, 0, &seen))
-        err = shm_refusal(seen);
+        err = kli_shm_refusal(seen);
     else if ((err = pin_counted(shm, object, why, pin)) != 0)
         kli_apply(&object->use, kli_u_unpin, 0, NULL);
     if (err)
-        shm_leave(shm, object);
+        kli_shm_leave(shm, object);
     return err;
 }
 
 int kl_shm_unpin(struct kl_shm *shm, kl_shm_id id, kl_pin_id pin_id)
 {
-    struct shm_object *object = shm_visit(shm, id);
-    struct shm_pin *pin;
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
+    struct kli_shm_pin *pin;
 
     if (!object)
         return -KL_ESTALE;
@@ -157,22 +157,22 @@ int kl_shm_unpin(struct kl_shm *shm, kl_shm_id id, kl_pin_id pin_id)
         KLI_REQUIRE(&shm->host, kl_pin_end(shm->zone, shm->owner, pin_id) == 0);
         kl_zone_meta_free(shm->zone, pin, sizeof(*pin));
         kli_apply(&object->use, kli_u_unpin, 0, NULL);
-        shm_leave(shm, object); /* the pin's */
+        kli_shm_leave(shm, object); /* the pin's */
     }
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return pin ? 0 : -KL_ESTALE;
 }
 
 /* ---- the scatter list ---- */
 
-static int64_t list(struct kl_shm *shm, struct shm_object *object, uint64_t page,
+static int64_t list(struct kl_shm *shm, struct kli_shm_object *object, uint64_t page,
                     struct kl_shm_run *run, size_t n, uint64_t *next)
 {
     uint32_t pages = atomic_load(&object->pages), frames = 1u << shm->order;
     size_t runs = 0;
 
     for (; page < pages; page++) {
-        uint64_t word = atomic_load(shm_page(object, (uint32_t)page));
+        uint64_t word = atomic_load(kli_shm_page(object, (uint32_t)page));
         uint32_t nr = kli_p_nr(word);
 
         if (kli_p_state(word) != KLI_P_HERE)
@@ -193,7 +193,7 @@ static int64_t list(struct kl_shm *shm, struct shm_object *object, uint64_t page
 int kl_shm_sg(struct kl_shm *shm, kl_shm_id id, uint64_t page, struct kl_shm_run *run, size_t n,
               uint64_t *next)
 {
-    struct shm_object *object = shm_visit(shm, id);
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
     int64_t err;
 
     if (!object)
@@ -206,6 +206,6 @@ int kl_shm_sg(struct kl_shm *shm, kl_shm_id id, uint64_t page, struct kl_shm_run
         err = -KL_EBUSY;
     else
         err = list(shm, object, page, run, n, next);
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return (int)err;
 }

@@ -11,7 +11,7 @@
 
 /* ---- the list; under the lock ---- */
 
-static void unlist(struct kl_shm *shm, struct shm_object *object)
+static void unlist(struct kl_shm *shm, struct kli_shm_object *object)
 {
     if (!object->is_offered)
         return;
@@ -21,7 +21,7 @@ static void unlist(struct kl_shm *shm, struct shm_object *object)
     atomic_fetch_sub(&shm->offered, object->offered);
 }
 
-static void list(struct kl_shm *shm, struct shm_object *object)
+static void list(struct kl_shm *shm, struct kli_shm_object *object)
 {
     if (object->is_offered)
         return;
@@ -34,7 +34,7 @@ static void list(struct kl_shm *shm, struct shm_object *object)
     atomic_fetch_add(&shm->offered, object->offered);
 }
 
-void shm_unlist(struct kl_shm *shm, struct shm_object *object)
+void kli_shm_unlist(struct kl_shm *shm, struct kli_shm_object *object)
 {
     kli_lock_take(&shm->host, &shm->lock);
     unlist(shm, object);
@@ -44,7 +44,7 @@ void shm_unlist(struct kl_shm *shm, struct shm_object *object)
 /* ---- purging ---- */
 
 /* No lock, no wait: from callbacks, too. */
-bool shm_purge(struct kl_shm *shm, struct shm_object *object)
+bool kli_shm_purge(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint64_t seen;
 
@@ -55,20 +55,20 @@ bool shm_purge(struct kl_shm *shm, struct shm_object *object)
     return true;
 }
 
-void shm_purge_end(struct kl_shm *shm, struct shm_object *object)
+void kli_shm_purge_end(struct kl_shm *shm, struct kli_shm_object *object)
 {
     KLI_REQUIRE(&shm->host, kli_apply(&object->use, kli_u_purge_end, 0, NULL));
 }
 
 /* The oldest one that lives, visited and off the list; NULL: none, or the lock is held. */
-static struct shm_object *take_oldest(struct kl_shm *shm)
+static struct kli_shm_object *take_oldest(struct kl_shm *shm)
 {
-    struct shm_object *object;
+    struct kli_shm_object *object;
 
     if (!kli_lock_try(&shm->host, &shm->lock))
         return NULL;
     object = shm->oldest;
-    if (object && !shm_visit_this(object))
+    if (object && !kli_shm_visit_this(object))
         object = NULL; /* about to end, and to leave the list */
     if (object)
         unlist(shm, object);
@@ -77,13 +77,13 @@ static struct shm_object *take_oldest(struct kl_shm *shm)
 }
 
 /* How many pages have gone. */
-static uint64_t drop_contents(struct kl_shm *shm, struct shm_object *object)
+static uint64_t drop_contents(struct kl_shm *shm, struct kli_shm_object *object)
 {
-    uint32_t pages = shm_capacity(object);
+    uint32_t pages = kli_shm_capacity(object);
     uint64_t before = atomic_load(&object->here), after;
 
     for (uint32_t i = 0; i < pages && atomic_load(&object->here) > 0; i++)
-        shm_drop(shm, object, i, false);
+        kli_shm_drop(shm, object, i, false);
     after = atomic_load(&object->here);
     return before > after ? before - after : 0;
 }
@@ -101,24 +101,24 @@ static uint64_t scan(void *ctx, struct kl_shrink *shrink)
     struct kl_shm *shm = ctx;
     uint64_t freed = 0;
 
-    shm_sweep(shm);
+    kli_shm_sweep(shm);
     while (freed < shrink->nr_to_scan) {
-        struct shm_object *object = take_oldest(shm);
+        struct kli_shm_object *object = take_oldest(shm);
 
         if (!object)
             return freed > 0 ? freed : KL_SHRINK_STOP;
-        if (shm_purge(shm, object)) {
+        if (kli_shm_purge(shm, object)) {
             freed += drop_contents(shm, object) << shm->order;
-            shm_purge_end(shm, object);
+            kli_shm_purge_end(shm, object);
         }
-        shm_leave(shm, object);
+        kli_shm_leave(shm, object);
     }
     return freed;
 }
 
 /* Priced as page cache: somebody has to make the contents again. */
-const struct kl_shrinker_ops shm_shrinker_ops = {
-    .size = sizeof(shm_shrinker_ops),
+const struct kl_shrinker_ops kli_shm_shrinker_ops = {
+    .size = sizeof(kli_shm_shrinker_ops),
     .seeks = KL_SHRINK_DEFAULT_SEEKS,
     .batch = 32, /* whole objects go: not too many at a time */
     .count = count,
@@ -127,7 +127,7 @@ const struct kl_shrinker_ops shm_shrinker_ops = {
 
 /* ---- the public face ---- */
 
-static int offer(struct kl_shm *shm, struct shm_object *object)
+static int offer(struct kl_shm *shm, struct kli_shm_object *object)
 {
     int err = 0;
 
@@ -141,9 +141,9 @@ static int offer(struct kl_shm *shm, struct shm_object *object)
 }
 
 /* WHOLE while what is left of the old contents goes. */
-static int tidy(struct kl_shm *shm, struct shm_object *object)
+static int tidy(struct kl_shm *shm, struct kli_shm_object *object)
 {
-    if (!shm_drop_all(shm, object, 0, shm_capacity(object))) {
+    if (!kli_shm_drop_all(shm, object, 0, kli_shm_capacity(object))) {
         kli_apply(&object->use, kli_u_whole_end, 0, NULL);
         return -KL_EBUSY;
     }
@@ -152,13 +152,13 @@ static int tidy(struct kl_shm *shm, struct shm_object *object)
     return -KL_ENODATA;
 }
 
-static int want(struct kl_shm *shm, struct shm_object *object)
+static int want(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint64_t since = 0, seen;
 
-    shm_unlist(shm, object);
+    kli_shm_unlist(shm, object);
     for (unsigned round = 0; !kli_apply(&object->use, kli_u_want, 0, &seen); round++) {
-        if ((seen & KLI_U_WHOLE) || !shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
+        if ((seen & KLI_U_WHOLE) || !kli_shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
             return -KL_EBUSY;
     }
     return (seen & KLI_U_PURGED) ? tidy(shm, object) : 0;
@@ -166,12 +166,12 @@ static int want(struct kl_shm *shm, struct shm_object *object)
 
 int kl_shm_set_purgeable(struct kl_shm *shm, kl_shm_id id, bool on)
 {
-    struct shm_object *object = shm_visit(shm, id);
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
     int err;
 
     if (!object)
         return -KL_ESTALE;
     err = on ? offer(shm, object) : want(shm, object);
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     return err;
 }

@@ -19,16 +19,16 @@ static struct kl_shm *make(struct kl_zone *zone, unsigned order)
 
 static void unmake(struct kl_shm *shm)
 {
-    shm_free_batches(shm);
-    shm_free_objects(shm);
+    kli_shm_free_batches(shm);
+    kli_shm_free_objects(shm);
     kl_zone_meta_free(shm->zone, shm, sizeof(*shm));
 }
 
 /* As an owner of frames and as a shrinker; without a place among those it does without. */
 static int enroll(struct kl_shm *shm, const char *name)
 {
-    struct kl_owner_ops owner = shm_owner_ops;
-    struct kl_shrinker_ops shrinker = shm_shrinker_ops;
+    struct kl_owner_ops owner = kli_shm_owner_ops;
+    struct kl_shrinker_ops shrinker = kli_shm_shrinker_ops;
     int err;
 
     owner.name = shrinker.name = name;
@@ -79,7 +79,7 @@ int kl_shm_destroy(struct kl_shm *shm)
 {
     int err;
 
-    shm_sweep(shm);
+    kli_shm_sweep(shm);
     if (atomic_load(&shm->objects) > 0 || has_devices(shm))
         return -KL_EBUSY;
     err = kl_owner_unregister(shm->zone, shm->owner);
@@ -103,7 +103,7 @@ size_t kl_shm_page_bytes(const struct kl_shm *shm)
 
 int kl_shm_object_info(struct kl_shm *shm, kl_shm_id id, struct kl_shm_info *info)
 {
-    struct shm_object *object = shm_visit(shm, id);
+    struct kli_shm_object *object = kli_shm_visit(shm, id);
     struct kl_shm_info now = {.size = sizeof(now)};
     uint64_t use;
 
@@ -120,7 +120,7 @@ int kl_shm_object_info(struct kl_shm *shm, kl_shm_id id, struct kl_shm_info *inf
     now.purgeable = (use & KLI_U_PURGEABLE) != 0;
     now.purged = (use & KLI_U_PURGED) != 0;
     now.away = (use & KLI_U_AWAY) != 0;
-    shm_leave(shm, object);
+    kli_shm_leave(shm, object);
     kli_stats_out(info, &now, sizeof(now));
     return 0;
 }

@@ -43,17 +43,17 @@ enum {
 #define SHM_WAIT_PAGE_NS  UINT64_C(2000000000)
 #define SHM_WAIT_BATCH_NS UINT64_C(200000000)
 
-struct shm_pages {
+struct kli_shm_pages {
     kli_word *word;
     uint32_t first, n;
 };
 
-struct shm_pin {
-    struct shm_pin *next;
+struct kli_shm_pin {
+    struct kli_shm_pin *next;
     kl_pin_id id;
 };
 
-struct shm_object {
+struct kli_shm_object {
     kli_word life, use;
     uint32_t index; /* (c) */
     unsigned flags; /* of allocations */
@@ -61,15 +61,15 @@ struct shm_object {
     _Atomic uint32_t pages; /* of its bytes */
     _Atomic uint32_t here;  /* pages with a frame; the last access of who frees it */
     _Atomic uint64_t generation;
-    struct shm_pages table[SHM_TABLES]; /* fixed from `tables` going up on */
+    struct kli_shm_pages table[SHM_TABLES]; /* fixed from `tables` going up on */
     _Atomic uint32_t tables;
     void *data; /* of its device's; under U3 */
 
-    struct shm_object *next; /* free, or ending: under the lock, as are the next */
-    struct shm_object *older, *newer;
+    struct kli_shm_object *next; /* free, or ending: under the lock, as are the next */
+    struct kli_shm_object *older, *newer;
     bool is_offered;
     uint32_t offered; /* pages that it counts as purgeable */
-    struct shm_pin *pins;
+    struct kli_shm_pin *pins;
 
     struct kl_shm_place place; /* AWAY or WHOLE */
     void *place_ctx;
@@ -77,7 +77,7 @@ struct shm_object {
 };
 
 /* busy: bit 0 asleep, then batches << 1; who sleeps has none. */
-struct shm_device {
+struct kli_shm_device {
     struct kli_gate gate; /* attached objects are inside */
     kli_word busy;
     struct kl_shm_ops ops;
@@ -86,12 +86,12 @@ struct shm_device {
 };
 
 /* One call of prepare, until its finish; found by its frames, which are one thread's. */
-struct shm_batch {
-    struct shm_batch *next;
+struct kli_shm_batch {
+    struct kli_shm_batch *next;
     const kl_pfn *key;
     uint32_t n;
-    struct shm_item {
-        struct shm_object *object;
+    struct kli_shm_item {
+        struct kli_shm_object *object;
         kl_shm_id id;
         uint32_t device; /* + 1; 0: none */
         bool is_in;      /* counted in, and its device prepared */
@@ -109,14 +109,14 @@ struct kl_shm {
     kl_shrinker_id shrinker;
 
     struct kli_lock lock;
-    _Atomic(struct shm_object *) chunk[SHM_CHUNKS];
+    _Atomic(struct kli_shm_object *) chunk[SHM_CHUNKS];
     uint32_t used; /* objects that there ever were */
-    struct shm_object *free, *ending;
+    struct kli_shm_object *free, *ending;
     _Atomic uint32_t nending;
-    struct shm_object *oldest, *newest; /* purgeable */
+    struct kli_shm_object *oldest, *newest; /* purgeable */
     _Atomic uint64_t offered;
-    struct shm_batch *batches, *spare;
-    struct shm_device device[SHM_DEVICES];
+    struct kli_shm_batch *batches, *spare;
+    struct kli_shm_device device[SHM_DEVICES];
 
     struct kli_lock budget;
     uint64_t away_bytes;          /* under budget */
@@ -125,7 +125,7 @@ struct kl_shm {
     _Atomic uint64_t objects, here, migrated, purged, refused, prepared;
 };
 
-static inline uint32_t shm_pages_of(const struct kl_shm *shm, uint64_t bytes)
+static inline uint32_t kli_shm_pages_of(const struct kl_shm *shm, uint64_t bytes)
 {
     uint64_t rest = bytes & ((UINT64_C(1) << shm->shift) - 1);
 
@@ -133,73 +133,77 @@ static inline uint32_t shm_pages_of(const struct kl_shm *shm, uint64_t bytes)
 }
 
 /* So many pages at most that their number, and one more, is one of 32 bits. */
-static inline bool shm_too_large(const struct kl_shm *shm, uint64_t bytes)
+static inline bool kli_shm_too_large(const struct kl_shm *shm, uint64_t bytes)
 {
     return bytes >> shm->shift >= UINT32_MAX - 1;
 }
 
 /* object.c */
-struct shm_object *shm_at(const struct kl_shm *shm, uint64_t index);
-kl_shm_id shm_id(const struct kl_shm *shm, const struct shm_object *object);
+struct kli_shm_object *kli_shm_at(const struct kl_shm *shm, uint64_t index);
+kl_shm_id kli_shm_id(const struct kl_shm *shm, const struct kli_shm_object *object);
 /* NULL: stale. */
-struct shm_object *shm_visit(struct kl_shm *shm, kl_shm_id id);
+struct kli_shm_object *kli_shm_visit(struct kl_shm *shm, kl_shm_id id);
 /* One that is named otherwise; false: it is about to end. */
-bool shm_visit_this(struct shm_object *object);
-void shm_leave(struct kl_shm *shm, struct shm_object *object);
+bool kli_shm_visit_this(struct kli_shm_object *object);
+void kli_shm_leave(struct kl_shm *shm, struct kli_shm_object *object);
 /* Ends those that could not be ended before.  Never waits. */
-void shm_sweep(struct kl_shm *shm);
+void kli_shm_sweep(struct kl_shm *shm);
 /* Their chunks, at the very end. */
-void shm_free_objects(struct kl_shm *shm);
+void kli_shm_free_objects(struct kl_shm *shm);
 
 /* page.c */
-kli_word *shm_page(const struct shm_object *object, uint32_t page);
-uint32_t shm_capacity(const struct shm_object *object);
-int shm_grow(struct kl_shm *shm, struct shm_object *object, uint32_t pages);
-void shm_free_tables(struct kl_shm *shm, struct shm_object *object);
-enum shm_touch { SHM_LOOK, SHM_FILL };
+kli_word *kli_shm_page(const struct kli_shm_object *object, uint32_t page);
+uint32_t kli_shm_capacity(const struct kli_shm_object *object);
+int kli_shm_grow(struct kl_shm *shm, struct kli_shm_object *object, uint32_t pages);
+void kli_shm_free_tables(struct kl_shm *shm, struct kli_shm_object *object);
+enum kli_shm_touch { SHM_LOOK, SHM_FILL };
 /* Enters a page.  0, or an error; SHM_LOOK: 1, not entered: it was never written. */
-int shm_enter(struct kl_shm *shm, struct shm_object *object, uint32_t page, enum shm_touch touch);
-void shm_exit(struct kl_shm *shm, struct shm_object *object, uint32_t page);
+int kli_shm_enter(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page,
+                  enum kli_shm_touch touch);
+void kli_shm_exit(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page);
 /* Doomed, and no more than that. */
-void shm_doom(const struct shm_object *object, uint32_t page);
+void kli_shm_doom(const struct kli_shm_object *object, uint32_t page);
 /* Frees its frame; is_locked: by the framework, for us.  false: not now, DOOMED. */
-bool shm_drop(struct kl_shm *shm, struct shm_object *object, uint32_t page, bool is_locked);
+bool kli_shm_drop(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page, bool is_locked);
 /* Drops from `from` up to `to`, and waits until they are gone, bounded. */
-bool shm_drop_all(struct kl_shm *shm, struct shm_object *object, uint32_t from, uint32_t to);
+bool kli_shm_drop_all(struct kl_shm *shm, struct kli_shm_object *object, uint32_t from,
+                      uint32_t to);
 /* With the page MOVING: frees the frame; false: somebody has it locked, for long. */
-bool shm_free_frame(struct kl_shm *shm, uint32_t nr);
-bool shm_new_frame(struct kl_shm *shm, const struct shm_object *object, uint32_t page, kl_pfn *pfn);
-int shm_populate(struct kl_shm *shm, struct shm_object *object);
+bool kli_shm_free_frame(struct kl_shm *shm, uint32_t nr);
+bool kli_shm_new_frame(struct kl_shm *shm, const struct kli_shm_object *object, uint32_t page,
+                       kl_pfn *pfn);
+int kli_shm_populate(struct kl_shm *shm, struct kli_shm_object *object);
 
 /* Relaxes; false: `ns` have passed since *since (0 at first). */
-bool shm_wait(const struct kl_shm *shm, uint64_t *since, unsigned round, uint64_t ns);
+bool kli_shm_wait(const struct kl_shm *shm, uint64_t *since, unsigned round, uint64_t ns);
 
 /* migrate.c */
-extern const struct kl_owner_ops shm_owner_ops;
+extern const struct kl_owner_ops kli_shm_owner_ops;
 /* The page that the frame belongs to; NULL: none. */
-kli_word *shm_page_of(struct kl_shm *shm, kl_pfn frame, struct shm_object **object, uint32_t *page);
+kli_word *kli_shm_page_of(struct kl_shm *shm, kl_pfn frame, struct kli_shm_object **object,
+                          uint32_t *page);
 
 /* batch.c */
-int shm_prepare(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode);
-void shm_finish(void *ctx, const kl_pfn *frames, size_t n);
-void shm_free_batches(struct kl_shm *shm);
+int kli_shm_prepare(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode);
+void kli_shm_finish(void *ctx, const kl_pfn *frames, size_t n);
+void kli_shm_free_batches(struct kl_shm *shm);
 
 /* device.c */
-bool shm_device_enter(struct shm_device *device);
-void shm_device_exit(struct shm_device *device);
+bool kli_shm_device_enter(struct kli_shm_device *device);
+void kli_shm_device_exit(struct kli_shm_device *device);
 /* The device's part of the end of an object. */
-void shm_abandon(struct kl_shm *shm, struct shm_object *object);
-bool shm_is_asleep(const struct shm_device *device);
+void kli_shm_abandon(struct kl_shm *shm, struct kli_shm_object *object);
+bool kli_shm_is_asleep(const struct kli_shm_device *device);
 
 /* pin.c: what a refused edge of `use` means. */
-int shm_refusal(uint64_t use);
+int kli_shm_refusal(uint64_t use);
 
 /* purge.c */
-extern const struct kl_shrinker_ops shm_shrinker_ops;
+extern const struct kl_shrinker_ops kli_shm_shrinker_ops;
 /* PURGEABLE: its contents are lost from now on, and its owner waits until purge_end.
  * false: it isn't (any more). */
-bool shm_purge(struct kl_shm *shm, struct shm_object *object);
-void shm_purge_end(struct kl_shm *shm, struct shm_object *object);
-void shm_unlist(struct kl_shm *shm, struct shm_object *object);
+bool kli_shm_purge(struct kl_shm *shm, struct kli_shm_object *object);
+void kli_shm_purge_end(struct kl_shm *shm, struct kli_shm_object *object);
+void kli_shm_unlist(struct kl_shm *shm, struct kli_shm_object *object);
 
 #endif

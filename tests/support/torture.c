@@ -24,31 +24,17 @@ void torture_expect(bool ok, const char *what)
         fprintf(stderr, "torture: %s\n", what);
 }
 
-unsigned torture_seconds(void)
+void torture_run(void *(*const *bodies)(void *arg), unsigned n)
 {
     const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-
-    return seconds ? (unsigned)atoi(seconds) : 5;
-}
-
-static void let_it_run(bool (*covered)(void))
-{
-    const struct timespec length = {.tv_sec = (time_t)torture_seconds()};
-
-    nanosleep(&length, NULL);
-    for (unsigned more = 1; covered && !covered() && more < TORTURE_PATIENCE; more++)
-        nanosleep(&length, NULL);
-}
-
-void torture_run(void *(*const *bodies)(void *arg), unsigned n, bool (*covered)(void))
-{
+    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
     pthread_t thread[THREADS];
 
     assert_true(n <= THREADS);
     crash_watch();
     for (uintptr_t i = 0; i < n; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
-    let_it_run(covered);
+    nanosleep(&length, NULL);
     atomic_store(&stop, true);
     for (unsigned i = 0; i < n; i++)
         pthread_join(thread[i], NULL);

@@ -521,7 +521,7 @@ static void all_tenants_in_one_zone(void **state)
     first_shares();
     assert_int_equal(kl_linux_worker_create(f.zone, &worker_config, &worker), 0);
     assert_int_equal(kl_linux_worker_start(worker), 0);
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), NULL);
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
     kl_linux_worker_destroy(worker);
     atomic_store(&calm, true);
     check_all();

@@ -464,7 +464,6 @@ static void check_store(void)
         kl_store_writeback(store, 1);
         kl_store_writeback_stats(store, &back);
     } while (back.pending > 0);
-    assert_true(back.written > 0 && back.read > 0);
     assert_zs_ok(kl_store_zs(store));
     assert_store_ok(store);
 }
@@ -473,12 +472,8 @@ static void check_all(void)
 {
     const char *what = NULL;
 
-    for (unsigned p = 0; p < POOLS; p++) {
-        struct kl_pool_stats s = pool_stats(pools[p]);
-
-        assert_true(s.returned > 0 && s.shrunk + s.trimmed > 0);
+    for (unsigned p = 0; p < POOLS; p++)
         assert_pool_ok(pools[p]);
-    }
     for (unsigned i = 0; i < AREAS; i++) {
         if (kl_cma_check(area[i], &what))
             fail_msg("broken: %s", what);
@@ -504,6 +499,46 @@ static void close_all(void)
     fixture_close(&f);
 }
 
+static const char *pool_missing(struct kl_pool *pool)
+{
+    struct kl_pool_stats s = pool_stats(pool);
+    const struct torture_count counts[] = {
+        {s.returned, "no unit came back to a pool"},
+        {s.shrunk + s.trimmed, "no idle unit was freed"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static const char *kind_missing(const struct kl_writeback_stats *back)
+{
+    const struct torture_count counts[] = {
+        {got[GOT_UNITS], "no unit of a pool"},
+        {got[GOT_RANGES], "no range of an area"},
+        {got[GOT_ITEMS], "no item"},
+        {got[GOT_BLOCKS], "no block of the store was written"},
+        {back->written, "no block left memory"},
+        {back->read, "no block was read on the target"},
+        {moved, "nothing was moved"},
+        {kept, "no area kept anything"},
+        {scans, "no guest was asked"},
+        {learned, "no pool learned"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static const char *missing(void)
+{
+    struct kl_writeback_stats back = {.size = sizeof(back)};
+    const char *what = NULL;
+
+    kl_store_writeback_stats(store, &back);
+    for (unsigned p = 0; p < POOLS && !what; p++)
+        what = pool_missing(pools[p]);
+    return what ? what : kind_missing(&back);
+}
+
 static void all_tenants_in_one_zone(void **state)
 {
     static void *(*const bodies[])(void *) = {users, users,  rangers, rangers, items,
@@ -521,7 +556,7 @@ static void all_tenants_in_one_zone(void **state)
     first_shares();
     assert_int_equal(kl_linux_worker_create(f.zone, &worker_config, &worker), 0);
     assert_int_equal(kl_linux_worker_start(worker), 0);
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
     kl_linux_worker_destroy(worker);
     atomic_store(&calm, true);
     check_all();
@@ -532,9 +567,6 @@ static void all_tenants_in_one_zone(void **state)
                   (unsigned long long)got[GOT_RANGES], (unsigned long long)got[GOT_ITEMS],
                   (unsigned long long)got[GOT_BLOCKS], (unsigned long long)learned,
                   (unsigned long long)moved, (unsigned long long)scans);
-    for (unsigned i = 0; i < GOT; i++)
-        assert_true(got[i] > 0);
-    assert_true(moved > 0 && scans > 0 && kept > 0);
     assert_int_equal(torture_wrong(), 0);
 }
 

@@ -6,7 +6,7 @@
  *   rangers   two threads allocate ranges of two areas, and release them, whole or in parts
  *   items     two threads allocate, free and pin frames of test owners, shortly or as objects
  *   lives     a thread makes a zsmalloc pool, fills it until it learns, checks and ends it
- *   keeper    a thread writes, reads and discards blocks of a store, whose target is
+ *   keeper    a thread writes, reads, discards and writes back blocks of a store, whose target is
  *             slow, full, fails, lies, stalls, is gone
  *   takers    two threads give back, lend, resize, compact, discard, trim, take ranges, make an
  *             area of their own for a moment
@@ -109,8 +109,10 @@ static void *keeper(void *arg)
             (void)block_check(block);
         else if (what == 14)
             (void)kl_store_age(store, rng_below(&rng, STORED));
-        else
+        else if (rng_below(&rng, 10))
             (void)kl_store_compact(store, 1 + rng_below(&rng, 100));
+        else
+            (void)kl_store_writeback_now(store, 1 + rng_below(&rng, 20), rng_below(&rng, 2));
     }
     return NULL;
 }

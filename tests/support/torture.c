@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { THREADS = 32, TOLD = 20 };
+enum { THREADS = 32, TOLD = 20, LONGER = 600 /* seconds */ };
 
 static atomic_bool stop;
 static _Atomic uint64_t ops, wrong;
@@ -24,17 +24,52 @@ void torture_expect(bool ok, const char *what)
         fprintf(stderr, "torture: %s\n", what);
 }
 
-void torture_run(void *(*const *bodies)(void *arg), unsigned n)
+const char *torture_first_zero(const struct torture_count *counts, unsigned n)
 {
-    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-    struct timespec length = {.tv_sec = seconds ? atoi(seconds) : 5};
+    for (unsigned i = 0; i < n; i++) {
+        if (counts[i].n == 0)
+            return counts[i].name;
+    }
+    return NULL;
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+bool torture_goes_on(torture_missing *missing)
+{
+    static double begin;
+    const char *given = getenv("KLOTSKI_TORTURE_SECONDS"), *what;
+    double seconds = given ? atoi(given) : 5, passed;
+
+    if (begin == 0)
+        begin = now();
+    passed = now() - begin;
+    if (passed < seconds)
+        return true;
+    what = missing ? missing() : NULL;
+    if (what && passed < seconds + LONGER)
+        return true;
+    torture_expect(!what, what);
+    return false;
+}
+
+void torture_run(void *(*const *bodies)(void *arg), unsigned n, torture_missing *missing)
+{
+    const struct timespec nap = {.tv_nsec = 50000000};
     pthread_t thread[THREADS];
 
     assert_true(n <= THREADS);
     crash_watch();
     for (uintptr_t i = 0; i < n; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, bodies[i], (void *)i), 0);
-    nanosleep(&length, NULL);
+    while (torture_goes_on(missing))
+        nanosleep(&nap, NULL);
     atomic_store(&stop, true);
     for (unsigned i = 0; i < n; i++)
         pthread_join(thread[i], NULL);

@@ -291,11 +291,40 @@ static void close_all(void)
 
         kl_cma_get_stats(area[i], &s);
         assert_int_equal(s.allocated_frames, 0);
-        assert_true(s.exact + s.partial > 0 && s.missed > 0 && s.migrated > 0);
-        assert_true(s.returned_need > 0 && s.returned_window > 0 && s.returned_cap > 0);
         assert_int_equal(kl_cma_destroy(area[i]), 0);
     }
     fixture_close(&f);
+}
+
+static const char *area_missing(const struct kl_cma_stats *s)
+{
+    const struct torture_count counts[] = {
+        {s->exact + s->partial, "no range of what was kept"},
+        {s->missed, "no range of a window"},
+        {s->migrated, "nothing was moved"},
+        {s->returned_need, "nothing that was kept was needed"},
+        {s->returned_window, "no window took what was kept"},
+        {s->returned_cap, "no cap was met"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static const char *missing(void)
+{
+    const char *what = NULL;
+
+    for (unsigned i = 0; i < AREAS && !what; i++) {
+        struct kl_cma_stats s = {.size = sizeof(s)};
+
+        kl_cma_get_stats(area[i], &s);
+        what = area_missing(&s);
+    }
+    if (!what && atomic_load(&got) == 0)
+        what = "no range was to be had";
+    if (!what && atomic_load(&failed) == 0)
+        what = "every range was to be had";
+    return what;
 }
 
 static void everything_at_once(void **state)
@@ -304,12 +333,11 @@ static void everything_at_once(void **state)
 
     (void)state;
     open_all();
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
     close_all();
     print_message("# %llu operations, %llu ranges, %llu not to be had\n", torture_ops(),
                   (unsigned long long)atomic_load(&got), (unsigned long long)atomic_load(&failed));
     assert_int_equal(torture_wrong(), 0);
-    assert_true(atomic_load(&got) > 0 && atomic_load(&failed) > 0);
 }
 
 int main(void)

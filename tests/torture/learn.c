@@ -13,10 +13,9 @@
  * when everything is recounted. */
 #include "support/crash.h"
 #include "support/shake.h"
+#include "support/torture.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -28,7 +27,8 @@ static struct kl_zs *pool;
 static struct kl_store *store;
 static atomic_bool over;
 static bool faults;
-static _Atomic uint64_t wrong, moved, given;
+static _Atomic uint64_t moved, given;
+static unsigned pools, stores; /* that have learned */
 
 struct object {
     kl_handle handle;
@@ -37,14 +37,6 @@ struct object {
 };
 static struct object object[SIDES][OBJECTS];
 static uint64_t seed_of[BLOCKS]; /* 0: zero */
-
-static void expect(bool ok, const char *what)
-{
-    if (ok)
-        return;
-    if (atomic_fetch_add(&wrong, 1) < 20)
-        fprintf(stderr, "torture: %s\n", what);
-}
 
 /* What may happen to a store where memory is refused. */
 static bool is_refusal(int err)
@@ -59,26 +51,26 @@ static void object_new(struct object *o, struct rng *rng, char *buf)
     uint32_t size = 900 + rng_below(rng, 120) + rng_below(rng, 120);
     int err = kl_zs_malloc(pool, size, rng_below(rng, 8) ? 0 : KL_NOWAIT, &o->handle);
 
-    expect(err == 0 || err == -KL_ENOMEM, "a malloc failed oddly"); /* KL_NOWAIT, too */
+    torture_expect(err == 0 || err == -KL_ENOMEM, "a malloc failed oddly"); /* KL_NOWAIT, too */
     if (err)
         return;
     o->size = size;
     o->seed = rng->state;
     fill_bytes(buf, size, o->seed);
     err = kl_zs_write(pool, o->handle, 0, buf, size);
-    expect(err == 0, "a write failed");
+    torture_expect(err == 0, "a write failed");
 }
 
 static void object_check(const struct object *o, char *buf)
 {
-    expect(kl_zs_read(pool, o->handle, 0, buf, o->size) == 0, "a read failed");
-    expect(bytes_are(buf, o->size, o->seed), "an object is wrong");
+    torture_expect(kl_zs_read(pool, o->handle, 0, buf, o->size) == 0, "a read failed");
+    torture_expect(bytes_are(buf, o->size, o->seed), "an object is wrong");
 }
 
 static void object_free(struct object *o)
 {
-    expect(kl_zs_free(pool, o->handle) == 0, "a free failed");
-    expect(kl_zs_free(pool, o->handle) == -KL_ESTALE, "a double free went through");
+    torture_expect(kl_zs_free(pool, o->handle) == 0, "a free failed");
+    torture_expect(kl_zs_free(pool, o->handle) == -KL_ESTALE, "a double free went through");
     o->size = 0;
 }
 
@@ -88,10 +80,10 @@ static void object_pin(struct object *o)
     struct kl_zs_pin pin;
 
     if (kl_zs_begin(pool, o->handle, &pin) != 0) {
-        expect(false, "a begin failed");
+        torture_expect(false, "a begin failed");
         return;
     }
-    expect(pin.bytes >= o->size, "a class is too small for its object");
+    torture_expect(pin.bytes >= o->size, "a class is too small for its object");
     object_free(o);
     kl_zs_end(&pin);
 }
@@ -133,9 +125,9 @@ static void block_check(unsigned block, char *buf)
     char want[BLOCK];
     int err = kl_store_read(store, block, 0, buf, BLOCK);
 
-    expect(err == 0 || (err == -KL_ENOMEM && faults), "a block can't be read");
+    torture_expect(err == 0 || (err == -KL_ENOMEM && faults), "a block can't be read");
     block_make(want, seed_of[block]);
-    expect(err || memcmp(buf, want, BLOCK) == 0, "a block is wrong");
+    torture_expect(err || memcmp(buf, want, BLOCK) == 0, "a block is wrong");
 }
 
 static void block_write(unsigned block, uint64_t seed, char *buf)
@@ -145,7 +137,7 @@ static void block_write(unsigned block, uint64_t seed, char *buf)
     block_make(buf, seed);
     err = seed ? kl_store_write(store, block, 0, buf, BLOCK)
                : kl_store_discard(store, block, 0, BLOCK);
-    expect(err == 0 || is_refusal(err), "a block can't be written");
+    torture_expect(err == 0 || is_refusal(err), "a block can't be written");
     if (!err)
         seed_of[block] = seed;
 }
@@ -178,7 +170,7 @@ static void take_and_lend(struct rng *rng)
     if (kl_zone_give_back(f.zone, n, (enum kl_mode)rng_below(rng, 3), &r) != 0)
         return;
     atomic_fetch_add(&given, n);
-    expect(kl_zone_lend(f.zone, n) == 0, "what was taken can't be lent");
+    torture_expect(kl_zone_lend(f.zone, n) == 0, "what was taken can't be lent");
 }
 
 static void *mixer(void *arg)
@@ -292,16 +284,25 @@ static void play_round(void)
     }
 }
 
+static const char *missing(void)
+{
+    const struct torture_count counts[] = {
+        {pools, "no pool learned"},
+        {stores, "no store learned"},
+        {atomic_load(&moved), "nothing was moved"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
 static void learned_while_everything_goes_on(void **state)
 {
-    const char *seconds = getenv("KLOTSKI_TORTURE_SECONDS");
-    time_t end = time(NULL) + (seconds ? atoi(seconds) : 5);
-    unsigned rounds = 0, pools = 0, stores = 0;
+    unsigned rounds = 0;
 
     (void)state;
     crash_watch();
     fixture_open(&f, ZONE_BLOCKS, BLOCK_ORDER, 0);
-    do {
+    while (torture_goes_on(missing)) {
         faults = rounds % 2;
         open_round();
         play_round();
@@ -309,13 +310,12 @@ static void learned_while_everything_goes_on(void **state)
         stores += has_learned(kl_store_zs(store));
         close_round();
         rounds++;
-    } while (time(NULL) < end);
+    }
     print_message("# %u rounds, %u pools and %u stores learned, %llu moves, %llu blocks taken\n",
                   rounds, pools, stores, (unsigned long long)atomic_load(&moved),
                   (unsigned long long)atomic_load(&given));
     fixture_close(&f);
-    assert_int_equal(atomic_load(&wrong), 0);
-    assert_true(pools > 0 && stores > 0 && atomic_load(&moved) > 0);
+    assert_int_equal(torture_wrong(), 0);
 }
 
 int main(void)

@@ -274,17 +274,10 @@ static void open_pools(void)
     }
 }
 
-static void pools_at_work(void **state)
+static struct kl_pool_stats all_pools(void)
 {
-    static void *(*const bodies[])(void *) = {users, users, tenant, changer, taker, taker, stepper};
     struct kl_pool_stats sum = {.size = sizeof(sum)};
 
-    (void)state;
-    fixture_open(&f, ZONE_BLOCKS, ORDER, 0);
-    assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &shared), 0);
-    open_pools();
-    mover_open(&m, f.zone, MOVER_SINGLE);
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
     for (unsigned p = 0; p < POOLS; p++) {
         struct kl_pool_stats s = pool_stats(pools[p]);
 
@@ -295,8 +288,36 @@ static void pools_at_work(void **state)
         sum.put_back += s.put_back;
         sum.lent_astray += s.lent_astray;
         sum.shrunk += s.shrunk;
-        assert_pool_ok(pools[p]);
     }
+    return sum;
+}
+
+static const char *missing(void)
+{
+    struct kl_pool_stats sum = all_pools();
+    const struct torture_count counts[] = {
+        {sum.hits, "no idle unit was used again"},
+        {sum.moved, "no unit was moved"},
+        {sum.shrunk, "no unit was given to a shrinker"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static void pools_at_work(void **state)
+{
+    static void *(*const bodies[])(void *) = {users, users, tenant, changer, taker, taker, stepper};
+    struct kl_pool_stats sum;
+
+    (void)state;
+    fixture_open(&f, ZONE_BLOCKS, ORDER, 0);
+    assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &shared), 0);
+    open_pools();
+    mover_open(&m, f.zone, MOVER_SINGLE);
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
+    sum = all_pools();
+    for (unsigned p = 0; p < POOLS; p++)
+        assert_pool_ok(pools[p]);
     assert_zone_ok(f.zone);
     print_message("# %llu operations; %llu hits, %llu hot, %llu misses, %llu units moved, "
                   "%llu put back, %llu lent astray, %llu shrunk; %llu blocks, %llu ranges taken\n",
@@ -305,9 +326,6 @@ static void pools_at_work(void **state)
                   (unsigned long long)sum.put_back, (unsigned long long)sum.lent_astray,
                   (unsigned long long)sum.shrunk, (unsigned long long)atomic_load(&given),
                   (unsigned long long)atomic_load(&ranges));
-    assert_true(sum.hits > 0);
-    assert_true(sum.moved > 0);
-    assert_true(sum.shrunk > 0);
     for (unsigned p = 0; p < POOLS; p++)
         assert_int_equal(kl_pool_destroy(pools[p]), 0);
     mover_close(&m);

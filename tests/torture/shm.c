@@ -340,6 +340,27 @@ static void *shrinker(void *arg)
     return NULL;
 }
 
+static const char *kind_missing(const struct kl_shm_stats *s)
+{
+    const struct torture_count counts[] = {
+        {s->migrated, "nothing was moved"},
+        {s->batches, "there was no batch"},
+        {atomic_load(&pins), "nothing was pinned"},
+        {atomic_load(&purges), "nothing was purged"},
+        {atomic_load(&trips), "no object went elsewhere and came back"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static const char *missing(void)
+{
+    struct kl_shm_stats s = {.size = sizeof(s)};
+
+    kl_shm_get_stats(shm, &s);
+    return kind_missing(&s);
+}
+
 static void objects_under_everything(void **state)
 {
     static void *(*const bodies[])(void *) = {driver,  driver,  driver, pinner, pinner,
@@ -352,7 +373,7 @@ static void objects_under_everything(void **state)
     assert_int_equal(kl_shm_create(f.zone, NULL, &shm), 0);
     assert_int_equal(kl_linux_worker_create(f.zone, NULL, &worker), 0);
     assert_int_equal(kl_linux_worker_start(worker), 0);
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
     kl_linux_worker_destroy(worker);
     kl_shm_get_stats(shm, &s);
     print_message(
@@ -367,8 +388,6 @@ static void objects_under_everything(void **state)
     assert_int_equal(kl_shm_destroy(shm), 0);
     fixture_close(&f);
     assert_int_equal(torture_wrong(), 0);
-    assert_true(s.migrated > 0 && s.batches > 0);
-    assert_true(atomic_load(&pins) > 0 && atomic_load(&purges) > 0 && atomic_load(&trips) > 0);
 }
 
 int main(void)

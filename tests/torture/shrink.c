@@ -403,6 +403,17 @@ static void *presser(void *arg)
     return NULL;
 }
 
+static const char *missing(void)
+{
+    const struct torture_count counts[] = {
+        {atomic_load(&scans), "no shrinker was asked"},
+        {atomic_load(&works), "no shrinker's work was done"},
+        {atomic_load(&registered), "no shrinker came"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
 static void shrinkers_come_and_go(void **state)
 {
     static void *(*const bodies[])(void *) = {keeper,   keeper,   keeper,  shrinker,
@@ -414,7 +425,7 @@ static void shrinkers_come_and_go(void **state)
     fixture_open(&f, ZONE_BLOCKS, ORDER, 0);
     assert_int_equal(kl_linux_worker_create(f.zone, NULL, &worker), 0);
     assert_int_equal(kl_linux_worker_start(worker), 0);
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
     kl_linux_worker_destroy(worker);
     assert_null(kli_shrinkers(f.zone)->rounds);
     assert_int_equal(atomic_load(&kli_shrinkers(f.zone)->annex.users), 0);
@@ -423,9 +434,6 @@ static void shrinkers_come_and_go(void **state)
                   (unsigned long long)atomic_load(&registered),
                   (unsigned long long)atomic_load(&scans), (unsigned long long)atomic_load(&works));
     assert_int_equal(torture_wrong(), 0);
-    assert_true(atomic_load(&scans) > 0);
-    assert_true(atomic_load(&works) > 0);
-    assert_true(atomic_load(&registered) > 0);
 }
 
 int main(void)

@@ -480,8 +480,6 @@ static struct kl_writeback_stats close_target(void)
         kl_store_writeback(store, 1);
         kl_store_writeback_stats(store, &stats);
     } while (stats.pending > 0);
-    assert_true(stats.written > 0 && stats.read > 0 && stats.read_back > 0);
-    assert_true(stats.failed_writes > 0 && stats.overwritten > 0);
     return stats;
 }
 
@@ -511,6 +509,33 @@ static void close_all(void)
         (unsigned long long)back.overwritten, (unsigned long long)back.lost);
 }
 
+static const char *target_missing(const struct kl_writeback_stats *s)
+{
+    const struct torture_count counts[] = {
+        {s->written, "no block left memory"},
+        {s->read, "no block was read on the target"},
+        {s->read_back, "no block came back to memory"},
+        {s->failed_writes, "no write to the target failed"},
+        {s->overwritten, "no block was changed on its way out"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static const char *missing(void)
+{
+    struct kl_writeback_stats s = {.size = sizeof(s)};
+    const struct torture_count counts[] = {
+        {atomic_load(&moved), "nothing was moved"},
+        {atomic_load(&given), "no block of memory was given back"},
+        {atomic_load(&stale), "no handle was stale"},
+    };
+    const char *what = torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+
+    kl_store_writeback_stats(store, &s);
+    return what ? what : target_missing(&s);
+}
+
 static void reads_see_what_was_written(void **state)
 {
     static void *(*const bodies[])(void *) = {writer, writer, writer,  reader,   reader,
@@ -519,7 +544,7 @@ static void reads_see_what_was_written(void **state)
 
     (void)state;
     open_all();
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
     close_all();
     print_message(
         "# %llu operations, %llu moves, %llu given, %llu refused, %llu stale, %llu blind\n",
@@ -527,7 +552,6 @@ static void reads_see_what_was_written(void **state)
         (unsigned long long)atomic_load(&given), (unsigned long long)atomic_load(&refused),
         (unsigned long long)atomic_load(&stale), (unsigned long long)atomic_load(&blind));
     assert_int_equal(torture_wrong(), 0);
-    assert_true(atomic_load(&moved) > 0 && atomic_load(&given) > 0 && atomic_load(&stale) > 0);
 }
 
 int main(void)

@@ -6,7 +6,7 @@
  *   rangers   two threads allocate ranges of two areas, and release them, whole or in parts
  *   items     two threads allocate, free and pin frames of test owners, shortly or as objects
  *   lives     a thread makes a zsmalloc pool, fills it until it learns, checks and ends it
- *   keeper    a thread writes, reads and discards blocks of a store, whose target is
+ *   keeper    a thread writes, reads, discards and writes back blocks of a store, whose target is
  *             slow, full, fails, lies, stalls, is gone
  *   takers    two threads give back, lend, resize, compact, discard, trim, take ranges, make an
  *             area of their own for a moment
@@ -41,7 +41,8 @@ static kl_owner_id shared;
 static struct kl_store *store;
 static struct fake_target target;
 static struct weather weather = {.target = &target};
-static atomic_bool faults, calm;
+static atomic_bool calm;
+static _Atomic uint64_t refusals; /* times that they began or ended; odd: they are on */
 static _Atomic uint64_t moved, kept, scans;
 static _Atomic uint32_t user[FRAMES]; /* 0: nobody */
 
@@ -109,8 +110,10 @@ static void *keeper(void *arg)
             (void)block_check(block);
         else if (what == 14)
             (void)kl_store_age(store, rng_below(&rng, STORED));
-        else
+        else if (rng_below(&rng, 10))
             (void)kl_store_compact(store, 1 + rng_below(&rng, 100));
+        else
+            (void)kl_store_writeback_now(store, 1 + rng_below(&rng, 20), rng_below(&rng, 2));
     }
     return NULL;
 }
@@ -159,8 +162,8 @@ static void shake(struct rng *rng, uint32_t *held, kl_owner_id owner, uint32_t m
 {
     enum kl_mode mode = (enum kl_mode)rng_below(rng, 3);
     struct kl_report r = {.size = sizeof(r)};
+    uint64_t then = atomic_load(&refusals);
     uint32_t n = 1 + rng_below(rng, 8);
-    int64_t done;
 
     switch (rng_below(rng, 9)) {
     case 0:
@@ -183,8 +186,9 @@ static void shake(struct rng *rng, uint32_t *held, kl_owner_id owner, uint32_t m
         (void)kl_zone_resize(f.zone, ZONE_BLOCKS - n + 1, mode, &r);
         break;
     case 6:
-        done = kl_zone_discard(f.zone, rng_below(rng, 500));
-        torture_expect(done >= 0 || atomic_load(&faults), "a discard failed");
+        torture_expect(kl_zone_discard(f.zone, rng_below(rng, 500)) >= 0 || then % 2 ||
+                           atomic_load(&refusals) != then,
+                       "a discard failed");
         break;
     case 7:
         area_life(rng, me);
@@ -339,14 +343,12 @@ static void *refuser(void *arg)
     struct timespec nap = {.tv_nsec = 500000};
 
     for (unsigned i = 0; torture_on(); i++) {
-        if (i % 1000 == 0)
-            atomic_store(&faults, true);
+        if (i % 500 == 0)
+            atomic_fetch_add(&refusals, 1);
         if (i % 1000 < 500)
             fault_set((enum fault)rng_below(&rng, FAULTS), 1 + (int)rng_below(&rng, 10));
-        for (unsigned k = 0; i % 1000 == 500 && k < FAULTS; k++)
+        for (unsigned k = 0; i % 1000 == 499 && k < FAULTS; k++)
             fault_set((enum fault)k, 0);
-        if (i % 1000 == 700) /* who saw the last one is back */
-            atomic_store(&faults, false);
         nanosleep(&nap, NULL);
     }
     for (unsigned k = 0; k < FAULTS; k++)
@@ -464,7 +466,6 @@ static void check_store(void)
         kl_store_writeback(store, 1);
         kl_store_writeback_stats(store, &back);
     } while (back.pending > 0);
-    assert_true(back.written > 0 && back.read > 0);
     assert_zs_ok(kl_store_zs(store));
     assert_store_ok(store);
 }
@@ -473,12 +474,8 @@ static void check_all(void)
 {
     const char *what = NULL;
 
-    for (unsigned p = 0; p < POOLS; p++) {
-        struct kl_pool_stats s = pool_stats(pools[p]);
-
-        assert_true(s.returned > 0 && s.shrunk + s.trimmed > 0);
+    for (unsigned p = 0; p < POOLS; p++)
         assert_pool_ok(pools[p]);
-    }
     for (unsigned i = 0; i < AREAS; i++) {
         if (kl_cma_check(area[i], &what))
             fail_msg("broken: %s", what);
@@ -504,6 +501,46 @@ static void close_all(void)
     fixture_close(&f);
 }
 
+static const char *pool_missing(struct kl_pool *pool)
+{
+    struct kl_pool_stats s = pool_stats(pool);
+    const struct torture_count counts[] = {
+        {s.returned, "no unit came back to a pool"},
+        {s.shrunk + s.trimmed, "no idle unit was freed"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static const char *kind_missing(const struct kl_writeback_stats *back)
+{
+    const struct torture_count counts[] = {
+        {got[GOT_UNITS], "no unit of a pool"},
+        {got[GOT_RANGES], "no range of an area"},
+        {got[GOT_ITEMS], "no item"},
+        {got[GOT_BLOCKS], "no block of the store was written"},
+        {back->written, "no block left memory"},
+        {back->read, "no block was read on the target"},
+        {moved, "nothing was moved"},
+        {kept, "no area kept anything"},
+        {scans, "no guest was asked"},
+        {learned, "no pool learned"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static const char *missing(void)
+{
+    struct kl_writeback_stats back = {.size = sizeof(back)};
+    const char *what = NULL;
+
+    kl_store_writeback_stats(store, &back);
+    for (unsigned p = 0; p < POOLS && !what; p++)
+        what = pool_missing(pools[p]);
+    return what ? what : kind_missing(&back);
+}
+
 static void all_tenants_in_one_zone(void **state)
 {
     static void *(*const bodies[])(void *) = {users, users,  rangers, rangers, items,
@@ -521,7 +558,7 @@ static void all_tenants_in_one_zone(void **state)
     first_shares();
     assert_int_equal(kl_linux_worker_create(f.zone, &worker_config, &worker), 0);
     assert_int_equal(kl_linux_worker_start(worker), 0);
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
     kl_linux_worker_destroy(worker);
     atomic_store(&calm, true);
     check_all();
@@ -532,9 +569,6 @@ static void all_tenants_in_one_zone(void **state)
                   (unsigned long long)got[GOT_RANGES], (unsigned long long)got[GOT_ITEMS],
                   (unsigned long long)got[GOT_BLOCKS], (unsigned long long)learned,
                   (unsigned long long)moved, (unsigned long long)scans);
-    for (unsigned i = 0; i < GOT; i++)
-        assert_true(got[i] > 0);
-    assert_true(moved > 0 && scans > 0 && kept > 0);
     assert_int_equal(torture_wrong(), 0);
 }
 

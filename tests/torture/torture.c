@@ -498,7 +498,6 @@ static void close_target(void)
         kl_store_writeback(store, 1);
         kl_store_writeback_stats(store, &stats);
     } while (stats.pending > 0);
-    assert_true(stats.written > 0 && stats.read > 0 && stats.failed_writes > 0);
     print_message("# %llu written, %llu read, %llu back, %llu failed\n",
                   (unsigned long long)stats.written, (unsigned long long)stats.read,
                   (unsigned long long)stats.read_back, (unsigned long long)stats.failed_writes);
@@ -506,22 +505,44 @@ static void close_target(void)
 
 static void close_all(void)
 {
-    struct kl_store_stats stored = {.size = sizeof(stored)};
-
     for (int i = 0; i < FAULTS; i++)
         fault_set((enum fault)i, 0);
     close_target();
     assert_zs_ok(pool);
     assert_store_ok(store);
     assert_zone_ok(f.zone);
-    kl_store_get_stats(store, &stored);
-    assert_true(stored.recompressions > 0 && stored.duplicates > 0);
     for (unsigned i = 0; i < 3; i++)
         mover_close(&movers[i]);
     assert_int_equal(kl_zs_destroy(pool), 0);
     assert_int_equal(kl_store_destroy(store), 0);
     fixture_close(&f);
     fake_target_close(&target);
+}
+
+static const char *kind_missing(const struct kl_store_stats *s,
+                                const struct kl_writeback_stats *back)
+{
+    const struct torture_count counts[] = {
+        {atomic_load(&moves), "nothing was moved"},
+        {atomic_load(&held_objects), "no object was held"},
+        {s->recompressions, "no block was recompressed"},
+        {s->duplicates, "no duplicate was found"},
+        {back->written, "no block left memory"},
+        {back->read, "no block was read on the target"},
+        {back->failed_writes, "no write to the target failed"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
+static const char *missing(void)
+{
+    struct kl_writeback_stats back = {.size = sizeof(back)};
+    struct kl_store_stats s = {.size = sizeof(s)};
+
+    kl_store_writeback_stats(store, &back);
+    kl_store_get_stats(store, &s);
+    return kind_missing(&s, &back);
 }
 
 static void everything_at_once(void **state)
@@ -532,15 +553,13 @@ static void everything_at_once(void **state)
 
     (void)state;
     open_all();
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
     close_all();
     print_message("# %llu operations, %llu moves, %llu blocks taken, %llu ranges, %llu held\n",
                   torture_ops(), (unsigned long long)atomic_load(&moves),
                   (unsigned long long)atomic_load(&taken), (unsigned long long)atomic_load(&ranges),
                   (unsigned long long)atomic_load(&held_objects));
     assert_int_equal(torture_wrong(), 0);
-    assert_true(atomic_load(&moves) > 0);
-    assert_true(atomic_load(&held_objects) > 0);
 }
 
 int main(void)

@@ -89,7 +89,8 @@ int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_
  *
  *   sum of the rows' frames + other + free + absent + given + withheld == frames
  *
- * at all times, and in bytes charged == present blocks + the two kinds of metadata. */
+ * at all times, and in bytes charged == present blocks + the two kinds of metadata.
+ * The name of an owner that has just left may be empty. */
 struct kl_budget_row {
     kl_owner_id owner;
     char name[32];

@@ -12,6 +12,9 @@
  *      is absent or free as a whole, whose state words are all zero (B1, B4: free
  *      falls before a word names somebody, and rises after it is zero again).
  * (O3) Between prepare and finish nothing of the owner need be held: calls counts.
+ * (O4) A name is read with nothing held, so it may be the next owner's while it is read. It is
+ *      words, and `term` is odd while they change. Who finds it odd, or another one afterwards,
+ *      has read nobody's name: the owner that he wanted is gone.
  */
 #include "frame/share.h"
 
@@ -40,13 +43,33 @@ static unsigned free_slot(const struct kl_zone *zone)
     return 0;
 }
 
-static void copy_name(char *dst, size_t bytes, const char *src)
+/* With the owners lock. (O4) */
+static void set_name(struct kli_owner *owner, const char *name)
 {
-    size_t i = 0;
+    char text[KLI_NAME] = {0};
+    uint32_t word;
 
-    for (; src[i] && i + 1 < bytes; i++)
-        dst[i] = src[i];
-    dst[i] = '\0';
+    for (size_t i = 0; name[i] && i + 1 < sizeof(text); i++)
+        text[i] = name[i];
+    atomic_fetch_add(&owner->term, 1);
+    for (size_t i = 0; i < sizeof(text); i += sizeof(word)) {
+        memcpy(&word, text + i, sizeof(word));
+        atomic_store_explicit(&owner->name[i / sizeof(word)], word, memory_order_release);
+    }
+    atomic_fetch_add(&owner->term, 1);
+}
+
+void kli_owner_name(const struct kl_zone *zone, unsigned id, char name[KLI_NAME])
+{
+    const struct kli_owner *owner = kli_owner(zone, id);
+    uint32_t term = atomic_load(&owner->term), word;
+
+    for (size_t i = 0; i < KLI_NAME; i += sizeof(word)) {
+        word = atomic_load_explicit(&owner->name[i / sizeof(word)], memory_order_acquire);
+        memcpy(name + i, &word, sizeof(word));
+    }
+    if (term % 2 || atomic_load(&owner->term) != term)
+        memset(name, 0, KLI_NAME);
 }
 
 static uint32_t end_block(const struct kl_zone *zone, uint32_t below)
@@ -54,10 +77,10 @@ static uint32_t end_block(const struct kl_zone *zone, uint32_t below)
     return below == 0 || below > zone->frames ? zone->blocks : below >> zone->block_order;
 }
 
-/* From zero.  A run that still has figures of the slot's last owner drops them. */
+/* From zero, after set_name has raised `term`: a run that still has figures of the slot's last
+ * owner drops them. */
 static void begin_counting(struct kli_owner *owner)
 {
-    atomic_fetch_add(&owner->term, 1);
     for (unsigned i = 0; i < KLI_OWNER_COUNTERS; i++)
         atomic_store_explicit(&owner->counter[i], 0, memory_order_relaxed);
 }
@@ -76,7 +99,7 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
     id = free_slot(zone);
     if (id) {
         zone->owner[id].ops = *ops;
-        copy_name(zone->owner[id].name, sizeof(zone->owner[id].name), ops->name);
+        set_name(&zone->owner[id], ops->name);
         zone->owner[id].ctx = ctx;
         zone->owner[id].movable = has_all(ops);
         zone->owner[id].end = end_block(zone, ops->below);

@@ -68,16 +68,18 @@ struct kli_share {
 
 enum { KLI_OWNER_FREE, KLI_OWNER_REGISTERED, KLI_OWNER_LEAVING };
 
+enum { KLI_NAME = 32 }; /* of an owner, as in the public structures */
+
 struct kli_owner {
     _Atomic uint32_t used;
     _Atomic uint32_t calls; /* prepares that have not had their finish */
     bool movable;
-    uint32_t end;               /* its frames are in blocks below this one */
-    _Atomic uint32_t quick_end; /* the same; 0: each allocation is counted */
-    char name[32];              /* its own copy: read without any hold on the owner */
+    uint32_t end;                        /* its frames are in blocks below this one */
+    _Atomic uint32_t quick_end;          /* the same; 0: each allocation is counted */
+    _Atomic uint32_t name[KLI_NAME / 4]; /* its own copy: O4 of owner.c */
     struct kl_owner_ops ops;
     void *ctx;
-    _Atomic uint32_t term; /* goes up with each registration */
+    _Atomic uint32_t term; /* goes up with each registration, by two: O4 */
     _Atomic uint64_t counter[KLI_OWNER_COUNTERS];
     struct kli_share share;
 };
@@ -427,6 +429,8 @@ static inline const struct kli_owner *kli_owner(const struct kl_zone *zone, unsi
 {
     return &zone->owner[id];
 }
+/* Of whoever has the slot, with nothing held; empty while that changes. (O4) */
+void kli_owner_name(const struct kl_zone *zone, unsigned id, char name[KLI_NAME]);
 static inline bool kli_owner_is(const struct kl_zone *zone, unsigned id)
 {
     return id > 0 && id < KLI_MAX_OWNERS &&

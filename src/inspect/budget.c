@@ -127,7 +127,7 @@ static void fill_row(struct kl_zone *zone, unsigned id, const struct sums *sum,
         .hard = or_zero(atomic_load(&share->hard)),
         .refused = atomic_load(&share->refused),
     };
-    memcpy(row->name, zone->owner[id].name, sizeof(row->name));
+    kli_owner_name(zone, id, row->name);
 }
 
 void kl_zone_get_budget(struct kl_zone *zone, struct kl_budget *budget, struct kl_budget_row *rows,

@@ -140,7 +140,7 @@ int kl_owner_get_stats(struct kl_zone *zone, kl_owner_id owner, struct kl_owner_
 
     if (!kli_owner_is(zone, owner.v))
         return -KL_ENOENT;
-    memcpy(s.name, zone->owner[owner.v].name, sizeof(s.name));
+    kli_owner_name(zone, owner.v, s.name);
     count_frames(zone, owner.v, &s);
     kli_stats_out(stats, &s, sizeof(s));
     return 0;

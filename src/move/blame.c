@@ -64,7 +64,7 @@ void kli_describe(struct kl_zone *zone, uint32_t nr, uint64_t word, enum kl_in_w
                               .kind = kind,
                               .pins = kli_f_pins(word),
                               .owner = {(uint16_t)owner}};
-    memcpy(o->owner_name, kli_owner(zone, owner)->name, sizeof(o->owner_name));
+    kli_owner_name(zone, owner, o->owner_name);
     if (kli_f_object_pins(word) == 0 || !kli_pin_find(zone, nr, &info))
         return;
     o->object = info.object;

@@ -385,6 +385,71 @@ static void *alloc_one(void *arg)
     return NULL;
 }
 
+/* A slot whose owner changes, and who asks for the name meanwhile. */
+enum { CHANGES = 3000 };
+static kl_owner_id changing;
+static atomic_bool changed;
+
+static const char *const long_names[] = {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                         "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"};
+
+static void *changer(void *zone)
+{
+    struct kl_owner_ops ops = {.size = sizeof(ops)};
+    kl_owner_id id;
+
+    for (unsigned i = 0; i < CHANGES; i++) {
+        ops.name = long_names[i % 2];
+        assert_int_equal(kl_owner_register(zone, &ops, NULL, &id), 0);
+        assert_int_equal(id.v, changing.v);
+        assert_int_equal(kl_owner_unregister(zone, id), 0);
+    }
+    atomic_store(&changed, true);
+    return NULL;
+}
+
+static bool is_whole(const char *name)
+{
+    return !name[0] || strcmp(name, long_names[0]) == 0 || strcmp(name, long_names[1]) == 0;
+}
+
+static void names_are_whole(void **state)
+{
+    struct kl_owner_stats s = {.size = sizeof(s)};
+    struct kl_budget b = {.size = sizeof(b)};
+    struct kl_budget_row row = {.frames = 0};
+    struct kli_owner *owner;
+    struct fixture f;
+    pthread_t thread;
+
+    (void)state;
+    fixture_open(&f, 1, 2, 0);
+    assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &changing), 0);
+    owner = &f.zone->owner[changing.v];
+    atomic_fetch_add(&owner->term, 1); /* the name is being written */
+    assert_int_equal(kl_owner_get_stats(f.zone, changing, &s), 0);
+    assert_string_equal(s.name, "");
+    atomic_fetch_add(&owner->term, 1);
+    assert_int_equal(kl_owner_get_stats(f.zone, changing, &s), 0);
+    assert_string_equal(s.name, "unnamed");
+    assert_int_equal(kl_owner_unregister(f.zone, changing), 0);
+
+    atomic_store(&changed, false);
+    assert_int_equal(pthread_create(&thread, NULL, changer, f.zone), 0);
+    while (!atomic_load(&changed)) {
+        if (kl_owner_get_stats(f.zone, changing, &s) == 0)
+            assert_true(is_whole(s.name));
+        kl_zone_get_budget(f.zone, &b, &row, 1);
+        assert_true(is_whole(row.name));
+        for (unsigned i = 0; i < 100; i++) {
+            kli_owner_name(f.zone, changing.v, s.name);
+            assert_true(is_whole(s.name));
+        }
+    }
+    pthread_join(thread, NULL);
+    fixture_close(&f);
+}
+
 static void stalls_are_the_waiters(void **state)
 {
     struct fixture f;
@@ -500,6 +565,7 @@ int main(void)
         cmocka_unit_test(owners_add_up),
         cmocka_unit_test(many_owners),
         cmocka_unit_test(next_owner_of_a_slot),
+        cmocka_unit_test(names_are_whole),
         cmocka_unit_test(stalls_are_the_waiters),
         cmocka_unit_test(runs_by_their_end),
         cmocka_unit_test(older_and_newer_callers),

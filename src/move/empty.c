@@ -383,9 +383,11 @@ static size_t next_moves(struct kli_emptier *e, struct kli_run *run, struct kli_
             e->begun = KLI_NO_BLOCK;
             e->source++;
             e->taken++;
-        } else if (n > 0) {
-            e->begun = block;
+            return n;
         }
+        e->over = true; /* M3 */
+        if (n > 0)
+            e->begun = block;
         return n;
     }
     return 0;
@@ -398,15 +400,39 @@ static void plan_again(struct kli_emptier *e)
     plan(e);
 }
 
+/* Frames that nobody uses, those in caches too. */
+static uint64_t idle_frames(struct kl_zone *zone)
+{
+    return kli_free_frames(zone) + kli_cache_count(zone, UINT32_MAX, false) +
+           kli_cache_count(zone, UINT32_MAX, true);
+}
+
+/* Others' frames may have moved about without a change of the sum, so it is not for ever. */
+static bool is_vain(struct kli_emptier *e)
+{
+    return e->vain && e->vain_changes == e->changes && e->vain_largest == e->largest &&
+           e->vain_free == idle_frames(e->zone) && e->vain_steps-- > 0;
+}
+
+static void note_vain(struct kli_emptier *e)
+{
+    enum { STEPS = 16 };
+
+    e->vain = true;
+    e->vain_free = idle_frames(e->zone);
+    e->vain_largest = e->largest;
+    e->vain_changes = e->changes;
+    e->vain_steps = STEPS;
+}
+
 void kli_empty_step(struct kli_emptier *e, uint64_t frames, uint64_t changes)
 {
     enum { SOME = 8, PART = 64 };
 
-    e->fresh = e->any = false;
+    e->fresh = e->any = e->over = false;
     e->largest = frames;
     e->changes = changes;
-    e->vain = e->vain && e->vain_changes == changes && e->vain_largest == frames &&
-              e->vain_free == kli_free_frames(e->zone);
+    e->vain = is_vain(e);
     if (!e->vain && (e->source >= e->bound || e->taken >= kli_max(SOME, e->n / PART)))
         plan_again(e);
 }
@@ -416,7 +442,7 @@ size_t kli_empty_some(struct kli_emptier *e, struct kli_run *run, struct kli_emp
 {
     size_t n;
 
-    if (e->vain || atomic_load(&e->zone->migration_off) || most->moves == 0)
+    if (e->vain || e->over || atomic_load(&e->zone->migration_off) || most->moves == 0)
         return 0;
     run->emptier = e;
     n = next_moves(e, run, most, moves);
@@ -426,17 +452,14 @@ size_t kli_empty_some(struct kli_emptier *e, struct kli_run *run, struct kli_emp
     }
     run->emptier = NULL;
     e->any |= n > 0;
-    if (!e->any && e->source >= e->bound && !e->unsure) {
-        e->vain = true;
-        e->vain_free = kli_free_frames(e->zone);
-        e->vain_largest = e->largest;
-        e->vain_changes = e->changes;
-    }
+    if (!e->any && e->source >= e->bound && !e->unsure)
+        note_vain(e);
     return n;
 }
 
 void kli_empty_give_up(struct kli_emptier *e)
 {
+    e->over = false;
     if (e->begun == e->last) {
         drop_begun(e);
         e->source++;

@@ -23,12 +23,14 @@ struct kli_emptier {
     uint32_t last;               /* where the last moves are from */
     uint32_t taken;              /* sources since the plan was made */
     bool fresh;                  /* it was made in this step */
-    bool any;                    /* something was isolated in this step */
+    bool any;                    /* something was isolated in this step, */
+    bool over;                   /* and no more is to be: a block is half emptied */
     bool unsure;                 /* something was in the way that may be gone next time */
     uint64_t largest;            /* unit that a step may move, in frames */
     uint64_t changes;
     bool vain; /* nothing could be gained, and so it is as long as these are the same: */
     uint64_t vain_free, vain_largest, vain_changes;
+    unsigned vain_steps; /* and not for longer than some steps */
 };
 
 /* What a step may do. */

@@ -18,7 +18,7 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { BLOCKS = 32, ORDER = 6, FIRST_SIZE = 28, FRAME = 4096, ITEMS = 300, USERS = 3, QUEUE = 3 };
+enum { BLOCKS = 32, ORDER = 6, FIRST_SIZE = 28, FRAME = 4096, ITEMS = 70, USERS = 3, QUEUE = 3 };
 
 /* A buffer's user; a thread's own, but for seed, which says what must be in it. */
 struct item {
@@ -165,8 +165,10 @@ static void moved(void *ctx, const struct kl_heap_move *move)
 
 static void make_item(struct item *item, struct rng *rng)
 {
-    uint64_t frames = rng_below(rng, 200) ? 1 + rng_below(rng, 1u << rng_below(rng, ORDER + 1))
-                                          : (1u << ORDER) + rng_below(rng, 3u << ORDER);
+    uint64_t frames =
+        rng_below(rng, 200)
+            ? 1 + rng_below(rng, 1u << rng_below(rng, rng_below(rng, 30) ? 5 : ORDER + 1))
+            : (1u << ORDER) + rng_below(rng, 3u << ORDER);
     uint64_t where, bytes, seed = atomic_fetch_add(&seeds, 1);
     int err = kl_heap_alloc(heap, frames * FRAME - rng_below(rng, FRAME), 0, item, &item->id);
 

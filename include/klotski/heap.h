@@ -97,8 +97,9 @@ struct kl_heap_ops {
     int (*submit)(void *ctx, const struct kl_copy *copies, size_t n, struct kl_heap_batch *batch);
 
     /* Optional.  The contents are at dst, where the device uses them from now on; when this
-     * returns, src is free.  Called within kl_heap_done.  Must not wait.  A buffer that another
-     * thread frees at this moment may be freed already: its id is stale then. */
+     * returns, src is free, and the buffer can be used again.  Called within kl_heap_done.  Must
+     * not wait.  One that another thread frees at this moment may be freed already: its id is
+     * stale then. */
     void (*moved)(void *ctx, const struct kl_heap_move *move);
 };
 

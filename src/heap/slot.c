@@ -23,7 +23,7 @@ static uint64_t with_head(uint64_t word, uint32_t head)
 
 static unsigned chunk_of(uint32_t index)
 {
-    return 63u - (unsigned)__builtin_clzll((uint64_t)index / HEAP_FIRST_CHUNK + 1);
+    return 31u - (unsigned)__builtin_clz(index / HEAP_FIRST_CHUNK + 1);
 }
 
 static uint32_t first_of(unsigned chunk)

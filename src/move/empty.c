@@ -218,10 +218,12 @@ static bool survey(struct kli_emptier *e, uint32_t block, struct survey *s)
             nr = next_unit(zone, nr, end);
             continue;
         }
-        if (!may_go(e, word) || UINT64_C(1) << order > e->largest) {
+        if (!may_go(e, word)) {
             e->unsure |= kli_f_owner(word) == e->owner && (word & KLI_F_KIND);
             return false;
         }
+        if (UINT64_C(1) << order > e->largest)
+            return false;
         s->unit[order]++;
         s->units++;
         nr = next_unit(zone, nr + (1u << order), end);
@@ -351,13 +353,15 @@ static void pass_by(struct kli_emptier *e)
     e->source++;
 }
 
-/* Is it worth a look still? */
+/* Is it worth a look still?  Not when it has been filled since it was planned. */
 static bool is_source(const struct kli_emptier *e, uint32_t block)
 {
     uint64_t word = kli_block_word(e->zone, block);
+    uint32_t all = e->zone->block_frames, used = all - kli_b_free(word);
 
-    return kli_b_open(word) && !stays(word) && kli_b_free(word) < e->zone->block_frames &&
-           (block == e->begun || !(word & KLI_B_SHUNNED));
+    if (!kli_b_open(word) || stays(word) || used == 0)
+        return false;
+    return block == e->begun || (!(word & KLI_B_SHUNNED) && used <= e->used[block] + all / 8);
 }
 
 /* From the next source that can be emptied. */

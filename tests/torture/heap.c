@@ -379,6 +379,34 @@ static void close_all(void)
     free(memory);
 }
 
+static struct kl_heap_stats stats_now(void)
+{
+    struct kl_heap_stats stats = {.size = sizeof(stats)};
+
+    kl_heap_get_stats(heap, &stats);
+    return stats;
+}
+
+/* All that shall have happened. */
+static const char *missing(void)
+{
+    struct kl_heap_stats stats = stats_now();
+    const struct torture_count counts[] = {
+        {atomic_load(&passes), "no pass moved anything"},
+        {atomic_load(&moves), "nothing was moved"},
+        {atomic_load(&destroyed), "nothing was destroyed"},
+        {atomic_load(&taken), "no block was taken"},
+        {atomic_load(&ranges), "no range was taken"},
+        {stats.freed, "nothing was freed on its way"},
+        {stats.put_back, "nothing was put back"},
+        {stats.refused, "the queue was never full"},
+        {stats.failed, "the engine never failed"},
+        {stats.ignored, "nothing was ignored"},
+    };
+
+    return torture_first_zero(counts, sizeof(counts) / sizeof(counts[0]));
+}
+
 static void buffers_at_work(void **state)
 {
     static void *(*const bodies[])(void *) = {user, user, user, passer, passer, range_taker, taker};
@@ -387,7 +415,7 @@ static void buffers_at_work(void **state)
     (void)state;
     open_all();
     assert_int_equal(pthread_create(&thread, NULL, engine, NULL), 0);
-    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]));
+    torture_run(bodies, sizeof(bodies) / sizeof(bodies[0]), missing);
     pthread_mutex_lock(&lock);
     stop = true;
     pthread_cond_signal(&work);
@@ -398,7 +426,6 @@ static void buffers_at_work(void **state)
         torture_ops(), (unsigned long long)atomic_load(&passes),
         (unsigned long long)atomic_load(&destroyed), (unsigned long long)atomic_load(&taken),
         (unsigned long long)atomic_load(&ranges));
-    assert_true(atomic_load(&moves) > 0 && atomic_load(&passes) > 0);
     close_all();
     assert_int_equal(torture_wrong(), 0);
 }

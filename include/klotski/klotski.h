@@ -6,6 +6,7 @@
 #include "base.h"
 #include "cma.h"
 #include "contig.h"
+#include "heap.h"
 #include "host.h"
 #include "inspect.h"
 #include "linux.h"

@@ -103,6 +103,52 @@ bool kli_bits_have(const struct kl_zone *zone, uint32_t block, unsigned order)
     return false;
 }
 
+/* The bits of runs of 2^order that begin at `starts`. */
+static uint64_t run_bits(uint64_t starts, unsigned order)
+{
+    for (unsigned o = 0; o < order; o++)
+        starts |= starts << (1u << o);
+    return starts;
+}
+
+/* Order, in words, of the largest aligned run of clear words that begins at `index`. */
+static unsigned clear_words(const struct kl_zone *zone, uint32_t index, uint32_t end)
+{
+    unsigned order = 0;
+
+    while (index % (2u << order) == 0 && index + (2u << order) <= end &&
+           all_clear(zone, (index + (1u << order)) * 64, 64u << order))
+        order++;
+    return order;
+}
+
+/* Adds the block's runs of clear bits, each as large and aligned as it can be, to runs[order]. */
+void kli_bits_runs(const struct kl_zone *zone, uint32_t block, uint32_t *runs)
+{
+    uint32_t first = block << zone->block_order, n = zone->block_frames;
+    uint32_t end = (uint32_t)kli_div_up((uint64_t)first + n, 64);
+
+    for (uint32_t i = first / 64; i < end;) {
+        uint64_t within = word_mask(i, first, n);
+        uint64_t used = atomic_load_explicit(&zone->bits[i], memory_order_relaxed) | ~within;
+
+        if (used == 0) {
+            unsigned order = clear_words(zone, i, end);
+
+            runs[6 + order]++;
+            i += 1u << order;
+            continue;
+        }
+        for (unsigned o = 6; o-- > 0;) {
+            uint64_t starts = run_starts(used, o);
+
+            runs[o] += kli_popcount(starts);
+            used |= run_bits(starts, o);
+        }
+        i++;
+    }
+}
+
 /* Takes an aligned run of 2^order bits anywhere in the block. */
 bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr)
 {

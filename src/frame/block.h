@@ -6,7 +6,8 @@
  *   bit  40 UNMOVABLE  kind of the block; what it is meant for
  *   bit  41 FENCED     being emptied: no allocation enters
  *   bit  42 CMA        of an area (klotski/cma.h): movable frames, and the area's own
- *   bit  43 ABSENT     its memory is the system's
+ *   bit  43 SHUNNED    being emptied in steps: allocations go elsewhere as long as they can
+ *   bit  44 ABSENT     its memory is the system's
  *
  *             fence                  vacate (free == all)
  *   present ---------> fenced ---------------------------> absent, fenced
@@ -30,6 +31,8 @@
  *      the memory stays (vacate) unless the area parts with it.  It comes only while nothing is
  * stuck there (enroll), and excludes UNMOVABLE; a frame that is to become unmovable is counted
  * before (hand.c).
+ * (B7) SHUNNED is advice: who would fail otherwise enters (KLI_WANT_ANY).  Who takes the block
+ *      as a whole, or its memory, drops it; hence who lifts it may find it gone.
  */
 #ifndef KLI_FRAME_BLOCK_H
 #define KLI_FRAME_BLOCK_H
@@ -40,7 +43,8 @@
 #define KLI_B_UNMOVABLE (UINT64_C(1) << 40)
 #define KLI_B_FENCED    (UINT64_C(1) << 41)
 #define KLI_B_CMA       (UINT64_C(1) << 42)
-#define KLI_B_ABSENT    (UINT64_C(1) << 43) /* the highest one: pass.c */
+#define KLI_B_SHUNNED   (UINT64_C(1) << 43)
+#define KLI_B_ABSENT    (UINT64_C(1) << 44) /* the highest one: pass.c */
 
 static inline uint32_t kli_b_free(uint64_t w)
 {
@@ -57,6 +61,12 @@ static inline bool kli_b_open(uint64_t w)
     return !(w & (KLI_B_FENCED | KLI_B_ABSENT));
 }
 
+/* Do frames that are freed there come into CPUs' caches?  Not while it is being emptied. */
+static inline bool kli_b_caches(uint64_t w)
+{
+    return !(w & (KLI_B_FENCED | KLI_B_ABSENT | KLI_B_SHUNNED));
+}
+
 /* What a search for a block goes by (index.c). */
 enum kli_class {
     KLI_CLASS_MOVABLE,   /* of this kind, partly free */
@@ -64,7 +74,7 @@ enum kli_class {
     KLI_CLASS_FREE,      /* free as a whole */
     KLI_CLASS_CMA,       /* the same, of an area */
     KLI_CLASS_ABSENT,    /* and nobody gets memory for it yet */
-    KLI_CLASSES,         /* none of these: full, or fenced */
+    KLI_CLASSES,         /* none of these: full, fenced, or shunned */
 };
 
 static inline enum kli_class kli_b_class(uint64_t w, uint64_t all)
@@ -75,6 +85,8 @@ static inline enum kli_class kli_b_class(uint64_t w, uint64_t all)
         return KLI_CLASSES;
     if (kli_b_free(w) == all)
         return (w & KLI_B_CMA) ? KLI_CLASS_CMA : KLI_CLASS_FREE;
+    if (w & KLI_B_SHUNNED)
+        return KLI_CLASSES; /* B7 */
     return (w & KLI_B_UNMOVABLE) ? KLI_CLASS_UNMOVABLE : KLI_CLASS_MOVABLE;
 }
 
@@ -106,12 +118,12 @@ static inline struct kli_step kli_b_reserve(uint64_t w, uint64_t ask)
         return KLI_REFUSED;
     if ((w & KLI_B_CMA) && (ask & KLI_B_UNMOVABLE))
         return KLI_REFUSED; /* B6 */
-    if (want == KLI_WANT_OWN_KIND && (!same_kind || kli_b_free(w) == all))
+    if (want == KLI_WANT_OWN_KIND && (!same_kind || kli_b_free(w) == all || (w & KLI_B_SHUNNED)))
         return KLI_REFUSED;
     if (want == KLI_WANT_WHOLE_FREE && kli_b_free(w) != all)
         return KLI_REFUSED;
     if (kli_b_free(w) == all)
-        w = (w & ~KLI_B_UNMOVABLE) | (ask & KLI_B_UNMOVABLE);
+        w = (w & ~(KLI_B_UNMOVABLE | KLI_B_SHUNNED)) | (ask & KLI_B_UNMOVABLE);
     w -= n;
     return KLI_STEP((ask & KLI_B_UNMOVABLE) && !apart ? w + n * KLI_B_STUCK : w);
 }
@@ -148,6 +160,19 @@ static inline struct kli_step kli_b_unfence(uint64_t w, uint64_t arg)
 {
     (void)arg;
     return (w & KLI_B_FENCED) ? KLI_STEP(w & ~KLI_B_FENCED) : KLI_REFUSED;
+}
+
+/* For who empties it in steps; one at a time. (B7) */
+static inline struct kli_step kli_b_shun(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    return kli_b_open(w) && !(w & KLI_B_SHUNNED) ? KLI_STEP(w | KLI_B_SHUNNED) : KLI_REFUSED;
+}
+
+static inline struct kli_step kli_b_unshun(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    return (w & KLI_B_SHUNNED) ? KLI_STEP(w & ~KLI_B_SHUNNED) : KLI_REFUSED;
 }
 
 /* In the argument of kli_b_claim: it is the area of the block that claims. */

@@ -13,7 +13,7 @@
  *
  * (C1) limit is KL_CPU_ENTRIES but while somebody has closed the stack; only one
  *      who has the CPU's lock closes it, and opens it again before the lock goes.
- * (C2) What is freed in a fenced block does not enter a cache.  (It may, if the
+ * (C2) What is freed in a fenced or shunned block does not enter a cache.  (It may, if the
  *      fence is just going up: hence "again".)
  * (C3) With the host's sequences n and the entries are theirs.  A drainer takes the
  *      lock (against another drainer), closes the stack, calls cpu_fence, and then

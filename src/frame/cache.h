@@ -39,7 +39,7 @@ static inline bool kli_cache_put(struct kl_zone *zone, uint32_t nr, bool unmovab
     const struct kl_host *host = &zone->host;
     uint64_t word = kli_block_word(zone, kli_block_of(zone, nr));
 
-    if (!kli_b_open(word) || (unmovable && (word & KLI_B_CMA))) /* C2 */
+    if (!kli_b_caches(word) || (unmovable && (word & KLI_B_CMA))) /* C2 */
         return false;
     if (host->cpu_push)
         return host->cpu_push(host->ctx, kli_cache_of(zone, 0, unmovable), host->ncpus, nr);

@@ -313,6 +313,7 @@ void kli_watch(struct kl_zone *zone);
 
 /* bitmap.c: runs of bits in one block. */
 bool kli_bits_have(const struct kl_zone *zone, uint32_t block, unsigned order);
+void kli_bits_runs(const struct kl_zone *zone, uint32_t block, uint32_t *runs);
 bool kli_bits_take(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t *nr);
 bool kli_bits_take_outside(struct kl_zone *zone, uint32_t block, unsigned order, uint32_t not_nr,
                            uint32_t not_n, uint32_t *nr);

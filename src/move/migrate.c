@@ -69,15 +69,17 @@ static void put_back_locked(struct kli_run *run, const struct kl_move *move)
 }
 
 /* Owners hold a frame's lock for moments only, so this wait ends. */
-static void put_back(struct kli_run *run, const struct kl_move *move)
+static void lock_source(struct kl_zone *zone, uint32_t src)
 {
-    struct kl_zone *zone = run->zone;
-    uint32_t src = kl_pfn_nr(move->src);
-
     for (unsigned i = 0; !kli_apply(&zone->frame[src].state, kli_f_trylock, 0, NULL); i++) {
         KLI_TRACE(stall_frame, KLI_TAG(zone), src, i);
         zone->host.relax(zone->host.ctx, i);
     }
+}
+
+static void put_back(struct kli_run *run, const struct kl_move *move)
+{
+    lock_source(run->zone, kl_pfn_nr(move->src));
     put_back_locked(run, move);
 }
 
@@ -243,4 +245,19 @@ enum kli_found kli_migrate(struct kli_run *run, struct kl_move *moves, size_t n)
         found = worse(found, migrate_group(run, moves + at, end - at));
     }
     return found;
+}
+
+void kli_arrive(struct kli_run *run, struct kl_move *moves, size_t n)
+{
+    struct kl_zone *zone = run->zone;
+
+    for (size_t i = 0; i < n; i++) {
+        struct kl_move *move = &moves[i];
+        const struct kli_owner *owner = owner_of(zone, move->dst);
+
+        lock_source(zone, kl_pfn_nr(move->src));
+        if (move->result == 0 && (kli_state(zone, kl_pfn_nr(move->src)) & KLI_F_MOVABLE))
+            move->result = owner->ops.migrate(owner->ctx, move->dst, move->src, run->mode);
+        conclude(run, move);
+    }
 }

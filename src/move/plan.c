@@ -6,7 +6,7 @@
  * The plan is a hint: words change while a run goes on, and every step looks at
  * the word again.
  */
-#include "move/run.h"
+#include "move/empty.h"
 
 static uint32_t used_of(const struct kl_zone *zone, uint64_t word)
 {
@@ -162,6 +162,8 @@ bool kli_target(struct kli_run *run, unsigned order, unsigned owner, uint32_t *n
     uint32_t end = kli_owner(run->zone, owner)->end, block;
     uint64_t given = kli_kept_now(run->zone);
 
+    if (run->emptier)
+        return kli_empty_target(run->emptier, order, nr);
     if (run->want == KLI_WANT_APART)
         return kli_target_apart(run, order, owner, nr);
     if (kli_plan(run) != 0)

@@ -115,6 +115,17 @@ void kli_run_end(struct kli_run *run, struct kl_report *report)
     }
 }
 
+void kli_run_half(struct kli_run *run, struct kl_zone *zone)
+{
+    *run = (struct kli_run){.zone = zone, .mode = KL_ASYNC, .want = KLI_WANT_OWN_KIND};
+    run->report.size = sizeof(run->report);
+}
+
+void kli_run_half_end(struct kli_run *run)
+{
+    publish(run);
+}
+
 bool kli_fence(struct kli_run *run, uint32_t block)
 {
     struct kl_zone *zone = run->zone;

@@ -6,7 +6,8 @@
  * It belongs to one thread; any number of runs may be under way in a zone.
  *
  * (R1) Between kli_run_begin and kli_run_end the run is a hold (frame/zone.h), so
- *      that an allocation about to fail waits for it.
+ *      that an allocation about to fail waits for it.  Not one that only begins moves, or
+ *      ends them (kli_run_half).
  * (R2) Every fence that a run sets, it lifts (or turns into an absent block).
  * (R3) No lock is held over a callback but the locks of the frames it names.
  * (R4) What is counted a frame at a time is counted in the run's own memory; shared
@@ -49,8 +50,9 @@ struct kli_run {
     bool keep_soft;        /* but not beyond the soft limit */
     bool out_of_areas;     /* targets in areas (klotski/cma.h) only when there are no others */
     struct kli_run *outer; /* of a run within a run (room.c), else NULL */
-    unsigned hopeless;     /* no room could be made for this order, nor for more; 0: none yet */
-    uint32_t budget;       /* frames moved, after which it ends; 0: no bound */
+    struct kli_emptier *emptier; /* it has targets of its own (empty.h), else NULL */
+    unsigned hopeless; /* no room could be made for this order, nor for more; 0: none yet */
+    uint32_t budget;   /* frames moved, after which it ends; 0: no bound */
     struct kl_report report;
     struct kli_tally tally[KLI_TALLIES];
     struct kli_plan plan;
@@ -63,6 +65,9 @@ struct kli_run {
 /* run.c */
 void kli_run_begin(struct kli_run *run, struct kl_zone *zone, enum kl_mode mode);
 void kli_run_end(struct kli_run *run, struct kl_report *report);
+/* Half of one, that waits for nobody and that nobody waits for; its end. */
+void kli_run_half(struct kli_run *run, struct kl_zone *zone);
+void kli_run_half_end(struct kli_run *run);
 /* To a caller's report, which may be shorter than ours, or NULL: what it is before a run. */
 static inline void kli_report_clear(struct kl_report *report)
 {
@@ -121,6 +126,10 @@ enum { KLI_BATCH = 32 };
 /* Ends the isolation of n frames, one way or the other.  What they could not
  * move is KLI_BUSY (may be tried again) or KLI_STUCK; else KLI_ISOLATED. */
 enum kli_found kli_migrate(struct kli_run *run, struct kl_move *moves, size_t n);
+/* The same of frames whose contents the owner has copied since they were isolated, so each
+ * result says: 0, then the owner's migrate hands the identity over; or an error.  Outside of
+ * a run, from any thread; waits for nothing but a frame's lock. */
+void kli_arrive(struct kli_run *run, struct kl_move *moves, size_t n);
 
 /* evacuate.c: empties n frames from nr on, whose blocks are fenced by the run.
  * 0: no allocation was there at one moment.  -KL_EBUSY, -KL_ENOMEM; -KL_EAGAIN: the

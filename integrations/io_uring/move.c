@@ -17,46 +17,53 @@ static bool is_quiet(const struct kli_uring_buffer *buffer)
                                           memory_order_acquire)) == 0;
 }
 
-static void refuse(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
+/* Does a batch of this thread have it? (U1) */
+static bool is_mine(struct kli_uring_buffer *buffer)
 {
-    buffer->moving = false;
+    return atomic_load_explicit(&buffer->mover, memory_order_relaxed) == kli_uring_thread();
+}
+
+static void let_go(struct kli_uring_buffer *buffer)
+{
+    atomic_store_explicit(&buffer->mover, 0, memory_order_relaxed);
     kli_uring_release(buffer);
-    atomic_fetch_add_explicit(&pool->refused, 1, memory_order_relaxed);
+}
+
+static void refuse(struct kl_uring_pool *pool, size_t n)
+{
+    atomic_fetch_add_explicit(&pool->refused, n, memory_order_relaxed);
 }
 
 /* Would this thread wait for its own requests?  Only if nobody else ends them: a hint. */
 static bool is_own(const struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
 {
-    return !pool->reap &&
+    return !pool->reap && !is_quiet(buffer) &&
            atomic_load_explicit(&buffer->reaper, memory_order_relaxed) == kli_uring_thread();
 }
 
-/* Held ones; those that can't be are not moving. */
-static size_t hold_all(struct kl_uring_pool *pool, const struct kl_shm_ref *refs, size_t n,
-                       bool may_wait)
+enum held { HELD_NOT, HELD_BY_OTHERS, HELD_HERE };
+
+static enum held hold(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer, bool may_wait)
 {
-    size_t held = 0;
+    uint64_t seen;
 
-    for (size_t i = 0; i < n; i++) {
-        struct kli_uring_buffer *buffer = of(&refs[i]);
-
-        buffer->moving = kli_uring_apply(&buffer->word, kli_b_hold, may_wait, NULL);
-        if (!buffer->moving) {
-            atomic_fetch_add_explicit(&pool->refused, 1, memory_order_relaxed);
-        } else if (!is_quiet(buffer) && is_own(pool, buffer)) {
-            refuse(pool, buffer);
-            atomic_fetch_add_explicit(&pool->refused_own, 1, memory_order_relaxed);
-        } else {
-            held++;
-        }
+    if (!kli_uring_apply(&buffer->word, kli_b_hold, may_wait, &seen)) {
+        refuse(pool, 1);
+        return (seen & KLI_B_HELD) ? HELD_BY_OTHERS : HELD_NOT;
     }
-    return held;
+    atomic_store_explicit(&buffer->mover, kli_uring_thread(), memory_order_relaxed);
+    if (!is_own(pool, buffer))
+        return HELD_HERE;
+    let_go(buffer);
+    refuse(pool, 1);
+    atomic_fetch_add_explicit(&pool->refused_own, 1, memory_order_relaxed);
+    return HELD_NOT;
 }
 
 static bool all_quiet(const struct kl_shm_ref *refs, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (of(&refs[i])->moving && !is_quiet(of(&refs[i])))
+        if (is_mine(of(&refs[i])) && !is_quiet(of(&refs[i])))
             return false;
     }
     return true;
@@ -86,19 +93,21 @@ static void wait_quiet(struct kl_uring_pool *pool, const struct kl_shm_ref *refs
 }
 
 /* Those that are not quiet by now stay; how many are. */
-static size_t let_go(struct kl_uring_pool *pool, const struct kl_shm_ref *refs, size_t n)
+static size_t settle(struct kl_uring_pool *pool, const struct kl_shm_ref *refs, size_t n)
 {
     size_t held = 0;
 
     for (size_t i = 0; i < n; i++) {
         struct kli_uring_buffer *buffer = of(&refs[i]);
 
-        if (!buffer->moving)
+        if (!is_mine(buffer))
             continue;
-        if (is_quiet(buffer))
+        if (is_quiet(buffer)) {
             held++;
-        else
-            refuse(pool, buffer);
+            continue;
+        }
+        let_go(buffer);
+        refuse(pool, 1);
     }
     return held;
 }
@@ -106,23 +115,29 @@ static size_t let_go(struct kl_uring_pool *pool, const struct kl_shm_ref *refs, 
 static int prepare(const struct kl_shm_ref *refs, size_t n, enum kl_mode mode)
 {
     struct kl_uring_pool *pool = refs[0].device;
-    size_t held;
+    size_t held = 0, others = 0;
 
     if (pool->issuer && pool->issuer != kli_uring_thread()) {
-        atomic_fetch_add_explicit(&pool->refused, n, memory_order_relaxed);
+        refuse(pool, n);
         atomic_fetch_add_explicit(&pool->refused_issuer, n, memory_order_relaxed);
         return -KL_EBUSY;
     }
-    held = hold_all(pool, refs, n, mode == KL_SYNC);
+    for (size_t i = 0; i < n; i++) {
+        enum held how = hold(pool, of(&refs[i]), mode == KL_SYNC);
+
+        held += how == HELD_HERE;
+        others += how == HELD_BY_OTHERS;
+    }
     if (held > 0 && mode == KL_SYNC) {
         wait_quiet(pool, refs, n);
-        held = let_go(pool, refs, n);
+        held = settle(pool, refs, n);
     }
     if (held < n)
         kli_uring_wake(pool); /* who waits for one that stays */
-    return held > 0 ? 0 : -KL_EBUSY;
+    return held + others > 0 ? 0 : -KL_EBUSY;
 }
 
+/* One that is not held: busy, or (U1) for a moment only. */
 static int migrate(const struct kl_shm_ref *ref, uint64_t page, kl_pfn dst, kl_pfn src,
                    enum kl_mode mode)
 {
@@ -131,8 +146,8 @@ static int migrate(const struct kl_shm_ref *ref, uint64_t page, kl_pfn dst, kl_p
     int err;
 
     (void)page, (void)mode;
-    if (!buffer->moving)
-        return -KL_EBUSY;
+    if (!is_mine(buffer))
+        return is_quiet(buffer) ? -KL_EAGAIN : -KL_EBUSY;
     err = kl_frame_copy(pool->zone, dst, src);
     if (!err)
         buffer->pfn = dst;
@@ -144,13 +159,12 @@ static void follow(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
 {
     char *addr = kl_frame_addr(pool->zone, buffer->pfn);
 
-    buffer->moving = false;
     if (addr != buffer->addr) {
         buffer->addr = addr;
         kli_uring_slot_follow(pool, buffer);
         atomic_fetch_add_explicit(&pool->moved, 1, memory_order_relaxed);
     }
-    kli_uring_release(buffer);
+    let_go(buffer);
 }
 
 static void finish(const struct kl_shm_ref *refs, size_t n)
@@ -158,7 +172,7 @@ static void finish(const struct kl_shm_ref *refs, size_t n)
     struct kl_uring_pool *pool = refs[0].device;
 
     for (size_t i = 0; i < n; i++) {
-        if (of(&refs[i])->moving)
+        if (is_mine(of(&refs[i])))
             follow(pool, of(&refs[i]));
     }
     kli_uring_wake(pool);

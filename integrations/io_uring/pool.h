@@ -10,11 +10,13 @@
  *
  * A move of a buffer
  *
- *   prepare   hold -> wait until ios == 0 -> moving = true     too late: release, "busy"
- *   migrate   (of moving ones; else "busy") the library copies -> pfn is the new one
+ *   prepare   hold, mover = this thread -> wait until ios == 0      too late: release, "busy"
+ *   migrate   (of those that this thread has) the library copies -> pfn is the new one
  *   finish    addr follows pfn -> the slot follows addr -> fixed or not -> release, wake
  *
- * (U1) A buffer is one page of its object, and so one frame: one batch at a time has it.
+ * (U1) A batch's three calls come from one thread, which has one batch at a time.  Another
+ *      batch may have the same buffer, isolated anew between migrate and finish of the first:
+ *      it finds it HELD by another thread, and answers "again".
  * (U2) The slot follows before HELD goes. So no request is ever made for a place where the
  *      buffer isn't, and the old frame is unpinned before the run gives its block back.
  * (U3) A slot that can't be filled is emptied; one that can't be emptied is STUCK: never
@@ -43,13 +45,13 @@ enum {
 struct kli_uring_buffer {
     _Atomic uint64_t word;
     _Atomic uintptr_t reaper; /* the thread of its last end; a hint */
+    _Atomic uintptr_t mover;  /* whose batch has it HELD; 0: none */
     char *addr;               /* D2, as are the next */
     kl_pfn pfn;
-    bool moving; /* a batch has it quiet: it may be moved */
     _Atomic bool stuck;
     unsigned slot;
     kl_shm_id object;
-    char pad[64 - 8 - 2 * sizeof(void *) - sizeof(kl_pfn) - 8 - sizeof(kl_shm_id)];
+    char pad[64 - 8 - 3 * sizeof(void *) - sizeof(kl_pfn) - 8 - sizeof(kl_shm_id)];
 };
 
 struct kl_uring_pool {

@@ -47,8 +47,8 @@ static const char *wrong_with(struct kl_uring_pool *pool, unsigned i)
         return "D1: a buffer that nobody has is busy";
     if (word & KLI_B_HELD)
         return "D3: a buffer is held, and nobody moves it";
-    if (buffer->moving)
-        return "U1: a buffer is moving without a batch";
+    if (atomic_load(&buffer->mover))
+        return "U1: a buffer has a mover, and no batch";
     if (buffer->addr != kl_frame_addr(pool->zone, buffer->pfn))
         return "U2: a buffer is not where it is used";
     if ((word & KLI_B_FIXED) && atomic_load(&buffer->stuck))

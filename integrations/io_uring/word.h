@@ -17,7 +17,7 @@
  *
  * (D1) ios rises only while not HELD, and GOT; so once ios is 0 under HELD it stays so
  *      until release.
- * (D2) Place, slot and `moving` of a buffer are changed only by who has it HELD, with
+ * (D2) Place, slot and mover of a buffer are changed only by who has it HELD, with
  *      ios == 0; and read by others only between begin and end.
  * (D3) One at a time has HELD, and gives it up: by release, or by fixed / unfixed.
  * (D4) FIXED: the kernel has pinned exactly where the buffer is, in its slot.

@@ -13,8 +13,9 @@
 #
 #   throughput_while_compacting   bytes read a second with the mover over without
 #   copy_while_compacting         the same, read and written
-#   cpu_while_compacting          the first of bytes a second of CPU time of the requests' thread:
-#                                 what the moves cost it, whatever else runs
+#   served_while_compacting       the first, but for the time for which the requests' thread
+#                                 waited for a CPU: on a machine that is busy with other things
+#   cpu_while_compacting          the first of bytes a second of CPU time of that thread
 #   plain_while_compacting        the first with ordinary requests on the same buffers
 #   fixed_over_plain              undisturbed: what registration is good for
 #   bytes_wrong                   buffers of another pass that had a wrong byte
@@ -33,7 +34,7 @@ pairs=${PAIRS:-15}
 }
 
 head -c "$((${FILE_MIB:-256} << 20))" /dev/urandom >"$work/file" || exit 1
-run() {
+measure() {
     "$bench" "$@" 2>"$work/said" || {
         cat "$work/said" >&2
         exit 1
@@ -41,22 +42,21 @@ run() {
 }
 
 echo "pinned instead, as one does without hooks:"
-run pinned "$bytes" "$work/file"
-verified=$(run verify "$bytes" "$work/file") || exit 1
+measure pinned "$bytes" "$work/file"
+verified=$(measure verify "$bytes" "$work/file") || exit 1
 read -r wrong all moves <<<"$verified"
 echo "verified: $all buffers read, $wrong wrong; buffers moved $moves times meanwhile"
-{
-    read -r rate ratio cpu moved
-    read -r plain plain_ratio _ _
-} <<<"$(run read "$bytes" "$pairs" "$work/file")"
-{
-    read -r copied copy_ratio _ copy_moved
-} <<<"$(run copy "$bytes" "$pairs" "$work/file" "$work/to")"
+figures=$(measure read "$bytes" "$pairs" "$work/file") || exit 1
+read -r rate ratio served cpu moved <<<"$(head -n 1 <<<"$figures")"
+read -r plain plain_ratio _ _ _ <<<"$(tail -n 1 <<<"$figures")"
+figures=$(measure copy "$bytes" "$pairs" "$work/file" "$work/to") || exit 1
+read -r copied copy_ratio _ _ copy_moved <<<"$(head -n 1 <<<"$figures")"
 [ -n "${plain_ratio:-}" ] && [ -n "${copy_moved:-}" ] || exit 1
 echo "undisturbed: $rate MiB/s read, $plain with ordinary requests; $copied copied"
 echo "moved meanwhile: $moved MiB/s of buffers, while copying $copy_moved"
 echo "RATIO iouring.throughput_while_compacting $ratio"
 echo "RATIO iouring.copy_while_compacting $copy_ratio"
+echo "RATIO iouring.served_while_compacting $served"
 echo "RATIO iouring.cpu_while_compacting $cpu"
 echo "RATIO iouring.plain_while_compacting $plain_ratio"
 echo "RATIO iouring.fixed_over_plain $(awk -v a="$rate" -v b="$plain" 'BEGIN { printf "%.3f", a / b }')"

@@ -154,27 +154,39 @@ static int migrate(const struct kl_shm_ref *ref, uint64_t page, kl_pfn dst, kl_p
     return err;
 }
 
-/* Where it is now is where the slot says. (U2) */
-static void follow(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
+/* It has moved; and its slot has to follow, before it is let go. (U2) */
+static bool has_moved(const struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
 {
     char *addr = kl_frame_addr(pool->zone, buffer->pfn);
+    bool moved = addr != buffer->addr;
 
-    if (addr != buffer->addr) {
-        buffer->addr = addr;
-        kli_uring_slot_follow(pool, buffer);
-        atomic_fetch_add_explicit(&pool->moved, 1, memory_order_relaxed);
+    buffer->addr = addr;
+    return moved;
+}
+
+static void finish_some(struct kl_uring_pool *pool, const struct kl_shm_ref *refs, size_t n)
+{
+    struct kli_uring_buffer *moved[KLI_URING_BATCH];
+    unsigned nmoved = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (is_mine(of(&refs[i])) && has_moved(pool, of(&refs[i])))
+            moved[nmoved++] = of(&refs[i]);
     }
-    let_go(buffer);
+    kli_uring_slots_follow(pool, moved, nmoved);
+    atomic_fetch_add_explicit(&pool->moved, nmoved, memory_order_relaxed);
+    for (size_t i = 0; i < n; i++) {
+        if (is_mine(of(&refs[i])))
+            let_go(of(&refs[i]));
+    }
 }
 
 static void finish(const struct kl_shm_ref *refs, size_t n)
 {
     struct kl_uring_pool *pool = refs[0].device;
 
-    for (size_t i = 0; i < n; i++) {
-        if (is_mine(of(&refs[i])))
-            follow(pool, of(&refs[i]));
-    }
+    for (size_t i = 0; i < n; i += KLI_URING_BATCH)
+        finish_some(pool, refs + i, n - i < KLI_URING_BATCH ? n - i : KLI_URING_BATCH);
     kli_uring_wake(pool);
 }
 

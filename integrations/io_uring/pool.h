@@ -35,6 +35,7 @@
 
 enum {
     KLI_URING_MAX = 1 << 14,
+    KLI_URING_BATCH = 32, /* updated together */
     KLI_URING_WAIT_MS = 100,
     KLI_URING_BITS = 64, /* of a word of `free` */
 };
@@ -95,6 +96,9 @@ void kli_uring_table_destroy(struct kl_uring_pool *pool);
 /* The slot gets the place where the buffer, which is HELD, is now; or is emptied. (U3)
  * 0, or the kernel's error: the buffer is not FIXED then. */
 int kli_uring_slot_follow(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer);
+/* The same for up to KLI_URING_BATCH; sorts them. */
+void kli_uring_slots_follow(struct kl_uring_pool *pool, struct kli_uring_buffer **buffer,
+                            unsigned n);
 int kli_uring_slot_empty(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer);
 
 #endif

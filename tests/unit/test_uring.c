@@ -696,7 +696,7 @@ static void a_registration_fails_once(void **state)
 static void a_registration_fails(void **state)
 {
     (void)state;
-    move_while(2 * BUFFERS, 0, false, 0);
+    move_while(3 * BUFFERS, 0, false, 0); /* together, alone, and when it was emptied */
 }
 
 static void and_the_slot_can_not_be_emptied(void **state)

@@ -11,9 +11,10 @@
  * buffers.  After each TRIM_EVERY (16) rounds all free blocks go back to the system, and come
  * again.  Phases of MS (200) milliseconds take turns: undisturbed, and with the mover.
  *
- * read, copy: prints four numbers for fixed, then for ordinary requests (-1 as slot):
- *   undisturbed MiB/s, MiB/s with the mover over that, the same of CPU time a byte of the
- *   requests' thread (undisturbed over with), all medians of PAIRS quotients; MiB/s moved.
+ * read, copy: prints five numbers for fixed, then for ordinary requests (-1 as slot):
+ *   undisturbed MiB/s; MiB/s with the mover over that; the same but for the time for which the
+ *   requests' thread waited for a CPU; the same of its CPU time; all medians of PAIRS
+ *   quotients; and MiB/s of buffers moved.
  *   copy writes what was read to OUT.
  * pinned: the same buffers, one a block or more, pinned as one does without hooks: prints what
  *   became of a request for 64 MiB in a row, and of giving half of the blocks back.
@@ -230,19 +231,38 @@ static void turn(struct load *l, bool go_on)
     io_uring_cq_advance(&ring, n);
 }
 
-/* Some time of it: bytes a second, and bytes a second of CPU time. */
-static void phase(struct load *l, bool moving, double *rate, double *per_cpu)
+/* So long this thread has waited for a CPU that others had. */
+static uint64_t queued_ns(void)
 {
-    uint64_t began, cpu, done = l->done;
+    FILE *file = fopen("/proc/thread-self/schedstat", "re");
+    unsigned long long ran, queued = 0;
+
+    if (!file || fscanf(file, "%llu %llu", &ran, &queued) != 2)
+        queued = 0;
+    if (file)
+        fclose(file);
+    return queued;
+}
+
+/* Bytes a second: of wall time, but for that in the queue of a CPU, of CPU time. */
+enum { WALL, SERVED, CPU, RATES };
+
+static void phase(struct load *l, bool moving, double rate[RATES])
+{
+    uint64_t began, cpu, queued, took, done = l->done;
 
     atomic_store(&mover.on, moving);
+    queued = queued_ns();
     began = now_ns();
     cpu = cpu_ns();
     while (now_ns() - began < phase_ns())
         turn(l, true);
     done = (l->done - done) * bytes;
-    *rate = (double)done / (double)(now_ns() - began) * 1e9;
-    *per_cpu = (double)done / (double)(cpu_ns() - cpu) * 1e9;
+    took = now_ns() - began;
+    rate[WALL] = (double)done / (double)took * 1e9;
+    rate[CPU] = (double)done / (double)(cpu_ns() - cpu) * 1e9;
+    queued = queued_ns() - queued;
+    rate[SERVED] = (double)done / (double)(took > queued ? took - queued : 1) * 1e9;
     atomic_store(&mover.on, false);
 }
 
@@ -254,24 +274,26 @@ static void drain(struct load *l)
 
 static void pairs(unsigned n, bool plain)
 {
-    static double alone[MAX_PAIRS], wall[MAX_PAIRS], cpu[MAX_PAIRS];
+    static double alone[MAX_PAIRS], quotient[RATES][MAX_PAIRS];
     struct load l = {.until = UINT64_MAX, .plain = plain};
     uint64_t moved = figures().moved, took = 0, since;
-    double rate, per_cpu, with, with_cpu;
+    double without[RATES], with[RATES];
 
     for (unsigned i = 0; i < n; i++) {
-        phase(&l, false, &rate, &per_cpu);
+        phase(&l, false, without);
         since = now_ns();
-        phase(&l, true, &with, &with_cpu);
+        phase(&l, true, with);
         took += now_ns() - since;
-        alone[i] = rate / (1 << 20);
-        wall[i] = with / rate;
-        cpu[i] = with_cpu / per_cpu;
+        alone[i] = without[WALL] / (1 << 20);
+        for (int k = 0; k < RATES; k++)
+            quotient[k][i] = with[k] / without[k];
     }
     drain(&l);
     moved = (figures().moved - moved) * bytes;
-    printf("%.0f %.3f %.3f %.0f\n", median(alone, n), median(wall, n), median(cpu, n),
-           (double)moved / (double)took * 1e9 / (1 << 20));
+    printf("%.0f", median(alone, n));
+    for (int k = 0; k < RATES; k++)
+        printf(" %.3f", median(quotient[k], n));
+    printf(" %.0f\n", (double)moved / (double)took * 1e9 / (1 << 20));
 }
 
 static void verify(void)

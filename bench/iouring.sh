@@ -42,8 +42,8 @@ measure() {
 }
 
 echo "pinned instead, as one does without hooks:"
-measure pinned "$bytes" "$work/file"
-verified=$(measure verify "$bytes" "$work/file") || exit 1
+measure pinned "$bytes" 1 "$work/file"
+verified=$(measure verify "$bytes" 1 "$work/file") || exit 1
 read -r wrong all moves <<<"$verified"
 echo "verified: $all buffers read, $wrong wrong; buffers moved $moves times meanwhile"
 figures=$(measure read "$bytes" "$pairs" "$work/file") || exit 1

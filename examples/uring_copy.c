@@ -224,7 +224,7 @@ static struct kl_linux_backing *open_pool(void)
     struct kl_linux_backing *backing;
     int err;
 
-    memory.bytes = (uint64_t)3 * config.buffers * copy.bytes + 8 * BLOCK;
+    memory.bytes = (uint64_t)3 * config.buffers * copy.bytes + (uint64_t)8 * BLOCK;
     must(kl_linux_backing_create(&memory, &backing), "memory");
     zone.backing = kl_linux_backing_get(backing);
     must(kl_zone_create(&zone, &copy.zone), "zone");

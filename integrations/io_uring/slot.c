@@ -21,8 +21,7 @@ static int said(int err)
         return -KL_ENOMEM;
     case -EBUSY:
         return -KL_EEXIST; /* a table is there */
-    case -EEXIST:
-        return -KL_EINVAL; /* not the single issuer */
+    case -EEXIST:          /* not the single issuer */
     case -EBADF:
         return -KL_EINVAL;
     case -ENXIO:

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* iouringbench - fixed buffers of io_uring while their memory moves; for bench/iouring.sh.
  *
- * usage: iouringbench read|copy BUFFER_BYTES PAIRS FILE [OUT]
- *        iouringbench pinned BUFFER_BYTES FILE
- *        iouringbench verify BUFFER_BYTES FILE
+ * usage: iouringbench read|pinned|verify BUFFER_BYTES PAIRS FILE
+ *        iouringbench copy BUFFER_BYTES PAIRS FILE OUT
  *
  * DEPTH (32) requests at a time, of 2 * DEPTH buffers, over FILE from its beginning to its
  * end, again and again.  A mover, a thread of its own, empties half of the zone by a
@@ -379,16 +378,28 @@ static void pinned(void)
     say("32 of 64 blocks back", err, &r);
 }
 
+static bool is_command(const char *name)
+{
+    static const char *const names[] = {"read", "copy", "pinned", "verify"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     bool is_copy = argc == 6 && strcmp(argv[1], "copy") == 0;
     pthread_t thread;
     unsigned n;
 
-    if (argc < 4)
-        die("usage: iouringbench read|copy|pinned|verify BUFFER_BYTES [PAIRS] FILE [OUT]");
+    n = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+    if ((argc != 5 && !is_copy) || !is_command(argv[1]) || n == 0 || n > MAX_PAIRS)
+        die("usage: iouringbench read|copy|pinned|verify BUFFER_BYTES PAIRS FILE [OUT]");
     bytes = strtoul(argv[2], NULL, 10);
-    open_all(argv[argc - 1 - is_copy], is_copy ? argv[5] : NULL);
+    open_all(argv[4], is_copy ? argv[5] : NULL);
     if (strcmp(argv[1], "pinned") == 0) {
         pinned();
         return 0;
@@ -396,12 +407,9 @@ int main(int argc, char **argv)
     open_pool();
     if (pthread_create(&thread, NULL, moves, NULL) != 0)
         die("no thread");
-    n = (unsigned)strtoul(argv[3], NULL, 10);
     if (strcmp(argv[1], "verify") == 0) {
         verify();
     } else {
-        if (n == 0 || n > MAX_PAIRS)
-            die("1 to %d pairs", MAX_PAIRS);
         pairs(n, false);
         pairs(n, true);
     }

@@ -10,7 +10,8 @@ group_packages() {
     build)
         echo meson ninja-build pkg-config python3 gcc libc6-dev binutils \
             nbdkit nbdkit-plugin-dev libnbd-dev libjson-c-dev \
-            liblz4-dev libzstd-dev libxxhash-dev libcmocka-dev libnuma-dev systemtap-sdt-dev
+            liblz4-dev libzstd-dev libxxhash-dev libcmocka-dev libnuma-dev systemtap-sdt-dev \
+            liburing-dev
         ;;
     # Debian 12 has nbdkit's basic plugins and filters in the package nbdkit.
     check) echo nbdkit libnbd-bin qemu-utils fio e2fsprogs g++ procps spin ;;

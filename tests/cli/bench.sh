@@ -135,9 +135,28 @@ helps() {
     refused "$tools/helpsbench" "$work/mix" 8 1 158
 }
 
+# Built with liburing, and where io_uring may be used.
+iouring() {
+    local bench=$tools/iouringbench
+    [ -x "$bench" ] || return 0
+    refused "$bench"
+    refused "$bench" read 65536 0 "$work/mix"
+    refused "$bench" nonsense 65536 1 "$work/mix"
+    "$bench" verify 65536 1 "$work/mix" >"$work/out" 2>"$work/said" || {
+        grep -q '^ring: ' "$work/said" && return 0
+        fail "iouringbench: $(cat "$work/said")"
+    }
+    grep -qE '^0 128 [0-9]+$' "$work/out" || fail "verified: $(cat "$work/out")"
+    "$bench" pinned 65536 1 "$work/mix" >"$work/out" 2>&1 || fail "pinned: $(cat "$work/out")"
+    [ "$(grep -c 'in the way: pinned' "$work/out")" = 2 ] || fail "not in the way: $(cat "$work/out")"
+    MS=20 "$bench" copy 65536 2 "$work/mix" "$work/to" >"$work/out" 2>/dev/null || fail "iouringbench copy"
+    numbers 5 "$work/out"
+}
+
 corpora
 density
 objects
 pools
 store
 helps
+iouring

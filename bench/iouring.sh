@@ -21,6 +21,8 @@
 #   bytes_wrong                   buffers of another pass that had a wrong byte
 #
 # BYTES of a buffer (65536), PAIRS (15), MS of a phase (200), FILE_MIB (256).
+# FIFO: a real-time priority for both threads (1 to 99; none), for a machine that is busy with
+# other things: those get what is left.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=tools/corpus.sh
@@ -28,6 +30,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 bench=$build/tools/iouringbench
 bytes=${BYTES:-65536}
 pairs=${PAIRS:-15}
+ahead=()
+[ -z "${FIFO:-}" ] || ahead=(chrt -f "$FIFO")
 [ -x "$bench" ] || {
     echo "iouring.sh: it was built without liburing: nothing to measure"
     exit 0
@@ -35,7 +39,7 @@ pairs=${PAIRS:-15}
 
 head -c "$((${FILE_MIB:-256} << 20))" /dev/urandom >"$work/file" || exit 1
 measure() {
-    "$bench" "$@" 2>"$work/said" || {
+    "${ahead[@]}" "$bench" "$@" 2>"$work/said" || {
         cat "$work/said" >&2
         exit 1
     }

@@ -44,7 +44,7 @@ enum {
 
 /* A cache line: who works with a buffer writes to no other's. */
 struct kli_uring_buffer {
-    _Atomic uint64_t word;
+    _Alignas(64) _Atomic uint64_t word;
     _Atomic uintptr_t reaper; /* the thread of its last end; a hint */
     _Atomic uintptr_t mover;  /* whose batch has it HELD; 0: none */
     char *addr;               /* D2, as are the next */
@@ -52,7 +52,6 @@ struct kli_uring_buffer {
     _Atomic bool stuck;
     unsigned slot;
     kl_shm_id object;
-    char pad[64 - 8 - 3 * sizeof(void *) - sizeof(kl_pfn) - 8 - sizeof(kl_shm_id)];
 };
 
 struct kl_uring_pool {

@@ -15,6 +15,7 @@ int __wrap_io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned 
 int __real_io_uring_register_buffers_sparse(struct io_uring *ring, unsigned nr);
 int __wrap_io_uring_register_buffers_sparse(struct io_uring *ring, unsigned nr);
 
+static _Atomic unsigned short_by;
 static _Atomic int fail_fills, fail_empties, fail_tables, fail_with;
 
 void rings_fail(int fills, int empties, int tables, int err)
@@ -23,6 +24,11 @@ void rings_fail(int fills, int empties, int tables, int err)
     atomic_store(&fail_fills, fills);
     atomic_store(&fail_empties, empties);
     atomic_store(&fail_tables, tables);
+}
+
+unsigned rings_short(unsigned n)
+{
+    return atomic_exchange(&short_by, n);
 }
 
 static bool fails(_Atomic int *left)
@@ -36,6 +42,8 @@ int __wrap_io_uring_register_buffers_update_tag(struct io_uring *ring, unsigned 
 {
     if (fails(iovecs[0].iov_base ? &fail_fills : &fail_empties))
         return atomic_load(&fail_with);
+    if (atomic_load(&short_by) > 0 && nr > atomic_load(&short_by))
+        nr = atomic_exchange(&short_by, 0);
     return __real_io_uring_register_buffers_update_tag(ring, off, iovecs, tags, nr);
 }
 

@@ -17,6 +17,10 @@ bool rings_there(void);
  * table, with that error (a negative errno). */
 void rings_fail(int fills, int empties, int tables, int err);
 
+/* The next registration of more than n slots does n of them, and says so; 0: none.  What
+ * was set before: 0 when it has happened. */
+unsigned rings_short(unsigned n);
+
 /* How much this process has pinned, by the kernel's figures, in bytes; -1: it doesn't say. */
 int64_t rings_pinned(void);
 

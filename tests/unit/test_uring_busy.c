@@ -223,17 +223,18 @@ static int elsewhere(void *(*what)(void *), void *arg)
 
 static void a_single_issuer(void **state)
 {
+    const unsigned flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
     struct io_uring probe;
     struct kl_uring_io io;
     kl_uring_buf buf;
 
     (void)state;
-    if (io_uring_queue_init(2, &probe, IORING_SETUP_SINGLE_ISSUER) != 0) {
+    if (io_uring_queue_init(2, &probe, flags) != 0) {
         print_message("# skipped: this kernel has no IORING_SETUP_SINGLE_ISSUER\n");
         skip();
     }
     io_uring_queue_exit(&probe);
-    ringpool_ring(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    ringpool_ring(flags);
     assert_int_equal(elsewhere(creates_elsewhere, NULL), -KL_EINVAL);
     assert_zone_ok(rp.f.zone);
     assert_int_equal(kl_uring_pool_create(rp.f.zone, &rp.ring, &ringpool_usual, &rp.pool), 0);

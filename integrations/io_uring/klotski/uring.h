@@ -127,7 +127,7 @@ int kl_uring_pool_destroy(struct kl_uring_pool *pool);
 
 /* A buffer that nobody has; one that no migration has just now, if there is one.  Its
  * contents are what the last user left.  Never waits.
- * -KL_EAGAIN: all are in use. */
+ * -KL_EAGAIN: all are in use, or the last ones just now looked at by others. */
 int kl_uring_get(struct kl_uring_pool *pool, kl_uring_buf *buf);
 /* Never waits.
  * -KL_EBUSY: it is busy: an end is missing.

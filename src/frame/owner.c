@@ -15,6 +15,10 @@
  * (O4) A name is read with nothing held, so it may be the next owner's while it is read. It is
  *      words, and `term` is odd while they change. Who finds it odd, or another one afterwards,
  *      has read nobody's name: the owner that he wanted is gone.
+ * (O5) A run that looks for a destination has a reference on the frame only, which may be handed
+ *      over: then the owner that it read in the word may leave, and `end` be the next one's while
+ *      it is read.  What is chosen by it is dropped: with the frame locked the run finds that it
+ *      is another's (move/isolate.c).
  */
 #include "frame/share.h"
 
@@ -102,8 +106,8 @@ int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void
         set_name(&zone->owner[id], ops->name);
         zone->owner[id].ctx = ctx;
         zone->owner[id].movable = has_all(ops);
-        zone->owner[id].end = end_block(zone, ops->below);
-        atomic_store(&zone->owner[id].quick_end, zone->owner[id].end);
+        atomic_store(&zone->owner[id].end, end_block(zone, ops->below));
+        atomic_store(&zone->owner[id].quick_end, end_block(zone, ops->below));
         kli_share_reset(zone, id);
         begin_counting(&zone->owner[id]);
         atomic_store(&zone->owner[id].used, KLI_OWNER_REGISTERED);

@@ -74,7 +74,7 @@ struct kli_owner {
     _Atomic uint32_t used;
     _Atomic uint32_t calls; /* prepares that have not had their finish */
     bool movable;
-    uint32_t end;                        /* its frames are in blocks below this one */
+    _Atomic uint32_t end;                /* its frames are in blocks below this one: O5 */
     _Atomic uint32_t quick_end;          /* the same; 0: each allocation is counted */
     _Atomic uint32_t name[KLI_NAME / 4]; /* its own copy: O4 of owner.c */
     struct kl_owner_ops ops;

@@ -418,20 +418,21 @@ static void names_are_whole(void **state)
     struct kl_owner_stats s = {.size = sizeof(s)};
     struct kl_budget b = {.size = sizeof(b)};
     struct kl_budget_row row = {.frames = 0};
+    struct kl_owner_ops ops = {.size = sizeof(ops), .name = long_names[0]};
     struct kli_owner *owner;
     struct fixture f;
     pthread_t thread;
 
     (void)state;
     fixture_open(&f, 1, 2, 0);
-    assert_int_equal(kl_owner_register(f.zone, NULL, NULL, &changing), 0);
+    assert_int_equal(kl_owner_register(f.zone, &ops, NULL, &changing), 0);
     owner = &f.zone->owner[changing.v];
     atomic_fetch_add(&owner->term, 1); /* the name is being written */
     assert_int_equal(kl_owner_get_stats(f.zone, changing, &s), 0);
     assert_string_equal(s.name, "");
     atomic_fetch_add(&owner->term, 1);
     assert_int_equal(kl_owner_get_stats(f.zone, changing, &s), 0);
-    assert_string_equal(s.name, "unnamed");
+    assert_string_equal(s.name, long_names[0]);
     assert_int_equal(kl_owner_unregister(f.zone, changing), 0);
 
     atomic_store(&changed, false);

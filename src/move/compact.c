@@ -60,7 +60,7 @@ static int compact_run(struct kli_run *run)
     for (uint32_t i = 0; i < run->plan.n; i++) {
         uint32_t block = run->plan.block[i];
         uint64_t word = kli_block_word(run->zone, block);
-        uint64_t own = (word & KLI_B_UNMOVABLE) ? 0 : kli_b_free(word);
+        uint64_t own = (word & (KLI_B_UNMOVABLE | KLI_B_SHUNNED)) ? 0 : kli_b_free(word);
         int err;
 
         if (!is_source(run->zone, word))

@@ -431,7 +431,7 @@ static void note_vain(struct kli_emptier *e)
 
 void kli_empty_step(struct kli_emptier *e, uint64_t frames, uint64_t changes)
 {
-    enum { SOME = 8, PART = 64 };
+    enum { SOME = 8, PART = 16 };
 
     e->fresh = e->any = e->over = false;
     e->largest = frames;

@@ -25,20 +25,20 @@ struct vram {
     bool at_once; /* done within submit */
     int refuses;  /* what submit says, unless it is 0 */
     int result;   /* of the copies */
-    unsigned submits, copied, told;
-    unsigned chosen;
+    atomic_uint submits, copied, told, chosen;
     enum kl_heap_choice choice; /* of every move, */
     kl_buffer_id odd;           /* but of this one's */
     enum kl_heap_choice odd_choice;
     void (*on_choose)(const struct kl_heap_move *move); /* if they are not NULL */
     void (*on_moved)(const struct kl_heap_move *move);
-    unsigned waits, patience; /* of the library for others: until then passes are left undone */
+    atomic_uint waits; /* of the library for others: */
+    unsigned patience; /* until then passes are left undone */
 };
 
 extern struct vram vram;
 
 /* A zone of offsets, of `blocks` blocks of 2^order frames of 4 KiB, and a heap.  Metadata can
- * be made to fail (fault_set). */
+ * be made to fail (fault_set); fixture_host changes the host. */
 void vram_open(unsigned blocks, unsigned order);
 /* Checks both, and that nothing is left. */
 void vram_close(void);

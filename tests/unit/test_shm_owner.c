@@ -75,10 +75,48 @@ static void among_the_owners(void **state)
     fixture_close(&f);
 }
 
+/* What may be dropped does not wait for a device that sleeps. */
+static void purgeable_while_its_device_sleeps(void **state)
+{
+    struct kl_report r = {.size = sizeof(r)};
+    kl_shm_id id, filler, stays;
+    static struct shmdev dev;
+    struct kl_shm *shm;
+    kl_pin_id pin;
+
+    (void)state;
+    fixture_open(&f, 3, 4, 0);
+    assert_int_equal(kl_shm_create(f.zone, NULL, &shm), 0);
+    shmdev_open(&dev, shm, true);
+    id = make_filled(shm, 4);
+    filler = make_filled(shm, 12); /* of the first block */
+    stays = make_filled(shm, 4);
+    assert_int_equal(kl_shm_pin(shm, stays, "io", &pin), 0);
+    assert_int_equal(kl_shm_object_destroy(shm, filler), 0);
+    assert_int_equal(kl_shm_attach(shm, id, dev.id, NULL), 0);
+    assert_int_equal(kl_shm_device_sleep(shm, dev.id, true), 0);
+    assert_int_equal(kl_zone_give_back(f.zone, 2, KL_SYNC, &r), -KL_EBUSY);
+    assert_int_equal(r.culprit_kind, KL_IN_WAY_REFUSED);
+    assert_string_equal(r.culprit_why, "asleep with its device");
+    assert_int_equal(kl_shm_set_purgeable(shm, id, true), 0);
+    assert_int_equal(kl_zone_give_back(f.zone, 2, KL_SYNC, &r), 0);
+    assert_int_equal(kl_shm_set_purgeable(shm, id, false), -KL_ENODATA);
+    assert_int_equal(kl_zone_lend(f.zone, 2), 0);
+    assert_int_equal(kl_shm_device_sleep(shm, dev.id, false), 0);
+    assert_int_equal(kl_shm_object_destroy(shm, id), 0);
+    assert_int_equal(kl_shm_unpin(shm, stays, pin), 0);
+    assert_int_equal(kl_shm_object_destroy(shm, stays), 0);
+    shmdev_close(&dev);
+    assert_shm_ok(shm);
+    assert_int_equal(kl_shm_destroy(shm), 0);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(among_the_owners),
+        cmocka_unit_test(purgeable_while_its_device_sleeps),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,9 +5,11 @@
 #define _POSIX_C_SOURCE 200809L /* pread */
 #include <klotski/klotski.h>
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum { BUFFERS = 24, BYTES = 64 << 10, RUNS = BYTES / 4096, BLOCKS = 3 };
@@ -93,20 +95,29 @@ static int give_back(struct kl_zone *zone, const char *how)
     return err;
 }
 
+/* Over there is the other end of the socket; when it is closed the contents come back. */
 static int another_process(struct kl_shm *shm, kl_shm_id object)
 {
-    struct kl_linux_export_config config = {.size = sizeof(config), .peer = -1};
-    struct kl_linux_export *exported;
+    struct kl_linux_export_config config = {.size = sizeof(config)};
+    struct pollfd wanted = {.events = POLLIN};
     char before, after;
+    int fd, ends[2];
     ssize_t n;
-    int fd;
 
-    must(kl_linux_export_create(shm, object, &config, &exported, &fd), "export");
-    n = pread(fd, &before, 1, 0); /* send fd over a socket, and close it */
-    must(kl_linux_export_end(exported), "taking it back");
-    printf("exported:   it reads '%c', and after it was taken back %s\n", before,
+    must(kl_linux_peers_create(NULL, &config.peers), "peers");
+    must(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) ? -KL_EIO : 0, "socket");
+    config.peer = ends[0];
+    must(kl_linux_export_create(shm, object, &config, NULL, &fd), "export");
+    n = pread(fd, &before, 1, 0); /* send fd over the socket, and close it */
+    close(ends[1]);               /* or the process is killed */
+    wanted.fd = kl_linux_peers_fd(config.peers);
+    if (poll(&wanted, 1, -1) == 1) /* in the program's event loop */
+        kl_linux_peers_look(config.peers);
+    printf("exported:   it reads '%c', and when the peer is gone %s\n", before,
            pread(fd, &after, 1, 0) == 0 ? "nothing" : "something");
     close(fd);
+    close(ends[0]);
+    must(kl_linux_peers_destroy(config.peers), "peers' end");
     return n == 1 && before == 'a' ? 0 : -1;
 }
 

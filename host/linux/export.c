@@ -21,7 +21,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "internal.h"
+#include "export.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,16 +37,6 @@
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
-
-struct kl_linux_export {
-    struct kl_shm *shm;
-    kl_shm_id object;
-    int file;
-    int peer;       /* -1: none */
-    short gone;     /* poll's events that say so */
-    char *map;      /* read-only files; else NULL */
-    uint64_t bytes; /* of the file */
-};
 
 /* ---- the place ---- */
 
@@ -106,7 +96,8 @@ static int place_write(void *ctx, uint64_t offset, const void *from, size_t n)
     return 0;
 }
 
-static void end(struct kl_linux_export *e)
+/* The map and the file, once. */
+static void close_file(struct kl_linux_export *e)
 {
     if (e->map)
         munmap(e->map, e->bytes);
@@ -115,14 +106,32 @@ static void end(struct kl_linux_export *e)
             ;
         close(e->file);
     }
+    e->map = NULL;
+    e->file = -1;
+}
+
+/* The holder may go on at once when it finds this. */
+static void place_release(void *ctx)
+{
+    struct kl_linux_export *e = ctx;
+
+    close_file(e);
+    atomic_store(&e->is_back, true);
+}
+
+int kli_export_take_back(struct kl_linux_export *e)
+{
+    int err = atomic_load(&e->is_back) ? 0 : kl_shm_move_in(e->shm, e->object);
+
+    return atomic_load(&e->is_back) ? 0 : err; /* the program may have called that itself */
+}
+
+void kli_export_free(struct kl_linux_export *e)
+{
+    close_file(e);
     if (e->peer >= 0)
         close(e->peer);
     free(e);
-}
-
-static void place_release(void *ctx)
-{
-    end(ctx);
 }
 
 /* ---- making it ---- */
@@ -201,7 +210,15 @@ static int prepare(struct kl_linux_export *e, const struct kl_linux_export_confi
     err = watch(e, config->peer);
     if (!err)
         err = make_file(e, writable);
-    return err ? err : open_again(e, writable, fd);
+    if (!err)
+        err = open_again(e, writable, fd);
+    return err || !config->peers ? err : kli_peers_add(config->peers, e);
+}
+
+static bool config_ok(const struct kl_linux_export_config *config, bool has_holder)
+{
+    return config->size == sizeof(*config) && !(config->flags & ~(unsigned)KL_LINUX_EXPORT_WRITE) &&
+           (config->peers ? config->peer >= 0 : has_holder);
 }
 
 int kl_linux_export_create(struct kl_shm *shm, kl_shm_id object,
@@ -213,13 +230,13 @@ int kl_linux_export_create(struct kl_shm *shm, kl_shm_id object,
     struct kl_linux_export *e;
     int theirs = -1, err;
 
-    if (!shm || !config || config->size != sizeof(*config) ||
-        (config->flags & ~(unsigned)KL_LINUX_EXPORT_WRITE) || !out || !fd)
+    if (!shm || !config || !fd || !config_ok(config, out != NULL))
         return -KL_EINVAL;
     e = calloc(1, sizeof(*e));
     if (!e)
         return -KL_ENOMEM;
-    *e = (struct kl_linux_export){.shm = shm, .object = object, .file = -1, .peer = -1};
+    *e = (struct kl_linux_export){
+        .shm = shm, .object = object, .file = -1, .peer = -1, .has_holder = out != NULL};
     err = prepare(e, config, &theirs);
     if (!err) {
         place.bytes = e->bytes;
@@ -228,11 +245,14 @@ int kl_linux_export_create(struct kl_shm *shm, kl_shm_id object,
     if (err) {
         if (theirs >= 0)
             close(theirs);
-        end(e);
+        kli_peers_remove(e);
+        kli_export_free(e);
         return err;
     }
-    *out = e;
+    if (out)
+        *out = e;
     *fd = theirs;
+    kli_peers_watch(e);
     return 0;
 }
 
@@ -245,5 +265,14 @@ bool kl_linux_export_is_gone(const struct kl_linux_export *e)
 
 int kl_linux_export_end(struct kl_linux_export *e)
 {
-    return e ? kl_shm_move_in(e->shm, e->object) : -KL_EINVAL; /* which releases it */
+    int err;
+
+    if (!e)
+        return -KL_EINVAL;
+    if (e->peers)
+        return kli_peers_end(e);
+    err = kli_export_take_back(e);
+    if (!err)
+        kli_export_free(e);
+    return err;
 }

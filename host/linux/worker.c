@@ -18,8 +18,8 @@
  * (W6) It keeps to no share while there is pressure: then it works as long as steps get
  *      something done.  Where nothing is to be had, the steps back off.
  *
- * The thread sleeps in poll: on `wake` and `halt`, and the pressure's descriptor if it
- * watches one, or in a pause on these two, which pressure ends.
+ * The thread sleeps in poll: on `wake` and `halt`, and the descriptors of pressure and peers if
+ * it watches these; or in a pause on `halt` and the pressure's, which ends it.
  * `halt` is readable from the moment that somebody wants the thread to end.
  */
 #ifndef _GNU_SOURCE
@@ -65,6 +65,7 @@ struct kl_linux_worker {
     int quiet_ms;
     void *ctx;
     struct kl_linux_pressure *pressure;
+    struct kl_linux_peers *peers;
     bool hurries;  /* the thread's own: it has raised itself, or tried */
     char name[16]; /* what the kernel keeps of a thread's name */
     int wake;
@@ -179,6 +180,7 @@ static struct kl_linux_worker *worker_new(struct kl_zone *zone,
     worker->quiet = config ? config->quiet : NULL;
     worker->quiet_ms = config ? to_ms(config->quiet_ns) : 0;
     worker->pressure = config ? config->pressure : NULL;
+    worker->peers = config ? config->peers : NULL;
     strncpy(worker->name, name, sizeof(worker->name) - 1);
     worker->wake = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     worker->halt = worker->wake < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -265,6 +267,11 @@ static int pressure_fd(const struct kl_linux_worker *worker)
     return worker->pressure ? kl_linux_pressure_fd(worker->pressure) : -1;
 }
 
+static int peers_fd(const struct kl_linux_worker *worker)
+{
+    return worker->peers ? kl_linux_peers_fd(worker->peers) : -1;
+}
+
 /* Sleeps for so long, or until there is pressure; false: the thread shall end. */
 static bool nap(const struct kl_linux_worker *worker, uint64_t ns)
 {
@@ -295,18 +302,20 @@ static int wait_ms(uint64_t then)
     return then > now ? to_ms(then - now) : 0;
 }
 
-/* Sleeps until a step is wanted, looking out for pressure; false: the thread shall end. */
+/* Sleeps until a step is wanted, looking out for pressure and peers; false: the thread shall
+ * end. */
 static bool sleep_until_wanted(const struct kl_linux_worker *worker)
 {
-    struct pollfd fd[3] = {{.fd = worker->halt, .events = POLLIN},
+    struct pollfd fd[4] = {{.fd = worker->halt, .events = POLLIN},
                            {.fd = worker->wake, .events = POLLIN},
-                           {.fd = pressure_fd(worker), .events = POLLIN}};
+                           {.fd = pressure_fd(worker), .events = POLLIN},
+                           {.fd = peers_fd(worker), .events = POLLIN}};
     uint64_t quiet = IDLE;
 
     if (worker->quiet)
         quiet = clock_ns(CLOCK_MONOTONIC) + (uint64_t)worker->quiet_ms * NS_PER_MS;
     for (;;) {
-        int ready = poll(fd, 3, wait_ms(quiet));
+        int ready = poll(fd, 4, wait_ms(quiet));
 
         if (ready < 0) /* EINTR: a debugger */
             continue;
@@ -319,6 +328,8 @@ static bool sleep_until_wanted(const struct kl_linux_worker *worker)
             return false;
         if (fd[2].revents)
             kl_linux_pressure_look(worker->pressure); /* its kick makes `wake` readable */
+        if (fd[3].revents)
+            kl_linux_peers_look(worker->peers);
         if (fd[1].revents)
             return true;
     }

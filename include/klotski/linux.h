@@ -110,13 +110,18 @@ enum kl_linux_export_flags {
     KL_LINUX_EXPORT_WRITE = 1u << 0, /* the peer may write */
 };
 
+struct kl_linux_peers; /* below */
+
 struct kl_linux_export_config {
     size_t size; /* sizeof(struct kl_linux_export_config) */
     unsigned flags;
     int peer; /* a connected socket to the peer, or a pidfd of it: copied; -1: none */
+    struct kl_linux_peers *peers; /* ends it when the peer is gone; NULL: nobody does */
 };
 
-/* -KL_EINVAL: config, or an object of no bytes.  -KL_ENOTSUP: no such seals, or no /proc here.
+/* out may be NULL if there are peers to end it: then nobody else can.
+ * -KL_EINVAL: config, or an object of no bytes; or peers, and nothing to look out for.
+ * -KL_ENOTSUP: no such seals, or no /proc here.
  * Else as kl_shm_move_out.  Waits as that does. */
 int kl_linux_export_create(struct kl_shm *shm, kl_shm_id object,
                            const struct kl_linux_export_config *config,
@@ -124,11 +129,61 @@ int kl_linux_export_create(struct kl_shm *shm, kl_shm_id object,
 /* The peer has closed its end, or has ended.  Never waits; thread-safe. */
 bool kl_linux_export_is_gone(const struct kl_linux_export *exported);
 /* The contents come back, the file is emptied, the export is freed; whether the peer is gone
- * or not.  What a peer writes meanwhile may be lost.  An object that is destroyed, and
- * has no users, does not come back: it goes.
- * -KL_ENOMEM: no frames for it; -KL_EBUSY: somebody copies, for long: the export is as
- * it was. */
+ * or not.  One that kl_linux_peers has ended is only freed; one that these are at is waited
+ * for.  Once for each export that the program has.  What a peer writes meanwhile may be lost.  An
+ * object that is destroyed, and has no users, does not come back: it goes. -KL_ENOMEM: no frames
+ * for it; -KL_EBUSY: somebody copies, for long: the export is as it was. */
 int kl_linux_export_end(struct kl_linux_export *exported);
+
+/* Looks out for the peers of exports, and ends the exports of those that are gone.  Behind a
+ * descriptor; a worker (below) watches it along with the zone's own work, or the program
+ * polls it:
+ *
+ *   kl_linux_peers_create(NULL, &peers);
+ *   config.peers = peers; kl_linux_export_create(shm, object, &config, NULL, &fd);
+ *   ... poll(kl_linux_peers_fd(peers)) for POLLIN: kl_linux_peers_look(peers);
+ *
+ * Gone is a peer that has closed its end of the socket, or whose process has ended; what it
+ * writes to the socket is nothing to this.  Exports of any kl_shm, and several of one peer.
+ * An end for which there are no frames just now is tried again, after 10 ms, then 20, up to
+ * 1 s: the descriptor becomes readable then. */
+struct kl_linux_peers_config {
+    size_t size; /* sizeof(struct kl_linux_peers_config) */
+
+    /* Called with ctx by whoever looks, when the contents of an object are back, or nobody
+     * wanted them; NULL: nobody.  It may do what it likes but destroy the kl_linux_peers; end
+     * the export, too, if the program has it. */
+    void (*ended)(void *ctx, struct kl_shm *shm, kl_shm_id object);
+    void *ctx;
+};
+
+/* config may be NULL.  -KL_EINVAL.  -KL_ENOMEM: no memory or descriptor. */
+int kl_linux_peers_create(const struct kl_linux_peers_config *config,
+                          struct kl_linux_peers **peers);
+/* Ends the exports that the program does not have, whether the peer is gone or not.  Nobody
+ * uses it any more, a worker neither.  NULL is nothing.
+ * -KL_EBUSY: the program has exports of it; nothing has changed.  Else what
+ * kl_linux_export_end answers: the others are left. */
+int kl_linux_peers_destroy(struct kl_linux_peers *peers);
+
+/* Readable when there is something to look at.  Only poll it. */
+int kl_linux_peers_fd(const struct kl_linux_peers *peers);
+
+/* Ends exports whose peers are gone, up to 16 of them; as long as there are more the descriptor
+ * stays readable.  Returns how many it has ended.  Waits as kl_linux_export_end.  Thread-safe;
+ * not from a callback. */
+int kl_linux_peers_look(struct kl_linux_peers *peers);
+
+struct kl_linux_peers_stats {
+    size_t size;      /* sizeof(struct kl_linux_peers_stats), set by the caller */
+    uint64_t watched; /* exports now */
+    uint64_t due;     /* of these: the peer is gone, they could not be ended yet */
+    uint64_t gone;    /* peers found gone, by export; ever, as the next */
+    uint64_t ended;   /* exports, not counting those that the program has ended */
+    uint64_t failed;  /* ends that were put off */
+    uint64_t bytes;   /* of files, in those that were ended */
+};
+void kl_linux_peers_get_stats(struct kl_linux_peers *peers, struct kl_linux_peers_stats *stats);
 
 /* "lz4" (level: acceleration, 0 = default) or "zstd" (level 0 = default 3).
  * -KL_EINVAL: no such compressor or level. */
@@ -256,6 +311,9 @@ struct kl_linux_worker_config {
      * raise itself, to its nice value: it works as long as there is memory to be given back.
      * A program without the thread polls it by itself.  NULL: none. */
     struct kl_linux_pressure *pressure;
+
+    /* As well; each time that a peer is gone the thread ends what it had.  NULL: none. */
+    struct kl_linux_peers *peers;
 };
 
 /* config may be NULL.  The worker is the zone's kick; destroy it before the zone

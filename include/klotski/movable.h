@@ -96,6 +96,11 @@ struct kl_owner_ops {
      * returns true.  Called with a reference held and nothing locked, so that it may
      * be the owner's no more; must not wait.  For reports only. */
     bool (*explain)(void *ctx, kl_pfn frame, char *text, size_t bytes);
+
+    /* Optional: is it certain now that a run of this mode can't move the frame, however often it
+     * asks?  Called before isolate, with the frame locked; must not wait.  true is "busy": the
+     * run gives up what it wanted to empty, at once, and explain says why. */
+    bool (*refuses)(void *ctx, kl_pfn frame, enum kl_mode mode);
 };
 
 /* Registers an owner.  ops == NULL or without callbacks: its frames are

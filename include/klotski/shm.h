@@ -66,6 +66,9 @@ int kl_shm_create(struct kl_zone *zone, const struct kl_shm_config *config, stru
 /* -KL_EBUSY: there are objects or devices, or a migration is about to end; as it was. */
 int kl_shm_destroy(struct kl_shm *shm);
 struct kl_zone *kl_shm_zone(const struct kl_shm *shm);
+/* Of its frames: for kl_owner_get_stats, and for a share (klotski/share.h), beyond which what is
+ * purgeable goes.  Idle (kl_zone_get_budget) are the purgeable ones. */
+kl_owner_id kl_shm_owner(const struct kl_shm *shm);
 size_t kl_shm_page_bytes(const struct kl_shm *shm);
 
 /* ---- Objects ---- */

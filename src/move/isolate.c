@@ -5,6 +5,7 @@
  *   reserve a destination -> lock (try, or wait within a bound) -> look again ->
  *   the owner's isolate -> mark isolated -> unlock, reference kept.
  *
+ * An owner that refuses before its isolate (KLI_STUCK) ends what the run wanted to empty.
  * Whatever fails undoes what came before it, in reverse.
  */
 #include "move/run.h"
@@ -57,6 +58,11 @@ static enum kli_found ask_owner(struct kli_run *run, uint32_t nr, uint64_t seen)
         return found;
     if (id != kli_f_owner(seen))
         return KLI_BUSY;
+    if (owner->ops.refuses && owner->ops.refuses(owner->ctx, pfn, run->mode)) {
+        KLI_TRACE(isolate_refused, KLI_TAG(zone), nr, id);
+        kli_blame_owner(run, nr, word);
+        return KLI_STUCK;
+    }
     if (!owner->ops.isolate(owner->ctx, pfn, run->mode)) {
         KLI_TRACE(isolate_refused, KLI_TAG(zone), nr, id);
         return KLI_BUSY;

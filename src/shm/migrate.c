@@ -16,6 +16,28 @@ kli_word *kli_shm_page_of(struct kl_shm *shm, kl_pfn frame, struct kli_shm_objec
     return *object ? kli_shm_page(*object, *page) : NULL;
 }
 
+/* "busy" at once: active where nobody may wait (U4), or its device sleeps (V2).  What becomes
+ * so after this is refused by prepare. */
+static bool refuses(void *ctx, kl_pfn frame, enum kl_mode mode)
+{
+    struct kl_shm *shm = ctx;
+    struct kli_shm_object *object;
+    uint32_t page, device;
+    kli_word *word = kli_shm_page_of(shm, frame, &object, &page);
+    uint64_t use, seen = word ? atomic_load(word) : 0;
+
+    if (!kli_p_is_in(seen, kl_pfn_nr(frame)) || (seen & KLI_P_DOOMED))
+        return false; /* it is on its way, or about to go */
+    use = atomic_load(&object->use);
+    device = kli_u_device(use);
+    if (device == 0 || (use & KLI_U_PURGEABLE) ||
+        ((kli_u_active(use) == 0 || mode == KL_SYNC) &&
+         !kli_shm_is_asleep(&shm->device[device - 1])))
+        return false;
+    atomic_fetch_add_explicit(&shm->refused, 1, memory_order_relaxed);
+    return true;
+}
+
 /* Purgeable, or doomed before: freed under the framework's lock, if nobody copies. */
 static bool isolate(void *ctx, kl_pfn frame, enum kl_mode mode)
 {
@@ -154,4 +176,5 @@ const struct kl_owner_ops kli_shm_owner_ops = {
     .prepare = kli_shm_prepare,
     .finish = kli_shm_finish,
     .explain = explain,
+    .refuses = refuses,
 };

@@ -24,23 +24,47 @@ static void unmake(struct kl_shm *shm)
     kl_zone_meta_free(shm->zone, shm, sizeof(*shm));
 }
 
-/* As an owner of frames and as a shrinker; without a place among those it does without. */
-static int enroll(struct kl_shm *shm, const char *name)
+/* Its own shrinker; without a place among them it does without. */
+static int enroll_shrinker(struct kl_shm *shm)
 {
-    struct kl_owner_ops owner = kli_shm_owner_ops;
-    struct kl_shrinker_ops shrinker = kli_shm_shrinker_ops;
+    struct kl_shrinker_ops ops = kli_shm_shrinker_ops;
+    char name[KLI_NAME];
     int err;
 
-    owner.name = shrinker.name = name;
-    err = kl_owner_register(shm->zone, &owner, shm, &shm->owner);
+    kli_owner_name(shm->zone, shm->owner.v, name);
+    ops.name = name;
+    ops.owner = shm->owner;
+    err = kl_shrinker_register(shm->zone, &ops, shm, &shm->shrinker);
+    return err == -KL_ENOSPC ? 0 : err;
+}
+
+static int enroll(struct kl_shm *shm, const char *name)
+{
+    struct kl_owner_ops ops = kli_shm_owner_ops;
+    int err;
+
+    ops.name = name;
+    err = kl_owner_register(shm->zone, &ops, shm, &shm->owner);
     if (err)
         return err;
     shm->tag = (KLI_TAG(shm->zone) * 31 + shm->owner.v) & 0xffff;
-    err = kl_shrinker_register(shm->zone, &shrinker, shm, &shm->shrinker);
-    if (err == -KL_ENOSPC)
-        err = 0;
+    err = enroll_shrinker(shm);
     if (err)
         kl_owner_unregister(shm->zone, shm->owner);
+    return err;
+}
+
+/* The shrinker first, since it names the owner. */
+static int withdraw(struct kl_shm *shm)
+{
+    int err = shm->shrinker.v ? kl_shrinker_unregister(shm->zone, shm->shrinker) : 0;
+
+    if (err)
+        return err;
+    shm->shrinker = (kl_shrinker_id){0};
+    err = kl_owner_unregister(shm->zone, shm->owner);
+    if (err) /* as it was; or, without metadata, with no shrinker */
+        enroll_shrinker(shm);
     return err;
 }
 
@@ -82,11 +106,9 @@ int kl_shm_destroy(struct kl_shm *shm)
     kli_shm_sweep(shm);
     if (atomic_load(&shm->objects) > 0 || has_devices(shm))
         return -KL_EBUSY;
-    err = kl_owner_unregister(shm->zone, shm->owner);
+    err = withdraw(shm);
     if (err)
         return err;
-    if (shm->shrinker.v)
-        kl_shrinker_unregister(shm->zone, shm->shrinker);
     unmake(shm);
     return 0;
 }
@@ -94,6 +116,11 @@ int kl_shm_destroy(struct kl_shm *shm)
 struct kl_zone *kl_shm_zone(const struct kl_shm *shm)
 {
     return shm->zone;
+}
+
+kl_owner_id kl_shm_owner(const struct kl_shm *shm)
+{
+    return shm->owner;
 }
 
 size_t kl_shm_page_bytes(const struct kl_shm *shm)

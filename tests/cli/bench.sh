@@ -153,9 +153,38 @@ iouring() {
     numbers 5 "$work/out"
 }
 
+# figure_of NAME FILE: of its RATIO.
+figure_of() {
+    awk -v name="objects.$1" '$1 == "RATIO" && $2 == name { print $3 }' "$2"
+}
+
+# Objects of a device that is at work: with hooks all moves, pinned it does not.
+devices() {
+    local name
+    "$tools/objectsbench" io memfd 64 2 >"$work/out" 2>"$work/said" ||
+        fail "objectsbench io: $(cat "$work/said")"
+    for name in given_back_over_possible contig_success; do
+        [ "$(figure_of $name "$work/out")" = 1.0000 ] || fail "with hooks: $(cat "$work/out")"
+    done
+    [ "$(figure_of contig_success_pinned_in_place "$work/out")" = 0.0000 ] ||
+        fail "pinned, and yet: $(cat "$work/out")"
+    [ "$(figure_of pages_wrong "$work/out")" = 0 ] || fail "wrong: $(cat "$work/out")"
+    awk -v n="$(figure_of batches_per_frame "$work/out")" 'BEGIN { exit !(n > 0 && n < 0.2) }' ||
+        fail "quieted for each frame: $(cat "$work/out")"
+    grep -q 'in the way of blocks: .* pinned: the device has its addresses$' "$work/out" ||
+        fail "nobody is named: $(cat "$work/out")"
+    "$tools/objectsbench" costs 3 >"$work/out" 2>&1 || fail "objectsbench costs: $(cat "$work/out")"
+    [ "$(grep -c '^RATIO objects\.[a-z_]* [0-9.]*$' "$work/out")" = 4 ] ||
+        fail "ratios lack: $(cat "$work/out")"
+    refused "$tools/objectsbench" io memfd 16 2
+    refused "$tools/objectsbench" io nonsense 64 2
+    refused "$tools/objectsbench" costs 0
+}
+
 corpora
 density
 objects
+devices
 pools
 store
 helps

@@ -24,21 +24,30 @@ static void unmake(struct kl_shm *shm)
     kl_zone_meta_free(shm->zone, shm, sizeof(*shm));
 }
 
-/* As an owner of frames and as a shrinker; without a place among those it does without. */
+/* Without a place among those it does without. */
+static int enroll_shrinker(struct kl_shm *shm)
+{
+    struct kl_shrinker_ops ops = kli_shm_shrinker_ops;
+    int err;
+
+    ops.name = shm->name;
+    err = kl_shrinker_register(shm->zone, &ops, shm, &shm->shrinker);
+    return err == -KL_ENOSPC ? 0 : err;
+}
+
+/* As an owner of frames and as a shrinker. */
 static int enroll(struct kl_shm *shm, const char *name)
 {
     struct kl_owner_ops owner = kli_shm_owner_ops;
-    struct kl_shrinker_ops shrinker = kli_shm_shrinker_ops;
     int err;
 
-    owner.name = shrinker.name = name;
+    kli_text(shm->name, sizeof(shm->name), name);
+    owner.name = shm->name;
     err = kl_owner_register(shm->zone, &owner, shm, &shm->owner);
     if (err)
         return err;
     shm->tag = (KLI_TAG(shm->zone) * 31 + shm->owner.v) & 0xffff;
-    err = kl_shrinker_register(shm->zone, &shrinker, shm, &shm->shrinker);
-    if (err == -KL_ENOSPC)
-        err = 0;
+    err = enroll_shrinker(shm);
     if (err)
         kl_owner_unregister(shm->zone, shm->owner);
     return err;
@@ -82,13 +91,19 @@ int kl_shm_destroy(struct kl_shm *shm)
     kli_shm_sweep(shm);
     if (atomic_load(&shm->objects) > 0 || has_devices(shm))
         return -KL_EBUSY;
+    if (shm->shrinker.v) {
+        err = kl_shrinker_unregister(shm->zone, shm->shrinker);
+        if (err)
+            return err; /* called within a callback of one */
+    }
     err = kl_owner_unregister(shm->zone, shm->owner);
-    if (err)
-        return err;
-    if (shm->shrinker.v)
-        kl_shrinker_unregister(shm->zone, shm->shrinker);
-    unmake(shm);
-    return 0;
+    if (!err) {
+        unmake(shm);
+        return 0;
+    }
+    shm->shrinker = (kl_shrinker_id){0};
+    enroll_shrinker(shm); /* it lives on; at worst without */
+    return err;
 }
 
 struct kl_zone *kl_shm_zone(const struct kl_shm *shm)
@@ -132,9 +147,7 @@ void kl_shm_get_stats(struct kl_shm *shm, struct kl_shm_stats *stats)
     now.objects = atomic_load(&shm->objects);
     now.frames = atomic_load(&shm->here) << shm->order;
     now.purgeable_frames = atomic_load(&shm->offered) << shm->order;
-    kli_lock_take(&shm->host, &shm->budget);
-    now.away_bytes = shm->away_bytes;
-    kli_lock_drop(&shm->host, &shm->budget);
+    now.away_bytes = atomic_load(&shm->away_bytes);
     now.away_blocks = atomic_load(&shm->away_blocks);
     now.migrated = atomic_load(&shm->migrated);
     now.purged = atomic_load(&shm->purged);

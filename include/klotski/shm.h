@@ -63,7 +63,8 @@ struct kl_shm_config {
 /* config may be NULL.  The zone must outlive it.
  * -KL_EINVAL.  -KL_ENOMEM: no metadata.  -KL_ENOSPC: the zone has too many owners. */
 int kl_shm_create(struct kl_zone *zone, const struct kl_shm_config *config, struct kl_shm **shm);
-/* -KL_EBUSY: there are objects or devices, or a migration is about to end; as it was. */
+/* -KL_EBUSY: there are objects or devices, a migration is about to end, or this is called
+ * within a shrinker's callback; as it was. */
 int kl_shm_destroy(struct kl_shm *shm);
 struct kl_zone *kl_shm_zone(const struct kl_shm *shm);
 /* Of its frames: for kl_owner_get_stats, and for a share (klotski/share.h), beyond which what is
@@ -92,8 +93,8 @@ int kl_shm_put(struct kl_shm *shm, kl_shm_id object);
 
 /* What is cut off is gone; what is added is zero.
  * -KL_EBUSY: pinned, active, purgeable or away; or somebody copies to or from what is to
- * go, for long.  -KL_ENOMEM: no metadata.  -KL_ERANGE.  The size is as it was then, but what was
- * to be cut off may be zero after that one of -KL_EBUSY. */
+ * go, or moves the last page, for long.  -KL_ENOMEM: no metadata.  -KL_ERANGE.  The size is as
+ * it was then, but what was to be cut off may be zero after that one of -KL_EBUSY. */
 int kl_shm_resize(struct kl_shm *shm, kl_shm_id object, uint64_t bytes);
 
 /* Copies.  A write gets the frames that are missing; a read doesn't: what was never
@@ -117,7 +118,8 @@ struct kl_shm_run {
 /* Pins the whole object, in frames that leave the blocks which are meant to be emptied
  * (kl_pin_settle, as far as there is room); missing ones are made first.  why: as in
  * struct kl_pin_config, whose object is the id.  A pin is a user.
- * -KL_EBUSY: it is being moved, for longer than 200 ms; purgeable, away, or being resized.
+ * -KL_EBUSY: it is being moved, or can't leave an area, for longer than 200 ms; purgeable,
+ * away, or being resized.
  * -KL_ENODATA.  -KL_ENOMEM.  -KL_ESTALE.  -KL_ENOSPC: too many pins.
  * -KL_EINVAL: it has no bytes; no reason. */
 int kl_shm_pin(struct kl_shm *shm, kl_shm_id object, const char *why, kl_pin_id *pin);
@@ -128,7 +130,8 @@ int kl_shm_unpin(struct kl_shm *shm, kl_shm_id object, kl_pin_id pin);
  * n of them into `run`.  Returns how many; *next is the page after them.  Never waits.
  * Of an active one they hold until the driver's prepare is called, and are different
  * after finish.
- * -KL_EBUSY: neither pinned nor active, or it is being moved.  -KL_ERANGE: page.
+ * -KL_EBUSY: neither pinned nor active, or it is being moved: a finish follows, which may
+ * ask again (within one: that of another batch).  -KL_ERANGE: page.
  * -KL_EINVAL: n is 0.  -KL_ESTALE. */
 int kl_shm_sg(struct kl_shm *shm, kl_shm_id object, uint64_t page, struct kl_shm_run *run, size_t n,
               uint64_t *next);
@@ -140,7 +143,8 @@ int kl_shm_sg(struct kl_shm *shm, kl_shm_id object, uint64_t page, struct kl_shm
  * object that was dropped gets -KL_ENODATA, until off.
  * off: 0, or -KL_ENODATA: it was dropped; it is usable, and zero, and its generation
  * (kl_shm_object_info) one more.  As the kernel's MADV_FREE, and DRM's madvise.
- * -KL_EBUSY: (on) it is pinned, active, or away; or being changed as a whole.  -KL_ESTALE. */
+ * -KL_EBUSY: (on) it is pinned, active, or away; or being changed as a whole; or (off) what
+ * is to be dropped is used for long.  -KL_ESTALE. */
 int kl_shm_set_purgeable(struct kl_shm *shm, kl_shm_id object, bool on);
 
 /* ---- Devices ---- */
@@ -154,8 +158,10 @@ struct kl_shm_ref {
 
 /* Nothing of Klotski is held over prepare and finish.  They come in pairs, each once a
  * batch of frames and device, with all of its objects in that batch; pairs of other
- * threads may come in between, of other objects or the same.  A driver's own locks are
- * to be tried, with a bound: who holds them may be waiting for frames, and so for this
+ * threads may come in between, of other objects or the same, and before an activate or an
+ * attach has returned.  So who works on the device's behalf asks kl_shm_sg under the lock
+ * that prepare takes, and does without addresses while that says -KL_EBUSY.  A driver's own locks
+ * are to be tried, with a bound: who holds them may be waiting for frames, and so for this
  * migration.  Within a callback: nothing that touches, resizes, pins or moves objects;
  * kl_shm_sg (finish only) and kl_shm_deactivate are fine. */
 struct kl_shm_ops {
@@ -262,10 +268,10 @@ struct kl_shm_stats {
     uint64_t purgeable_frames; /* about */
     uint64_t away_bytes;       /* charged for places */
     uint64_t away_blocks;      /* given back for them */
-    uint64_t migrated;         /* pages, ever; as are the next */
-    uint64_t purged;
-    uint64_t refused; /* by "busy" */
-    uint64_t batches; /* pairs of prepare and finish */
+    uint64_t migrated;         /* pages, ever */
+    uint64_t purged;           /* objects whose contents were dropped */
+    uint64_t refused;          /* pages, by "busy" */
+    uint64_t batches;          /* pairs of prepare and finish */
 };
 void kl_shm_get_stats(struct kl_shm *shm, struct kl_shm_stats *stats);
 

@@ -41,7 +41,7 @@
 /* X(what, group, name, its three arguments).  zone: the tag, which is the upper
  * half of every kl_pfn; frame, dst: numbers of frames; pool: the handles' tag.
  * entry, block, shared: numbers of a store's entries; word: what stands there;
- * unit: of the write-back target.
+ * unit: of the write-back target.  shm: bits 48-63 of its ids; object, page: their numbers.
  * found: enum kli_found; stage: enum kli_at; err: 0 or a negative error.
  * tests/layers/check_probes.sh reads these lines: one point a line. */
 #define KLI_TRACE_POINTS(X)                                                                        \
@@ -191,6 +191,42 @@
     X(STEP, ZS, zs_compact_slid, "pool", "zspage", "handle")                                       \
     X(STEP, ZS, zs_cut_locked, "pool", "zspage", "frames")                                         \
     X(PROBE, ZS, zs_compact_end, "pool", "moved", "freed")                                         \
+    X(STEP, SHM, shm_entered, "shm", "object", "page")                                             \
+    X(STEP, SHM, shm_left, "shm", "object", "page")                                                \
+    X(STEP, SHM, shm_claimed, "shm", "object", "page")                                             \
+    X(STEP, SHM, shm_filled, "shm", "object", "page")                                              \
+    X(STEP, SHM, shm_doomed, "shm", "object", "page")                                              \
+    X(STEP, SHM, shm_reaping, "shm", "object", "frame")                                            \
+    X(STEP, SHM, shm_reaped, "shm", "object", "frame")                                             \
+    X(STEP, SHM, shm_emptied, "shm", "object", "frame")                                            \
+    X(STEP, SHM, shm_ending, "shm", "object", "0")                                                 \
+    X(PROBE, SHM, shm_ended, "shm", "object", "0")                                                 \
+    X(STEP, SHM, shm_cut, "shm", "object", "pages")                                                \
+    X(STEP, SHM, shm_settled, "shm", "object", "pages")                                            \
+    X(STEP, SHM, shm_pinned, "shm", "object", "err")                                               \
+    X(STEP, SHM, shm_active, "shm", "object", "mode")                                              \
+    X(STEP, SHM, shm_attaching, "shm", "object", "device")                                         \
+    X(STEP, SHM, shm_detached, "shm", "object", "device")                                          \
+    X(STEP, SHM, shm_purging, "shm", "object", "0")                                                \
+    X(PROBE, SHM, shm_purged, "shm", "object", "pages")                                            \
+    X(STEP, SHM, shm_want, "shm", "object", "0")                                                   \
+    X(STEP, SHM, shm_tidied, "shm", "object", "0")                                                 \
+    X(STEP, SHM, shm_counted_in, "shm", "objects", "mode")                                         \
+    X(PROBE, SHM, shm_prepared, "shm", "objects", "mode")                                          \
+    X(PROBE, SHM, shm_finish, "shm", "objects", "0")                                               \
+    X(STEP, SHM, shm_counted_out, "shm", "objects", "0")                                           \
+    X(STEP, SHM, shm_alone, "shm", "frame", "page")                                                \
+    X(STEP, SHM, shm_copied, "shm", "frame", "dst")                                                \
+    X(PROBE, SHM, shm_migrated, "shm", "frame", "dst")                                             \
+    X(PROBE, SHM, shm_refused, "shm", "frame", "page")                                             \
+    X(STEP, SHM, shm_paid, "shm", "object", "bytes")                                               \
+    X(STEP, SHM, shm_out_page, "shm", "object", "page")                                            \
+    X(STEP, SHM, shm_out_freed, "shm", "object", "page")                                           \
+    X(PROBE, SHM, shm_out_end, "shm", "object", "err")                                             \
+    X(STEP, SHM, shm_in_frames, "shm", "object", "pages")                                          \
+    X(STEP, SHM, shm_in_alone, "shm", "object", "pages")                                           \
+    X(STEP, SHM, shm_in_page, "shm", "object", "page")                                             \
+    X(PROBE, SHM, shm_in_end, "shm", "object", "err")                                              \
     X(STEP, STORE, st_share_equal, "entry", "word", "0")                                           \
     X(STEP, STORE, st_share_made, "entry", "word", "shared")                                       \
     X(STEP, STORE, st_share_got, "entry", "shared", "0")                                           \

@@ -37,16 +37,21 @@ static int balance(struct kl_shm *shm, uint64_t bytes)
 
 static int pay(struct kl_shm *shm, uint64_t bytes)
 {
+    uint64_t away;
     int err;
 
     kli_lock_take(&shm->host, &shm->budget);
-    err = balance(shm, shm->away_bytes + bytes);
+    away = atomic_load(&shm->away_bytes);
+    if (bytes > shm->zone->backing.bytes || away > shm->zone->backing.bytes - bytes)
+        err = -KL_ENOMEM; /* more than there is */
+    else
+        err = balance(shm, away + bytes);
     if (!err && !kli_charge(shm->zone, bytes)) {
-        balance(shm, shm->away_bytes);
+        balance(shm, away);
         err = -KL_ENOMEM;
     }
     if (!err)
-        shm->away_bytes += bytes;
+        atomic_store(&shm->away_bytes, away + bytes);
     kli_lock_drop(&shm->host, &shm->budget);
     return err;
 }
@@ -54,8 +59,7 @@ static int pay(struct kl_shm *shm, uint64_t bytes)
 static void pay_back(struct kl_shm *shm, uint64_t bytes)
 {
     kli_lock_take(&shm->host, &shm->budget);
-    shm->away_bytes -= bytes;
-    balance(shm, shm->away_bytes);
+    balance(shm, atomic_fetch_sub(&shm->away_bytes, bytes) - bytes);
     kli_lock_drop(&shm->host, &shm->budget);
     kli_uncharge(shm->zone, bytes);
 }
@@ -65,7 +69,7 @@ static void pay_back(struct kl_shm *shm, uint64_t bytes)
 static void lean(struct kl_shm *shm, uint64_t bytes, bool back)
 {
     kli_lock_take(&shm->host, &shm->budget);
-    balance(shm, back ? shm->away_bytes : shm->away_bytes - bytes);
+    balance(shm, atomic_load(&shm->away_bytes) - (back ? 0 : bytes));
     kli_lock_drop(&shm->host, &shm->budget);
 }
 
@@ -116,6 +120,7 @@ static int copy_out(struct kl_shm *shm, struct kli_shm_object *object, uint32_t 
         kli_apply(kli_shm_page(object, page), kli_p_keep, 0, NULL);
         return -KL_EIO;
     }
+    KLI_TRACE_STEP(shm_out_page, shm->tag, object->index, page);
     return 0;
 }
 
@@ -131,6 +136,7 @@ static void commit_out(struct kl_shm *shm, struct kli_shm_object *object, uint32
         atomic_fetch_sub(&shm->here, 1);
         atomic_fetch_sub(&object->here, 1);
     }
+    KLI_TRACE_STEP(shm_out_freed, shm->tag, object->index, page);
     KLI_REQUIRE(&shm->host, kli_apply(word, kli_p_away, 0, NULL));
 }
 
@@ -141,6 +147,7 @@ static int go_out(struct kl_shm *shm, struct kli_shm_object *object)
 
     if (err)
         return err;
+    KLI_TRACE_STEP(shm_paid, shm->tag, object->index, object->place.bytes);
     for (uint32_t i = 0; i < pages; i++) {
         err = copy_out(shm, object, i);
         if (err) {
@@ -168,6 +175,7 @@ static int move_out(struct kl_shm *shm, struct kli_shm_object *object,
     object->place = *place;
     object->place_ctx = ctx;
     err = go_out(shm, object);
+    KLI_TRACE(shm_out_end, shm->tag, object->index, err);
     KLI_REQUIRE(&shm->host, kli_apply(&object->use, kli_u_whole_end, err ? 0 : KLI_U_AWAY, NULL));
     return err;
 }
@@ -240,6 +248,7 @@ static bool grab_all(struct kl_shm *shm, struct kli_shm_object *object, uint32_t
             return false;
         }
     }
+    KLI_TRACE_STEP(shm_in_alone, shm->tag, object->index, n);
     return true;
 }
 
@@ -255,6 +264,7 @@ static void copy_in(struct kl_shm *shm, struct kli_shm_object *object, uint32_t 
     atomic_fetch_add(&shm->here, 1);
     KLI_REQUIRE(&shm->host,
                 kli_apply(kli_shm_page(object, page), kli_p_fill, kl_pfn_nr(pfn), NULL));
+    KLI_TRACE_STEP(shm_in_page, shm->tag, object->index, page);
 }
 
 static int come_in(struct kl_shm *shm, struct kli_shm_object *object)
@@ -265,6 +275,7 @@ static int come_in(struct kl_shm *shm, struct kli_shm_object *object)
     int err = -KL_ENOMEM;
 
     if (frames && alloc_leaning(shm, object, frames, n)) {
+        KLI_TRACE_STEP(shm_in_frames, shm->tag, object->index, n);
         err = grab_all(shm, object, n) ? 0 : -KL_EBUSY;
         if (err) {
             free_first(shm, frames, n);
@@ -277,7 +288,7 @@ static int come_in(struct kl_shm *shm, struct kli_shm_object *object)
     return err;
 }
 
-/* Nobody wants the contents: destroyed, and the only one there is the stay itself. */
+/* Nobody wants the contents: destroyed, and the only ones there are the stay and this call. */
 static int forget(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint32_t n = atomic_load(&object->pages);
@@ -293,7 +304,7 @@ static bool is_wanted(const struct kli_shm_object *object)
 {
     uint64_t life = atomic_load(&object->life);
 
-    return kli_l_state(life) == KLI_L_ALIVE || kli_l_users(life) > 0;
+    return kli_l_state(life) == KLI_L_ALIVE || kli_l_users(life) > 0 || kli_l_visits(life) > 2;
 }
 
 static int move_in(struct kl_shm *shm, struct kli_shm_object *object)
@@ -305,6 +316,7 @@ static int move_in(struct kl_shm *shm, struct kli_shm_object *object)
     if (!kli_apply(&object->use, kli_u_whole, KLI_U_AWAY, NULL))
         return (atomic_load(&object->use) & KLI_U_AWAY) ? -KL_EBUSY : -KL_ENOENT;
     err = is_wanted(object) ? come_in(shm, object) : forget(shm, object);
+    KLI_TRACE(shm_in_end, shm->tag, object->index, err);
     if (err) {
         KLI_REQUIRE(&shm->host, kli_apply(&object->use, kli_u_whole_end, KLI_U_AWAY, NULL));
         return err;

@@ -4,9 +4,11 @@
  *   prepare: the objects of the frames, each once -> counted in (U3, U4) -> each device once,
  *            with its objects -> the frames of those that refused are marked REFUSED
  *   migrate: of a REFUSED one: "busy"
- *   finish:  each device that was prepared, once -> counted out
+ *   finish:  the batch moves nothing any more (U3) -> each device that was prepared, once
+ *            -> counted out
  *
- * (T1) What prepare has counted in, finish counts out: objects, devices, visits.
+ * (T1) What prepare has counted in, finish counts out: objects, devices, visits.  What ended
+ *      meanwhile, and had frames that this batch had locked, is swept then.
  * (T2) A frame is REFUSED by its own batch only: it is isolated for that.
  * (T3) A device that sleeps has no batches. (struct kli_shm_device)
  */
@@ -116,6 +118,14 @@ static void count_out(struct kl_shm *shm, struct kli_shm_item *item)
     item->is_in = false;
 }
 
+static void all_moved(struct kl_shm *shm, struct kli_shm_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->n; i++) {
+        if (batch->item[i].is_in)
+            KLI_REQUIRE(&shm->host, kli_apply(&batch->item[i].object->use, kli_u_moved, 0, NULL));
+    }
+}
+
 /* ---- devices ---- */
 
 /* The items of that device from `from` on which are counted in. */
@@ -163,6 +173,8 @@ static void ask(struct kl_shm *shm, struct kli_shm_batch *batch, uint32_t from, 
         if (batch->item[i].device != device)
             continue;
         batch->item[i].is_asked = true;
+        if (err && batch->item[i].is_in)
+            KLI_REQUIRE(&shm->host, kli_apply(&batch->item[i].object->use, kli_u_moved, 0, NULL));
         if (err)
             count_out(shm, &batch->item[i]);
     }
@@ -195,12 +207,14 @@ int kli_shm_prepare(void *ctx, const kl_pfn *frames, size_t n, enum kl_mode mode
         if (object && !find(batch, object))
             add(shm, batch, object, mode);
     }
+    KLI_TRACE_STEP(shm_counted_in, shm->tag, batch->n, mode);
     for (uint32_t i = 0; i < batch->n; i++) {
         if (!batch->item[i].is_asked && batch->item[i].device)
             ask(shm, batch, i, mode);
     }
     for (size_t i = 0; i < n; i++)
         refuse(shm, batch, frames[i]);
+    KLI_TRACE(shm_prepared, shm->tag, batch->n, mode);
     file(shm, batch);
     return 0;
 }
@@ -213,6 +227,8 @@ void kli_shm_finish(void *ctx, const kl_pfn *frames, size_t n)
 
     (void)n;
     KLI_REQUIRE(&shm->host, batch != NULL);
+    all_moved(shm, batch);
+    KLI_TRACE(shm_finish, shm->tag, batch->n, 0);
     for (uint32_t i = 0; i < batch->n; i++) {
         uint32_t device = batch->item[i].device;
         size_t of_it;
@@ -227,9 +243,11 @@ void kli_shm_finish(void *ctx, const kl_pfn *frames, size_t n)
                 count_out(shm, &batch->item[k]);
         }
     }
-    for (uint32_t i = 0; i < batch->n; i++) { /* T1 */
+    for (uint32_t i = 0; i < batch->n; i++) /* T1 */
         count_out(shm, &batch->item[i]);
+    KLI_TRACE_STEP(shm_counted_out, shm->tag, batch->n, 0);
+    for (uint32_t i = 0; i < batch->n; i++)
         kli_shm_leave(shm, batch->item[i].object);
-    }
     put_spare(shm, batch);
+    kli_shm_sweep(shm); /* of frames that this batch had locked */
 }

@@ -113,7 +113,8 @@ int kl_shm_check(struct kl_shm *shm, const char **what)
     expect(&s, s.here == atomic_load(&shm->here), "frames are miscounted");
     expect(&s, s.here == frames_of_ours(shm), "E2: a frame that no page names");
     expect(&s, s.offered == atomic_load(&shm->offered), "G1: purgeable pages are miscounted");
-    expect(&s, s.charged == shm->away_bytes, "W2: what is away and its charge differ");
+    expect(&s, s.charged == atomic_load(&shm->away_bytes),
+           "W2: what is away and its charge differ");
     expect(&s, !shm->batches, "T1: a batch without its end");
     if (what)
         *what = s.broken;

@@ -148,6 +148,8 @@ int kl_shm_attach(struct kl_shm *shm, kl_shm_id id, kl_shm_device_id device_id, 
 
     if (!device || !kli_gate_enter(&device->gate, generation))
         return -KL_ENOENT;
+    KLI_TRACE_STEP(shm_attaching, shm->tag, kli_field(id.v, 0, 24) - 1,
+                   kli_field(device_id.v, 0, 24));
     object = kli_shm_visit(shm, id);
     err = object ? attach(shm, object, kli_field(device_id.v, 0, 24), data) : -KL_ESTALE;
     if (object)
@@ -165,10 +167,12 @@ int kl_shm_detach(struct kl_shm *shm, kl_shm_id id)
 
     if (!object)
         return -KL_ESTALE;
-    if (kli_apply(&object->use, kli_u_detach, 0, &seen))
+    if (kli_apply(&object->use, kli_u_detach, 0, &seen)) {
+        KLI_TRACE_STEP(shm_detached, shm->tag, object->index, kli_u_device(seen));
         kli_gate_leave(&shm->host, &shm->device[kli_u_device(seen) - 1].gate); /* V1 */
-    else
+    } else {
         err = kli_u_device(seen) ? -KL_EBUSY : -KL_ENOENT;
+    }
     kli_shm_leave(shm, object);
     return err;
 }
@@ -198,6 +202,7 @@ static int count_active(struct kl_shm *shm, struct kli_shm_object *object, enum 
         if (mode == KL_ASYNC || !kli_shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
             return -KL_EBUSY;
     }
+    KLI_TRACE_STEP(shm_active, shm->tag, object->index, mode);
     if (!kli_shm_is_asleep(&shm->device[kli_u_device(seen) - 1]))
         return 0;
     kli_apply(&object->use, kli_u_deactivate, 0, NULL);

@@ -54,7 +54,7 @@ static int copy(struct kl_shm *shm, struct kli_shm_object *object, uint64_t offs
                 const char *from, size_t n)
 {
     size_t page_bytes = (size_t)1 << shm->shift;
-    uint64_t bytes = atomic_load(&object->bytes);
+    uint64_t bytes = atomic_load(&object->bytes), generation = atomic_load(&object->generation);
     int err = 0;
 
     if (offset > bytes || n > bytes - offset)
@@ -72,9 +72,10 @@ static int copy(struct kl_shm *shm, struct kli_shm_object *object, uint64_t offs
         to = to ? to + p.n : NULL;
         from = from ? from + p.n : NULL;
     }
-    if (err)
-        return err;
-    return (atomic_load(&object->use) & KLI_U_PURGED) ? -KL_ENODATA : 0; /* U2 */
+    if ((atomic_load(&object->use) & KLI_U_PURGED) ||
+        atomic_load(&object->generation) != generation)
+        return -KL_ENODATA; /* U2 */
+    return err;
 }
 
 static int visit_and_copy(struct kl_shm *shm, kl_shm_id id, uint64_t offset, void *to,
@@ -111,7 +112,8 @@ static void set_size(struct kl_shm *shm, struct kli_shm_object *object, uint64_t
     atomic_store(&object->pages, kli_shm_pages_of(shm, bytes));
 }
 
-/* What is behind the end in the last page, so that it is zero when the object grows. */
+/* What is behind the end in the last page, when the object grows: it was cut there, or a device
+ * or a place, which have whole pages, wrote there. */
 static int clear_tail(struct kl_shm *shm, struct kli_shm_object *object, uint64_t bytes)
 {
     size_t page_bytes = (size_t)1 << shm->shift, at = (size_t)(bytes & (page_bytes - 1));
@@ -132,15 +134,23 @@ static int clear_tail(struct kl_shm *shm, struct kli_shm_object *object, uint64_
 static int cut(struct kl_shm *shm, struct kli_shm_object *object, uint64_t bytes)
 {
     uint64_t before = atomic_load(&object->bytes);
-    int err;
 
     set_size(shm, object, bytes);
-    err = clear_tail(shm, object, bytes);
-    if (!err &&
-        !kli_shm_drop_all(shm, object, kli_shm_pages_of(shm, bytes), kli_shm_capacity(object)))
-        err = -KL_EBUSY;
-    if (err)
-        set_size(shm, object, before);
+    KLI_TRACE_STEP(shm_cut, shm->tag, object->index, kli_shm_pages_of(shm, bytes));
+    if (kli_shm_drop_all(shm, object, kli_shm_pages_of(shm, bytes), kli_shm_capacity(object)))
+        return 0;
+    set_size(shm, object, before);
+    return -KL_EBUSY;
+}
+
+static int extend(struct kl_shm *shm, struct kli_shm_object *object, uint64_t bytes)
+{
+    int err = kli_shm_grow(shm, object, kli_shm_pages_of(shm, bytes));
+
+    if (!err)
+        err = clear_tail(shm, object, atomic_load(&object->bytes));
+    if (!err)
+        set_size(shm, object, bytes);
     return err;
 }
 
@@ -151,13 +161,8 @@ static int resize(struct kl_shm *shm, struct kli_shm_object *object, uint64_t by
 
     if (!kli_apply(&object->use, kli_u_whole, 0, &seen))
         return (seen & KLI_U_PURGED) ? -KL_ENODATA : -KL_EBUSY;
-    if (bytes < atomic_load(&object->bytes)) {
-        err = cut(shm, object, bytes);
-    } else {
-        err = kli_shm_grow(shm, object, kli_shm_pages_of(shm, bytes));
-        if (!err)
-            set_size(shm, object, bytes);
-    }
+    err =
+        bytes < atomic_load(&object->bytes) ? cut(shm, object, bytes) : extend(shm, object, bytes);
     KLI_REQUIRE(&shm->host, kli_apply(&object->use, kli_u_whole_end, 0, NULL));
     return err;
 }

@@ -120,18 +120,22 @@ static int migrate(void *ctx, kl_pfn dst, kl_pfn src, enum kl_mode mode)
         return -KL_EAGAIN;
     if (atomic_load(word) & KLI_P_REFUSED) {
         atomic_fetch_add_explicit(&shm->refused, 1, memory_order_relaxed);
+        KLI_TRACE(shm_refused, shm->tag, kl_pfn_nr(src), page);
         return -KL_EBUSY;
     }
     if ((atomic_load(word) & KLI_P_DOOMED) || !grab(shm, word, kl_pfn_nr(src), mode))
         return -KL_EAGAIN;
+    KLI_TRACE_STEP(shm_alone, shm->tag, kl_pfn_nr(src), page);
     err = copy(shm, object, page, dst, src, mode);
     if (err) {
         kli_apply(word, kli_p_keep, 0, NULL);
         return err > 0 ? -KL_EBUSY : err;
     }
+    KLI_TRACE_STEP(shm_copied, shm->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     kl_frame_set_private(shm->zone, dst, kl_frame_private(shm->zone, src));
     KLI_REQUIRE(&shm->host, kli_apply(word, kli_p_land, kl_pfn_nr(dst), NULL));
     atomic_fetch_add_explicit(&shm->migrated, 1, memory_order_relaxed);
+    KLI_TRACE(shm_migrated, shm->tag, kl_pfn_nr(src), kl_pfn_nr(dst));
     return 0;
 }
 

@@ -97,11 +97,13 @@ static void end(struct kl_shm *shm, struct kli_shm_object *object)
     }
     kli_shm_free_tables(shm, object);
     kli_shm_abandon(shm, object);
+    KLI_TRACE(shm_ended, shm->tag, object->index, 0);
     put_free(shm, object);
 }
 
 static void begin_end(struct kl_shm *shm, struct kli_shm_object *object)
 {
+    KLI_TRACE_STEP(shm_ending, shm->tag, object->index, 0);
     kli_shm_unlist(shm, object);
     end(shm, object);
 }

@@ -15,18 +15,22 @@
  * (L3) Objects' memory goes with the kl_shm: only their tables of pages go sooner, when all
  *      frames are free. (page.h, E2)
  *
- * use: bits 0-15 pins, 16-31 active, 32-43 batches, 44 PURGEABLE, 45 PURGED, 46 AWAY,
- * 47 WHOLE, 48-55 device + 1, 56-63 purgers.
+ * use: bits 0-15 pins, 16-31 active, 32-38 batches, 39-45 moving (batches that are not at
+ * their finish yet), 46 PURGEABLE, 47 PURGED, 48 AWAY, 49 WHOLE, 50-55 device + 1,
+ * 56-63 purgers.
  *
  * (U1) WHOLE (somebody changes the object as a whole: resize, move out, move in) excludes
  *      pins and active; so do PURGEABLE, PURGED and AWAY.
- * (U2) PURGED is set before the first page is dropped.  So a copy that does not find it at
- *      its end was of contents that were there.  Who drops or dooms a page because of that is
- *      a purger, and the owner gets the object back when there is none: so nothing is
- *      dropped that was written later.
- * (U3) A batch counts itself in before prepare, and out after finish.  Its device stays,
- *      and no activity and no attachment begins meanwhile.  Counted in without a device,
+ * (U2) PURGED is set before the first page is dropped, and the generation is one more before
+ *      it goes.  So a copy that finds at its end neither PURGED nor, then, another generation
+ *      than at its beginning was of contents that were there.  Who drops or dooms a page because of
+ * that is a purger, and the owner gets the object back when there is none: so nothing is dropped
+ * that was written later. (U3) A batch counts itself in before prepare, and out after finish.  Its
+ * device stays, and no activity and no attachment begins meanwhile.  Counted in without a device,
  *      too: an attachment that comes while frames are on their way would not know it.
+ *      What is active has addresses to tell while no batch of it is moving: so who asks
+ *      right after an activity that began beside a batch, or in the finish of one of two,
+ *      is not told what is about to change.
  * (U4) In modes other than KL_SYNC no batch gets into what is active.
  */
 #ifndef KLI_SHM_OBJECT_H
@@ -139,11 +143,12 @@ static inline struct kli_step kli_l_destroy(uint64_t w, uint64_t generation)
 #define KLI_U_PIN       (UINT64_C(1) << 0)
 #define KLI_U_ACTIVE    (UINT64_C(1) << 16)
 #define KLI_U_BATCH     (UINT64_C(1) << 32)
-#define KLI_U_PURGEABLE (UINT64_C(1) << 44)
-#define KLI_U_PURGED    (UINT64_C(1) << 45)
-#define KLI_U_AWAY      (UINT64_C(1) << 46)
-#define KLI_U_WHOLE     (UINT64_C(1) << 47)
-#define KLI_U_DEVICE    (UINT64_C(1) << 48)
+#define KLI_U_MOVING    (UINT64_C(1) << 39)
+#define KLI_U_PURGEABLE (UINT64_C(1) << 46)
+#define KLI_U_PURGED    (UINT64_C(1) << 47)
+#define KLI_U_AWAY      (UINT64_C(1) << 48)
+#define KLI_U_WHOLE     (UINT64_C(1) << 49)
+#define KLI_U_DEVICE    (UINT64_C(1) << 50)
 #define KLI_U_PURGER    (UINT64_C(1) << 56)
 
 static inline uint32_t kli_u_pins(uint64_t w)
@@ -158,13 +163,18 @@ static inline uint32_t kli_u_active(uint64_t w)
 
 static inline uint32_t kli_u_batches(uint64_t w)
 {
-    return (uint32_t)kli_field(w, 32, 12);
+    return (uint32_t)kli_field(w, 32, 7);
+}
+
+static inline uint32_t kli_u_moving(uint64_t w)
+{
+    return (uint32_t)kli_field(w, 39, 7);
 }
 
 /* + 1; 0: none. */
 static inline uint32_t kli_u_device(uint64_t w)
 {
-    return (uint32_t)kli_field(w, 48, 8);
+    return (uint32_t)kli_field(w, 50, 6);
 }
 
 static inline uint32_t kli_u_purgers(uint64_t w)
@@ -212,15 +222,23 @@ static inline struct kli_step kli_u_deactivate(uint64_t w, uint64_t arg)
 /* may_wait: the batch's mode is KL_SYNC. (U4) */
 static inline struct kli_step kli_u_batch(uint64_t w, uint64_t may_wait)
 {
-    if ((kli_u_active(w) > 0 && !may_wait) || kli_u_batches(w) == 0xfff)
+    if ((kli_u_active(w) > 0 && !may_wait) || kli_u_batches(w) == 0x7f)
         return KLI_REFUSED;
-    return KLI_STEP(w + KLI_U_BATCH);
+    return KLI_STEP(w + KLI_U_BATCH + KLI_U_MOVING);
 }
 
+/* Its frames are where they will be; its finish is about to begin. */
+static inline struct kli_step kli_u_moved(uint64_t w, uint64_t arg)
+{
+    (void)arg;
+    return kli_u_moving(w) > 0 ? KLI_STEP(w - KLI_U_MOVING) : KLI_REFUSED;
+}
+
+/* After that. */
 static inline struct kli_step kli_u_batch_end(uint64_t w, uint64_t arg)
 {
     (void)arg;
-    return kli_u_batches(w) > 0 ? KLI_STEP(w - KLI_U_BATCH) : KLI_REFUSED;
+    return kli_u_batches(w) > kli_u_moving(w) ? KLI_STEP(w - KLI_U_BATCH) : KLI_REFUSED;
 }
 
 static inline struct kli_step kli_u_attach(uint64_t w, uint64_t device)

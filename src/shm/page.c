@@ -115,6 +115,7 @@ static bool reap(struct kl_shm *shm, struct kli_shm_object *object, kli_word *wo
 
     if (!kli_apply(word, kli_p_grab, nr, NULL))
         return false;
+    KLI_TRACE_STEP(shm_reaping, shm->tag, object->index, nr);
     if (is_locked) {
         KLI_REQUIRE(&shm->host,
                     kl_frame_free(shm->zone, shm->owner, kl_zone_pfn(shm->zone, nr)) == 0);
@@ -122,7 +123,9 @@ static bool reap(struct kl_shm *shm, struct kli_shm_object *object, kli_word *wo
         kli_apply(word, kli_p_keep, 0, NULL);
         return false;
     }
+    KLI_TRACE_STEP(shm_reaped, shm->tag, object->index, nr);
     KLI_REQUIRE(&shm->host, kli_apply(word, kli_p_empty, 0, NULL));
+    KLI_TRACE_STEP(shm_emptied, shm->tag, object->index, nr);
     one_less(shm, object);
     return true;
 }
@@ -138,6 +141,7 @@ bool kli_shm_drop(struct kl_shm *shm, struct kli_shm_object *object, uint32_t pa
 
     if (!kli_apply(word, kli_p_doom, 0, NULL))
         return true;
+    KLI_TRACE_STEP(shm_doomed, shm->tag, object->index, page);
     return reap(shm, object, word, is_locked);
 }
 
@@ -169,6 +173,7 @@ static int fill(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page
 {
     kl_pfn pfn;
 
+    KLI_TRACE_STEP(shm_claimed, shm->tag, object->index, page);
     if (!kli_shm_new_frame(shm, object, page, &pfn)) {
         kli_apply(word, kli_p_empty, 0, NULL);
         return -KL_ENOMEM;
@@ -176,6 +181,7 @@ static int fill(struct kl_shm *shm, struct kli_shm_object *object, uint32_t page
     atomic_fetch_add(&object->here, 1);
     atomic_fetch_add(&shm->here, 1);
     KLI_REQUIRE(&shm->host, kli_apply(word, kli_p_fill, kl_pfn_nr(pfn), NULL));
+    KLI_TRACE_STEP(shm_filled, shm->tag, object->index, page);
     if (page < atomic_load(&object->pages)) /* the resize stores, then looks at the page */
         return 0;
     kli_shm_drop(shm, object, page, false);
@@ -191,13 +197,17 @@ int kli_shm_enter(struct kl_shm *shm, struct kli_shm_object *object, uint32_t pa
     for (unsigned round = 0;; round++) {
         uint64_t seen;
 
-        if (kli_apply(word, kli_p_enter, 0, &seen))
+        if (kli_apply(word, kli_p_enter, 0, &seen)) {
+            KLI_TRACE_STEP(shm_entered, shm->tag, object->index, page);
             return 0;
+        }
         if (kli_p_state(seen) == KLI_P_EMPTY) {
             int err = 0;
 
-            if (touch == SHM_LOOK)
+            if (touch == SHM_LOOK) {
+                kli_read_fence(); /* who emptied it may have set PURGED before (U2) */
                 return 1;
+            }
             if (kli_apply(word, kli_p_claim, 0, NULL))
                 err = fill(shm, object, page, word);
             if (err)
@@ -217,6 +227,7 @@ void kli_shm_exit(struct kl_shm *shm, struct kli_shm_object *object, uint32_t pa
     uint64_t seen;
 
     KLI_REQUIRE(&shm->host, kli_apply(word, kli_p_leave, 0, &seen));
+    KLI_TRACE_STEP(shm_left, shm->tag, object->index, page);
     if ((seen & KLI_P_DOOMED) && kli_p_users(seen) == 1)
         reap(shm, object, word, false);
 }

@@ -4,7 +4,8 @@
  *   bits  0-31 nr       its frame (HERE, MOVING)
  *   bits 32-34 state
  *   bit  35    ISOLATED promised to a migration (HERE, MOVING)
- *   bit  36    REFUSED  its batch was: migrate answers "busy" (ISOLATED)
+ *   bit  36    REFUSED  its batch was: migrate answers "busy" (ISOLATED; also while somebody
+ *                      has it MOVING, who may give up)
  *   bit  37    DOOMED   to be dropped as soon as nobody uses it
  *   bits 40-63 users    who copies to or from it
  *
@@ -123,18 +124,24 @@ static inline struct kli_step kli_p_isolate(uint64_t w, uint64_t nr)
     return KLI_STEP(w | KLI_P_ISOLATED);
 }
 
-static inline struct kli_step kli_p_putback(uint64_t w, uint64_t nr)
+/* Is it isolated, in this frame? */
+static inline bool kli_p_is_isolated(uint64_t w, uint64_t nr)
 {
     bool named = kli_p_state(w) == KLI_P_HERE || kli_p_state(w) == KLI_P_MOVING;
 
-    if (!named || kli_p_nr(w) != nr || !(w & KLI_P_ISOLATED))
+    return named && kli_p_nr(w) == nr && (w & KLI_P_ISOLATED);
+}
+
+static inline struct kli_step kli_p_putback(uint64_t w, uint64_t nr)
+{
+    if (!kli_p_is_isolated(w, nr))
         return KLI_REFUSED;
     return KLI_STEP(w & ~(KLI_P_ISOLATED | KLI_P_REFUSED));
 }
 
 static inline struct kli_step kli_p_refuse(uint64_t w, uint64_t nr)
 {
-    if (!kli_p_is_in(w, nr) || !(w & KLI_P_ISOLATED))
+    if (!kli_p_is_isolated(w, nr))
         return KLI_REFUSED;
     return KLI_STEP(w | KLI_P_REFUSED);
 }

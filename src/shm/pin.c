@@ -49,26 +49,33 @@ static int pin_once(struct kl_shm *shm, struct kli_shm_object *object, const cha
     if (err)
         return err;
     err = kl_pin_begin(shm->zone, shm->owner, &config, frames, n, pin);
+    KLI_TRACE_STEP(shm_pinned, shm->tag, object->index, err);
     exit_first(shm, object, n);
     return err;
 }
 
-/* Settled as far as there is room: the pin is wanted in any case. */
+/* Settled as far as there is room: the pin is wanted in any case.  But in an area nothing stays
+ * (-KL_EAGAIN): what got there, or could not leave it, is settled again. */
 static int pin_frames(struct kl_shm *shm, struct kli_shm_object *object, const char *why,
                       kl_pfn *frames, uint32_t n, kl_pin_id *pin)
 {
+    bool settle = !(object->flags & (KL_NOWAIT | KL_ATOMIC | KL_NO_MOVE));
     uint64_t since = 0;
     int err = enter_all(shm, object, frames, n);
 
     if (err)
         return err;
     exit_first(shm, object, n);
-    if (!(object->flags & (KL_NOWAIT | KL_ATOMIC | KL_NO_MOVE)))
-        kl_pin_settle(shm->zone, shm->owner, frames, n, KL_SYNC_LIGHT, NULL);
+    err = -KL_EAGAIN;
     for (unsigned round = 0;; round++) {
+        if (err == -KL_EAGAIN && settle)
+            kl_pin_settle(shm->zone, shm->owner, frames, n, KL_SYNC_LIGHT, NULL);
+        KLI_TRACE_STEP(shm_settled, shm->tag, object->index, n);
         err = pin_once(shm, object, why, frames, n, pin);
-        if (err != -KL_EBUSY || !kli_shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
+        if (err != -KL_EBUSY && err != -KL_EAGAIN)
             return err;
+        if (!kli_shm_wait(shm, &since, round, SHM_WAIT_BATCH_NS))
+            return -KL_EBUSY;
     }
 }
 
@@ -194,16 +201,18 @@ int kl_shm_sg(struct kl_shm *shm, kl_shm_id id, uint64_t page, struct kl_shm_run
               uint64_t *next)
 {
     struct kli_shm_object *object = kli_shm_visit(shm, id);
+    uint64_t use;
     int64_t err;
 
     if (!object)
         return -KL_ESTALE;
+    use = atomic_load(&object->use);
     if (!run || !next || n == 0 || n > INT32_MAX)
         err = -KL_EINVAL;
     else if (page >= atomic_load(&object->pages))
         err = -KL_ERANGE;
-    else if (!kli_u_is_held(atomic_load(&object->use)))
-        err = -KL_EBUSY;
+    else if (!kli_u_is_held(use) || (kli_u_active(use) > 0 && kli_u_moving(use) > 0))
+        err = -KL_EBUSY; /* U3 */
     else
         err = list(shm, object, page, run, n, next);
     kli_shm_leave(shm, object);

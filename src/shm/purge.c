@@ -52,6 +52,7 @@ bool kli_shm_purge(struct kl_shm *shm, struct kli_shm_object *object)
         return false;
     if (!(seen & KLI_U_PURGED))
         atomic_fetch_add_explicit(&shm->purged, 1, memory_order_relaxed);
+    KLI_TRACE_STEP(shm_purging, shm->tag, object->index, 0);
     return true;
 }
 
@@ -108,8 +109,11 @@ static uint64_t scan(void *ctx, struct kl_shrink *shrink)
         if (!object)
             return freed > 0 ? freed : KL_SHRINK_STOP;
         if (kli_shm_purge(shm, object)) {
-            freed += drop_contents(shm, object) << shm->order;
+            uint64_t pages = drop_contents(shm, object);
+
+            KLI_TRACE(shm_purged, shm->tag, object->index, pages);
             kli_shm_purge_end(shm, object);
+            freed += pages << shm->order;
         }
         kli_shm_leave(shm, object);
     }
@@ -147,17 +151,30 @@ static int tidy(struct kl_shm *shm, struct kli_shm_object *object)
         kli_apply(&object->use, kli_u_whole_end, 0, NULL);
         return -KL_EBUSY;
     }
-    atomic_fetch_add(&object->generation, 1);
+    atomic_fetch_add(&object->generation, 1); /* U2 */
+    KLI_TRACE_STEP(shm_tidied, shm->tag, object->index, 0);
     KLI_REQUIRE(&shm->host, kli_apply(&object->use, kli_u_wanted, 0, NULL));
     return -KL_ENODATA;
+}
+
+/* Off the list, and the edge: as one, for an offer may come at any time. (G1) */
+static bool want_once(struct kl_shm *shm, struct kli_shm_object *object, uint64_t *seen)
+{
+    bool ok;
+
+    kli_lock_take(&shm->host, &shm->lock);
+    unlist(shm, object);
+    ok = kli_apply(&object->use, kli_u_want, 0, seen);
+    kli_lock_drop(&shm->host, &shm->lock);
+    return ok;
 }
 
 static int want(struct kl_shm *shm, struct kli_shm_object *object)
 {
     uint64_t since = 0, seen;
 
-    kli_shm_unlist(shm, object);
-    for (unsigned round = 0; !kli_apply(&object->use, kli_u_want, 0, &seen); round++) {
+    KLI_TRACE_STEP(shm_want, shm->tag, object->index, 0);
+    for (unsigned round = 0; !want_once(shm, object, &seen); round++) {
         if ((seen & KLI_U_WHOLE) || !kli_shm_wait(shm, &since, round, SHM_WAIT_PAGE_NS))
             return -KL_EBUSY;
     }

@@ -24,27 +24,27 @@ static void unmake(struct kl_shm *shm)
     kl_zone_meta_free(shm->zone, shm, sizeof(*shm));
 }
 
-/* Its own shrinker; without a place among them it does without. */
+/* Its own shrinker; without a place among those it does without. */
 static int enroll_shrinker(struct kl_shm *shm)
 {
     struct kl_shrinker_ops ops = kli_shm_shrinker_ops;
-    char name[KLI_NAME];
     int err;
 
-    kli_owner_name(shm->zone, shm->owner.v, name);
-    ops.name = name;
+    ops.name = shm->name;
     ops.owner = shm->owner;
     err = kl_shrinker_register(shm->zone, &ops, shm, &shm->shrinker);
     return err == -KL_ENOSPC ? 0 : err;
 }
 
+/* As an owner of frames and as a shrinker. */
 static int enroll(struct kl_shm *shm, const char *name)
 {
-    struct kl_owner_ops ops = kli_shm_owner_ops;
+    struct kl_owner_ops owner = kli_shm_owner_ops;
     int err;
 
-    ops.name = name;
-    err = kl_owner_register(shm->zone, &ops, shm, &shm->owner);
+    kli_text(shm->name, sizeof(shm->name), name);
+    owner.name = shm->name;
+    err = kl_owner_register(shm->zone, &owner, shm, &shm->owner);
     if (err)
         return err;
     shm->tag = (KLI_TAG(shm->zone) * 31 + shm->owner.v) & 0xffff;
@@ -159,9 +159,7 @@ void kl_shm_get_stats(struct kl_shm *shm, struct kl_shm_stats *stats)
     now.objects = atomic_load(&shm->objects);
     now.frames = atomic_load(&shm->here) << shm->order;
     now.purgeable_frames = atomic_load(&shm->offered) << shm->order;
-    kli_lock_take(&shm->host, &shm->budget);
-    now.away_bytes = shm->away_bytes;
-    kli_lock_drop(&shm->host, &shm->budget);
+    now.away_bytes = atomic_load(&shm->away_bytes);
     now.away_blocks = atomic_load(&shm->away_blocks);
     now.migrated = atomic_load(&shm->migrated);
     now.purged = atomic_load(&shm->purged);

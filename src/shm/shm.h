@@ -7,15 +7,15 @@
  *   a callback  has its frame locked by the framework, and so the page and its object (E2);
  *               prepare and finish have nothing locked, and visit
  *   the end     of an object is one thread's (L2).  Frames that somebody has locked are left
- *               to kli_sweep, which creates, destroys, shrinks and kl_shm_destroy call; and
- *               to their own callbacks, which free what is DOOMED
+ *               to kli_shm_sweep, which creates, destroys, scans, finish and kl_shm_destroy
+ *               call; and to their own callbacks, which free what is DOOMED
  *
  * Locks, outermost first:
  *   budget   one settles how many blocks are given back for places; held over
  *            kl_zone_give_back, so taken with nothing held, and never in a callback
  *   frame lock
- *   lock     a leaf, for moments: lists of objects, batches, pins; attachments.  Scans of
- *            the shrinker only try it
+ *   lock     a leaf, for moments: lists of objects, batches, pins; attachments.  Nothing is
+ *            called under it, so callbacks and scans of the shrinker may take it
  *
  * Waits: for a page that is being changed (2 s, as long as an allocation may take), for a
  * batch (200 ms), for a frame's lock (a few looks; then it is left to the sweep).
@@ -106,6 +106,7 @@ struct kl_shm {
     unsigned order; /* of a page */
     unsigned shift; /* of a page's bytes */
     uint64_t tag;   /* of ids, 16 bits */
+    char name[32];  /* of the owner, and of the shrinker */
     kl_shrinker_id shrinker;
 
     struct kli_lock lock;
@@ -119,7 +120,7 @@ struct kl_shm {
     struct kli_shm_device device[SHM_DEVICES];
 
     struct kli_lock budget;
-    uint64_t away_bytes;          /* under budget */
+    _Atomic uint64_t away_bytes;  /* changed under budget, as is the next */
     _Atomic uint32_t away_blocks; /* given back for them */
 
     _Atomic uint64_t objects, here, migrated, purged, refused, prepared;

@@ -138,6 +138,8 @@ static const char *group_of(enum scene_kind kind)
         return "shares";
     case AREA:
         return "area";
+    case SHM:
+        return "objects";
     default:
         return "frames";
     }
@@ -202,6 +204,7 @@ int main(int argc, char **argv)
         BOTH_ORDERS(area),
         BOTH_ORDERS(units),
         BOTH_ORDERS(shares),
+        BOTH_ORDERS(objects),
         cmocka_unit_test(nobody_is_called_for_what_was_freed),
         cmocka_unit_test(every_wait_is_met),
     };

@@ -331,6 +331,7 @@ static void op_zs_destroy(struct scene *s, unsigned who)
 #define STALE -KL_ESTALE, -KL_EBUSY
 #define PIN   -KL_EBUSY, -KL_EINVAL
 #define ZFAIL -KL_ESTALE, -KL_EAGAIN
+#define GONE  -KL_ESTALE, -KL_EBUSY, -KL_ENOMEM
 
 const struct op ops[] = {
     {"give",
@@ -381,7 +382,7 @@ const struct op ops[] = {
     {"zs write", ZS, op_zs_write, {ZFAIL}, false},
     {"zs malloc", ZS, op_zs_malloc, {-KL_ENOMEM}, false},
     {"zs compact", ZS | STORE | DEDUP | AWAY, op_zs_compact, {-KL_EAGAIN}, false},
-    {"shrink", ZS | STORE | DEDUP | AWAY | AREA | POOL, op_shrink, {0}, false},
+    {"shrink", ZS | STORE | DEDUP | AWAY | AREA | POOL | SHM, op_shrink, {0}, false},
     {"st write", STORE, op_st_write, {-KL_ENOSPC}, false},
     {"st write one", STORE, op_st_write_one, {-KL_ENOSPC}, false},
     {"st write two", STORE, op_st_write_two, {-KL_ENOSPC}, false},
@@ -443,6 +444,25 @@ const struct op ops[] = {
     {"pl trim", POOL, op_pl_trim, {0}, false},
     {"sh lower", SHARE, op_sh_lower, {-KL_EBUSY}, false},
     {"sh lift", SHARE, op_sh_lift, {0}, false},
+    {"sm give", SHM, op_sm_give, {BUSY}, false},
+    {"sm write", SHM, op_sm_write, {GONE}, false},
+    {"sm read", SHM, op_sm_read, {GONE}, false},
+    {"sm pin", SHM, op_sm_pin, {GONE}, false},
+    {"sm run", SHM, op_sm_run, {GONE, -KL_ENOENT}, false},
+    {"sm attach", SHM, op_sm_attach, {-KL_EBUSY, -KL_EEXIST, -KL_ENOENT, -KL_ESTALE}, false},
+    {"sm sleep", SHM, op_sm_sleep, {-KL_EBUSY, -KL_ENOENT}, false},
+    {"sm unregister", SHM, op_sm_unregister, {-KL_EBUSY, -KL_ENOENT}, false},
+    {"sm destroy", SHM, op_sm_destroy, {GONE}, false},
+    {"sm offer", SHM, op_sm_offer, {-KL_EBUSY}, false},
+    {"sm want", SHM, op_sm_want, {-KL_EBUSY, -KL_ENODATA}, false},
+    {"sm write offered", SHM, op_sm_write_offered, {-KL_ENODATA, -KL_EBUSY}, false},
+    {"sm read offered", SHM, op_sm_read_offered, {-KL_ENODATA, -KL_EBUSY}, false},
+    {"sm resize", SHM, op_sm_resize, {-KL_EBUSY}, false},
+    {"sm write sized", SHM, op_sm_write_sized, {-KL_ERANGE, -KL_EBUSY}, false},
+    {"sm out", SHM, op_sm_out, {-KL_EBUSY}, false},
+    {"sm in", SHM, op_sm_in, {-KL_EBUSY, -KL_ENOENT}, false},
+    {"sm write away", SHM, op_sm_write_away, {-KL_EBUSY}, false},
+    {"sm read away", SHM, op_sm_read_away, {-KL_EBUSY}, false},
     {"zs destroy", ZS, op_zs_destroy, {-KL_EBUSY}, false},
 };
 const unsigned ops_n = sizeof(ops) / sizeof(ops[0]);

@@ -164,6 +164,8 @@ void scene_open(struct scene *s, enum scene_kind kind)
         area_open(s);
     else if (kind == POOL)
         units_open(s);
+    else if (kind == SHM)
+        objects_open(s);
     else if (kind & (STORE | DEDUP | AWAY))
         fill_store(s);
     else if (kind == ZS)
@@ -259,12 +261,16 @@ void scene_close(struct scene *s)
         share_judge(s);
     if (s->units)
         units_judge(s);
+    if (s->shm)
+        objects_judge(s);
     for (unsigned who = 0; who < 2; who++)
         undo(s, who);
     if (s->area)
         area_undo(s);
     if (s->units)
         units_undo(s);
+    if (s->shm)
+        objects_undo(s);
     if (s->open)
         kl_zs_end(&s->pin);
     check_all(s);
@@ -278,6 +284,8 @@ void scene_close(struct scene *s)
         area_close(s);
     if (s->units)
         units_close(s);
+    if (s->shm)
+        objects_close(s);
     if (!s->left)
         mover_close(s->m);
     else if (s->m->isolated != s->m->migrated + s->m->put_back + s->m->freed)

@@ -23,6 +23,7 @@ enum scene_kind {
     POOL = 1 << 9,   /* a pool of frames (units.c) */
     SHARE = 1 << 10, /* as FRAMES; the owner has a share (share.c) */
     AREA = 1 << 8,   /* as FRAMES, in an area that keeps ranges (area.c) */
+    SHM = 1 << 11,   /* objects of a driver, and others (shm.c) */
 };
 
 enum { SCENE_BLOCKS = 4, SCENE_ORDER = 4, SCENE_OBJECTS = 12, SCENE_MORE = 32 };
@@ -60,6 +61,7 @@ struct scene {
     struct kl_cma *area;
     uint64_t has; /* frames of the test owner, when it got its share */
     struct kl_pool *units;
+    struct kl_shm *shm;
     kl_pfn held[2]; /* units in use, one for each; all zero: given back */
     /* By actor. */
     const struct op *op[2];
@@ -186,5 +188,32 @@ void share_open(struct scene *s);
 void share_judge(struct scene *s);
 void op_sh_lower(struct scene *s, unsigned who);
 void op_sh_lift(struct scene *s, unsigned who);
+
+/* shm.c */
+void objects_open(struct scene *s);
+void objects_cut(struct scene *s);
+void objects_sleep(struct scene *s, bool asleep);
+void objects_judge(struct scene *s);
+void objects_undo(struct scene *s);
+void objects_close(struct scene *s);
+void op_sm_give(struct scene *s, unsigned who);
+void op_sm_write(struct scene *s, unsigned who);
+void op_sm_read(struct scene *s, unsigned who);
+void op_sm_pin(struct scene *s, unsigned who);
+void op_sm_run(struct scene *s, unsigned who);
+void op_sm_attach(struct scene *s, unsigned who);
+void op_sm_sleep(struct scene *s, unsigned who);
+void op_sm_unregister(struct scene *s, unsigned who);
+void op_sm_destroy(struct scene *s, unsigned who);
+void op_sm_offer(struct scene *s, unsigned who);
+void op_sm_want(struct scene *s, unsigned who);
+void op_sm_write_offered(struct scene *s, unsigned who);
+void op_sm_read_offered(struct scene *s, unsigned who);
+void op_sm_resize(struct scene *s, unsigned who);
+void op_sm_write_sized(struct scene *s, unsigned who);
+void op_sm_out(struct scene *s, unsigned who);
+void op_sm_in(struct scene *s, unsigned who);
+void op_sm_write_away(struct scene *s, unsigned who);
+void op_sm_read_away(struct scene *s, unsigned who);
 
 #endif

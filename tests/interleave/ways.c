@@ -112,6 +112,27 @@ static void discard_first_out(void *arg)
     (void)kl_store_discard(s->store, 3, 0, STORE_BLOCK);
 }
 
+/* As by a third party, for the play. */
+static void cut_and_grow(void *arg)
+{
+    objects_cut(arg);
+}
+
+static void purge_offered(void *arg)
+{
+    (void)kl_zone_shrink(((struct scene *)arg)->zone, 64, KL_ASYNC);
+}
+
+static void sleep_device(void *arg)
+{
+    objects_sleep(arg, true);
+}
+
+static void wake_device(void *arg)
+{
+    objects_sleep(arg, false);
+}
+
 #define C(name, does)                                                                              \
     {                                                                                              \
         KLI_T_##name, does                                                                         \
@@ -482,6 +503,51 @@ const struct way ways[] = {
     WAY(migrate_locked, POOL, "give"),
     WAY(migrate_result, POOL, "give"),
     WAY(migrate_moved, POOL, "contig part"),
+    WAY(shm_entered, SHM, "sm read"),
+    WAY(shm_entered, SHM, "sm write away"),
+    WAY(shm_left, SHM, "sm write"),
+    WAY(shm_left, SHM, "sm read offered"),
+    CUED(shm_claimed, SHM, "sm write sized", C(shm_entered, cut_and_grow)),
+    CUED(shm_filled, SHM, "sm write sized", C(shm_entered, cut_and_grow)),
+    WAY(shm_doomed, SHM, "sm resize"),
+    WAY(shm_doomed, SHM, "shrink"),
+    WAY(shm_reaping, SHM, "shrink"),
+    WAY(shm_reaping, SHM, "sm resize"),
+    WAY(shm_reaped, SHM, "shrink"),
+    WAY(shm_reaped, SHM, "sm resize"),
+    WAY(shm_emptied, SHM, "sm resize"),
+    WAY(shm_emptied, SHM, "sm destroy"),
+    WAY(shm_ending, SHM, "sm destroy"),
+    WAY(shm_ended, SHM, "sm destroy"),
+    WAY(shm_cut, SHM, "sm resize"),
+    WAY(shm_settled, SHM, "sm pin"),
+    WAY(shm_pinned, SHM, "sm pin"),
+    WAY(shm_active, SHM, "sm run"),
+    WAY(shm_attaching, SHM, "sm attach"),
+    WAY(shm_detached, SHM, "sm attach"),
+    WAY(shm_purging, SHM, "sm give"),
+    WAY(shm_purging, SHM, "shrink"),
+    WAY(shm_purged, SHM, "shrink"),
+    WAY(shm_want, SHM, "sm want"),
+    CUED(shm_tidied, SHM, "sm want", C(shm_want, purge_offered)),
+    WAY(shm_counted_in, SHM, "sm give"),
+    WAY(shm_prepared, SHM, "sm give"),
+    WAY(shm_finish, SHM, "sm give"),
+    WAY(shm_counted_out, SHM, "sm give"),
+    WAY(shm_alone, SHM, "sm give"),
+    WAY(shm_copied, SHM, "sm give"),
+    WAY(shm_migrated, SHM, "sm give"),
+    CUED(shm_refused, SHM, "sm give", C(shm_counted_in, sleep_device), C(shm_refused, wake_device)),
+    WAY(shm_paid, SHM, "sm out"),
+    WAY(shm_out_page, SHM, "sm out"),
+    WAY(shm_out_freed, SHM, "sm out"),
+    WAY(shm_out_end, SHM, "sm out"),
+    WAY(shm_in_frames, SHM, "sm in"),
+    WAY(shm_in_alone, SHM, "sm in"),
+    WAY(shm_in_page, SHM, "sm in"),
+    WAY(shm_in_end, SHM, "sm in"),
+    WAY(isolate_asked, SHM, "sm give"),
+    WAY(migrate_moved, SHM, "sm give"),
     WAY(share_look, SHARE, "alloc"),
     WAY(share_look, SHARE, "alloc pair"),
     WAY(share_raised, SHARE, "alloc"),

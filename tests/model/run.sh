@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Usage: run.sh
-# Has spin go through every interleaving of each scene of model/frame.pml, and then
-# makes sure that it finds what is broken on purpose, with the error that it should.
-# About a minute and 600 MiB.  77: no spin.
+# Usage: run.sh [frame|shm]
+# Has spin go through every interleaving of each scene of model/frame.pml, or shm.pml, and
+# then makes sure that it finds what is broken on purpose, with the error that it should.
+# About a minute each, and 600 MiB.  77: no spin.
 set -euo pipefail
+model=${1:-frame}
 here=$(cd "$(dirname "$0")/../.." && pwd)
 cc=${CC:-gcc}
 read -ra cc_words <<<"$cc"
@@ -53,10 +54,40 @@ HAND_LOCKED      HAND      F6:
 HAND_PINNED      HAND      a pinned frame is handed over
 '
 
+if [ "$model" = shm ]; then
+    scenes='
+MOVE  0 0
+DRIVE 0 0
+WHOLE 0 0
+SIZE  0 0
+PURGE 0 0
+END   0 0
+TRIP  0 0
+OUT   0 0
+'
+    mutations='
+GRAB_USED     SIZE  E1:
+ENTER_DOOMED  SIZE  E3:
+LOST_DOOM     SIZE  E3:
+WANT_PURGED   PURGE U2:
+OLD_COPY      PURGE assertion violated
+ATTACH_BATCH  MOVE  U3:
+DETACH_BATCH  MOVE  U3:
+ASYNC_ACTIVE  DRIVE U4:
+TELL_MOVING   DRIVE a frame moves that the device works on
+VISIT_ENDING  END   L1:
+COUNT_FIRST   END   L3:
+FREE_UNLOCKED SIZE  E2:
+FORGET_CALLS  TRIP  assertion violated
+WHOLE_PINNED  WHOLE U1:
+LATE_SIZE     SIZE  a page behind the end stays
+'
+fi
+
 # search SCENE BREAK OPS ROUNDS OPTIMIZE: its output is in the file out.
 search() {
     rm -f pan.* pan out ./*.trail
-    spin -DSCENE="$1" -DBREAK="$2" -DOPS="$3" -DROUNDS="$4" -a frame.pml >spin.out || {
+    spin -DSCENE="$1" -DBREAK="$2" -DOPS="$3" -DROUNDS="$4" -a "$model.pml" >spin.out || {
         cat spin.out >&2
         return 1
     }
@@ -94,7 +125,7 @@ check_scene() {
     fi
     printf '%-16s FAILED\n' "$name"
     grep -E '^pan' out || true
-    if [ -e frame.pml.trail ]; then
+    if [ -e "$model.pml.trail" ]; then
         ./pan -r 2>&1 | grep -E 'proc|pan:' | tail -n 100
     else
         tail -n 20 out

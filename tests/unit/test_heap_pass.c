@@ -128,60 +128,6 @@ static void too_large(void **state)
     vram_close();
 }
 
-static uint64_t used_bytes(const unsigned *before)
-{
-    uint64_t frames = 0;
-
-    for (unsigned b = 0; b < kl_zone_blocks(vram.zone); b++)
-        frames += vram_used(b) == 0 ? before[b] : 0;
-    return frames * VRAM_FRAME;
-}
-
-/* Buffers of mixed sizes, freed at random: what was moved is about what stood in the blocks that
- * are empty afterwards, and no block could have been emptied besides. */
-static void near_the_optimum(void **state)
-{
-    enum { WIDE = 64, BIG = 6, N = 2400 };
-    static kl_buffer_id id[N];
-    uint64_t moved = 0, optimum = 0;
-
-    (void)state;
-    for (unsigned round = 0; round < 12; round++) {
-        struct rng rng = rng_new(900 + round);
-        unsigned before[WIDE], n = 0;
-        struct kl_heap_pass pass;
-
-        vram_open(WIDE, BIG);
-        vram.at_once = true;
-        while (n < N &&
-               kl_heap_alloc(vram.heap,
-                             (uint64_t)VRAM_FRAME << rng_below(&rng, 1 + rng_below(&rng, BIG)),
-                             KL_NOWAIT, &vram, &id[n]) == 0)
-            n++;
-        for (unsigned i = 0; i < n; i++) {
-            if (rng_below(&rng, 100) < 40 + round * 4) {
-                vram_free(id[i]);
-                id[i--] = id[--n];
-            }
-        }
-        kli_cache_drain(vram.zone);
-        for (unsigned b = 0; b < WIDE; b++)
-            before[b] = vram_used(b);
-        do
-            pass = vram_pass((uint64_t)VRAM_FRAME << (BIG + rng_below(&rng, 3)), 0);
-        while (pass.moves > 0);
-        kli_cache_drain(vram.zone);
-        vram_check();
-        moved += vram_stats().moved_bytes;
-        optimum += used_bytes(before);
-        assert_true(vram_stats().moved_bytes * 100 <= used_bytes(before) * 110);
-        vram_free_all(id, n);
-        vram_close();
-    }
-    print_message("# moved over optimum: %.4f\n", (double)moved / (double)optimum);
-    assert_true(moved > 0 && moved * 100 <= optimum * 105);
-}
-
 static void ignored_buffers(void **state)
 {
     unsigned n = quarters(), block;
@@ -584,7 +530,6 @@ int main(void)
         cmocka_unit_test(done_at_once),
         cmocka_unit_test(bounded),
         cmocka_unit_test(too_large),
-        cmocka_unit_test(near_the_optimum),
         cmocka_unit_test(ignored_buffers),
         cmocka_unit_test(destroyed_buffers),
         cmocka_unit_test(freed_on_their_way),

@@ -89,7 +89,7 @@ static void rage(struct mine *me)
             if (n % 7 == 3)
                 fallocate(me->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE * (n % 19),
                           PAGE);
-            if (pwrite(me->fd, "garbage", 7, n % me->m.bytes) < 0)
+            if (pwrite(me->fd, "garbage", 7, (off_t)(n % me->m.bytes)) < 0)
                 n++;
             map[n % me->m.bytes] = 'g'; /* SIGBUS when it was taken back */
         } else {

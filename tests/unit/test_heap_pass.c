@@ -3,6 +3,8 @@
  * between the two halves: frees, allocations, uses, runs, an engine that fails or is full. */
 #include "support/vram.h"
 
+#include "frame/cache.h"
+
 #include <string.h>
 
 enum { ORDER = 4, FRAMES = 1 << ORDER, BLOCKS = 16, MOST = BLOCKS * FRAMES };
@@ -180,6 +182,32 @@ static void near_the_optimum(void **state)
     }
     print_message("# moved over optimum: %.4f\n", (double)moved / (double)optimum);
     assert_true(moved > 0 && moved * 100 <= optimum * 105);
+}
+
+/* A block that has become sparse since the first pass is the next one. */
+static void sparse_since_then(void **state)
+{
+    unsigned n = quarters(), left = 0, block = BLOCKS - 1, freed = 0, whole;
+
+    (void)state;
+    assert_int_equal(vram_pass(0, 4).moves, 4);
+    vram_work();
+    whole = vram_whole_blocks();
+    while (vram_used(block) != 4) /* not the next one of the first plan */
+        block--;
+    for (unsigned i = 0; i < n; i++) {
+        if (vram_block(kept[i]) == block && freed++ < 3)
+            vram_free(kept[i]);
+        else
+            kept[left++] = kept[i];
+    }
+    assert_int_equal(left, n - 3);
+    kli_cache_drain(vram.zone);
+    assert_int_equal(vram_pass(0, 1).moves, 1);
+    vram_work();
+    assert_int_equal(vram_whole_blocks(), whole + 1);
+    assert_int_equal(vram_used(block), 0);
+    close_quarters(left);
 }
 
 static void ignored_buffers(void **state)
@@ -585,6 +613,7 @@ int main(void)
         cmocka_unit_test(bounded),
         cmocka_unit_test(too_large),
         cmocka_unit_test(near_the_optimum),
+        cmocka_unit_test(sparse_since_then),
         cmocka_unit_test(ignored_buffers),
         cmocka_unit_test(destroyed_buffers),
         cmocka_unit_test(freed_on_their_way),

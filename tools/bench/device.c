@@ -262,7 +262,7 @@ static void say_passes(const struct world *w, struct pace *pace)
     printf("processor time: median %.0f us, p99 %.0f; wall time: median %.0f, p99 %.0f\n",
            quantile(pace->cpu, pace->n, 50), cpu, quantile(pace->wall, pace->n, 50), wall);
     printf("FIGURES %.4f %.4f %.4f %zu\n", cpu / budget, quantile(pace->cpu, pace->n, 50) / budget,
-           wall / budget, pace->n);
+           wall / budget, pace->passes);
 }
 
 static void passes(const struct trace *trace)

@@ -22,7 +22,7 @@ void pace_open(struct pace *pace, double budget_us)
 /* What was so far was to learn. */
 void pace_learnt(struct pace *pace)
 {
-    pace->n = 0;
+    pace->n = pace->passes = 0;
 }
 
 void pace_close(struct pace *pace)

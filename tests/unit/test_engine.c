@@ -9,7 +9,7 @@
 #include <semaphore.h>
 #include <string.h>
 
-enum { BYTES = 1 << 20, CHUNK = 4096, LOG = 4096 };
+enum { BYTES = 1 << 20, CHUNK = 4096, LOG = 4096 }; /* BYTES: 16 blocks of 16 frames, too */
 
 static struct {
     struct kl_linux_engine *engine;
@@ -355,6 +355,73 @@ static void several_submit(void **state)
         assert_true(bytes_are(t.memory + i * (BYTES / THREADS) + (size_t)TURNS * 256, 256, i + 1));
 }
 
+/* ---- behind a heap, which it reports to by itself ---- */
+
+enum { HEAP_BLOCKS = 16, HEAP_ORDER = 4, BUFFERS = 8 << HEAP_ORDER };
+
+static int submit(void *ctx, const struct kl_copy *copies, size_t n, struct kl_heap_batch *batch)
+{
+    assert_ptr_equal(ctx, &t);
+    return kl_linux_engine_submit(t.engine, copies, n, batch);
+}
+
+static unsigned char *where(struct kl_heap *heap, kl_buffer_id id)
+{
+    uint64_t offset;
+
+    assert_int_equal(kl_heap_where(heap, id, &offset, NULL), 0);
+    return t.memory + offset;
+}
+
+/* 8 blocks of which a quarter is left: a pass packs them into two. */
+static void run_pass(struct kl_zone *zone, struct kl_heap *heap)
+{
+    struct kl_heap_pass pass = {.size = sizeof(pass)};
+    struct kl_zone_stats s = {.size = sizeof(s)};
+    kl_buffer_id id[BUFFERS];
+
+    for (unsigned i = 0; i < BUFFERS; i++) {
+        assert_int_equal(kl_heap_alloc(heap, CHUNK, 0, NULL, &id[i]), 0);
+        fill_bytes(where(heap, id[i]), CHUNK, i);
+    }
+    for (unsigned i = 0; i < BUFFERS; i++)
+        assert_int_equal(i % 4 ? kl_heap_free(heap, id[i]) : 0, 0);
+    assert_int_equal(kl_heap_pass(heap, &pass), 0);
+    assert_int_equal(pass.moves, 24);
+    kl_linux_engine_wait(t.engine);
+    assert_int_equal(stats().bytes, pass.bytes);
+    kl_zone_get_stats(zone, &s);
+    assert_int_equal(s.used_frames, BUFFERS / 4);
+    for (unsigned i = 0; i < BUFFERS; i += 4) {
+        assert_true(bytes_are(where(heap, id[i]), CHUNK, i));
+        assert_int_equal(kl_heap_free(heap, id[i]), 0);
+    }
+}
+
+static void moves_a_heaps_buffers(void **state)
+{
+    struct kl_heap_ops ops = {.size = sizeof(ops), .submit = submit};
+    struct kl_zone_config zone_config = {.size = sizeof(zone_config), .host = kl_linux_host()};
+    struct kl_linux_engine_config config = ready();
+    struct kl_backing backing;
+    struct kl_heap *heap;
+    struct kl_zone *zone;
+
+    (void)state;
+    config.done = NULL;
+    open_engine(&config);
+    assert_int_equal(kl_backing_offsets(&backing, BYTES, 12, HEAP_ORDER), 0);
+    zone_config.backing = &backing;
+    assert_int_equal(kl_zone_create(&zone_config, &zone), 0);
+    assert_int_equal(kl_heap_create(zone, &ops, &t, &heap), 0);
+    run_pass(zone, heap);
+    assert_int_equal(kl_heap_check(heap, NULL), 0);
+    assert_int_equal(kl_heap_destroy(heap), 0);
+    assert_zone_ok(zone);
+    assert_int_equal(kl_zone_destroy(zone), 0);
+    kl_linux_engine_destroy(t.engine);
+}
+
 /* Statistics of another version are filled in as far as they go. */
 static void statistics_of_another_size(void **state)
 {
@@ -380,11 +447,17 @@ static void statistics_of_another_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(copies_in_order),   CASE(refuses_what_is_not_valid),
-        CASE(configs),           CASE(a_full_queue),
-        CASE(full_of_copies),    CASE(destroy_drains),
-        CASE(keeps_to_its_rate), CASE(done_may_submit),
-        CASE(several_submit),    CASE(statistics_of_another_size),
+        CASE(copies_in_order),
+        CASE(refuses_what_is_not_valid),
+        CASE(configs),
+        CASE(a_full_queue),
+        CASE(full_of_copies),
+        CASE(destroy_drains),
+        CASE(keeps_to_its_rate),
+        CASE(done_may_submit),
+        CASE(several_submit),
+        CASE(statistics_of_another_size),
+        CASE(moves_a_heaps_buffers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

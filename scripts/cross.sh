@@ -80,4 +80,5 @@ unset CC CFLAGS CPPFLAGS LDFLAGS
 export KLOTSKI_TORTURE_SECONDS=${KLOTSKI_TORTURE_SECONDS:-5}
 export TEST_ARGS='--suite unit --suite torture -t 4'
 "$top/scripts/check.sh" "$dir/build" --cross-file "$dir/root.ini" \
-    --cross-file "$top/scripts/cross/$arch.ini" -Dplugin=disabled -Dcli=disabled -Dtools=disabled
+    --cross-file "$top/scripts/cross/$arch.ini" -Dplugin=disabled -Dcli=disabled -Dtools=disabled \
+    -Dvulkan=disabled

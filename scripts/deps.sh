@@ -19,7 +19,8 @@ group_packages() {
     demo) echo nbdkit libnbd-bin fio libjemalloc2 ;;
     bench) echo libjemalloc2 libmimalloc2.0 gnuplot-nox ;;
     lint) echo clang clang-format clang-tidy cppcheck shellcheck ;;
-    ci) echo clang libclang-rt-14-dev llvm g++ ;;
+    # Vulkan on the processor, for an example that others skip.
+    ci) echo clang libclang-rt-14-dev llvm g++ libvulkan-dev mesa-vulkan-drivers ;;
     # Compilers and emulators only: scripts/cross.sh keeps the libraries to itself.
     cross)
         echo meson ninja-build pkg-config python3 qemu-user \

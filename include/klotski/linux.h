@@ -353,6 +353,65 @@ struct kl_linux_worker_stats {
 void kl_linux_worker_get_stats(const struct kl_linux_worker *worker,
                                struct kl_linux_worker_stats *stats);
 
+/* A copy engine in software: a queue of commands that a thread of its own executes in memory that
+ * is mapped here.  What a device's copy queue is to its memory (klotski/heap.h); a program
+ * with such a queue gives kl_heap_ops its own submit instead.
+ *
+ *   kl_linux_engine_create(&config, &engine);
+ *   submit(ctx, copies, n, batch): return kl_linux_engine_submit(engine, copies, n, batch);
+ *
+ * Batches are executed, and reported done, in the order in which they came. */
+struct kl_linux_engine;
+struct kl_copy;       /* klotski/heap.h */
+struct kl_heap_batch; /* the same */
+
+struct kl_linux_engine_config {
+    size_t size;      /* sizeof(struct kl_linux_engine_config) */
+    void *base;       /* where offset 0 is; NULL: nothing is copied, but it takes its time */
+    uint64_t bytes;   /* of that memory, which outlives the engine */
+    unsigned batches; /* that the queue holds, the one under way included; 0: 64 */
+    unsigned copies;  /* that these have together; 0: 4096 */
+    uint64_t bytes_per_second; /* not faster than that; 0: as fast as it goes */
+    const char *name;          /* of the thread, 15 characters are kept; NULL: "klotski-copy" */
+
+    /* Called by the engine's thread when a batch is done; result: 0.  NULL: kl_heap_done.  May
+     * submit, but neither wait for the engine nor destroy it. */
+    void (*done)(struct kl_heap_batch *batch, int result);
+};
+
+/* -KL_EINVAL: a pointer or size; bytes is 0, or the memory goes beyond the end of the
+ * address space; no base and no bytes_per_second.  -KL_ENOMEM: no memory, or no thread. */
+int kl_linux_engine_create(const struct kl_linux_engine_config *config,
+                           struct kl_linux_engine **engine);
+/* Executes and reports what is queued, then ends.  Nobody submits any more.  NULL is nothing. */
+void kl_linux_engine_destroy(struct kl_linux_engine *engine);
+
+/* Queues n copies as one batch, all or none; `copies` is read before it returns.  0: done will be
+ * called for it once, perhaps before this returns.  Never waits but for a short lock;
+ * thread-safe; also from done.
+ * -KL_EAGAIN: the queue is full now.  -KL_ENOSPC: more copies than it ever holds.
+ * -KL_ERANGE: a copy reaches beyond the memory.  -KL_EINVAL: n is 0, or a copy has no bytes or
+ * overlaps its own source. */
+int kl_linux_engine_submit(struct kl_linux_engine *engine, const struct kl_copy *copies, size_t n,
+                           struct kl_heap_batch *batch);
+
+/* Waits until all batches are reported that were queued before the call. */
+void kl_linux_engine_wait(struct kl_linux_engine *engine);
+
+struct kl_linux_engine_stats {
+    size_t size;      /* sizeof(struct kl_linux_engine_stats), set by the caller */
+    uint64_t batches; /* reported done */
+    uint64_t copies;  /* in these */
+    uint64_t bytes;   /* that they copied */
+    uint64_t full;    /* submits that found no room */
+    uint64_t refused; /* that were not valid */
+    uint32_t queued;  /* batches now */
+    uint32_t most;    /* that there were at a time */
+    uint64_t busy_ns; /* time from a batch's beginning to its end, all together */
+    uint64_t cpu_ns;  /* the thread's processor time, done included, up to the last batch */
+};
+void kl_linux_engine_get_stats(struct kl_linux_engine *engine, struct kl_linux_engine_stats *stats);
+
 #ifdef __cplusplus
 }
 #endif

@@ -20,7 +20,8 @@
  *      very frames.  Between its halves the frames have a reference and ISOLATED, their
  *      destinations LOCKED.
  * (M5) No metadata is asked for in a step.  Block words are read, all of them, once for several
- *      emptied blocks.
+ *      emptied blocks; where they are few, in each step, since what was sparse when the plan was
+ *      made may have been filled since.
  *
  * One step at a time; everybody else may do anything meanwhile.  All of the plan is a hint.
  */
@@ -431,14 +432,20 @@ static void note_vain(struct kli_emptier *e)
 
 void kli_empty_step(struct kli_emptier *e, uint64_t frames, uint64_t changes)
 {
-    enum { SOME = 8, PART = 16 };
+    enum { FEW = 4096, SOME = 8, PART = 16 };
 
     e->fresh = e->any = e->over = false;
     e->largest = frames;
     e->changes = changes;
     e->vain = is_vain(e);
-    if (!e->vain && (e->source >= e->bound || e->taken >= kli_max(SOME, e->n / PART)))
+    if (e->vain)
+        return;
+    if (e->source >= e->bound || e->taken >= kli_max(SOME, e->n / PART)) {
         plan_again(e);
+    } else if (e->zone->blocks <= FEW) {
+        plan(e);
+        e->fresh = false; /* the caches were not drained */
+    }
 }
 
 size_t kli_empty_some(struct kli_emptier *e, struct kli_run *run, struct kli_empty_most *most,

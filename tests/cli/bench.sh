@@ -181,8 +181,36 @@ devices() {
     refused "$tools/objectsbench" costs 0
 }
 
+# Both kinds of trace, the same twice; what was gained cost at least what it must.
+device() {
+    local kind moved least gained bound
+    for kind in games inference; do
+        "$tools/devicebench" trace $kind 200 3 >"$work/trace" || fail "devicebench trace $kind"
+        "$tools/devicebench" trace $kind 200 3 | cmp - "$work/trace" || fail "$kind: the same seed, another trace"
+        "$tools/devicebench" trace $kind 200 4 >"$work/again"
+        if cmp -s "$work/trace" "$work/again"; then fail "$kind: another seed, the same trace"; fi
+        "$tools/devicebench" moves $kind 1200 >"$work/out" || fail "devicebench moves $kind"
+        numbers 4 "$work/out"
+        read -r _ moved least gained bound < <(grep '^FIGURES' "$work/out")
+        [ "$gained" -gt 0 ] || fail "$kind: no block was gained: $(cat "$work/out")"
+        [ "$moved" -ge "$least" ] || fail "$kind: less moved than must: $(cat "$work/out")"
+        [ "$bound" -ge "$gained" ] || fail "$kind: more gained than can be: $(cat "$work/out")"
+        "$tools/devicebench" requests $kind 1200 >"$work/out" || fail "devicebench requests $kind"
+        numbers 4 "$work/out"
+        PASS_US=1000000 "$tools/devicebench" passes $kind 600 >"$work/out" || fail "devicebench passes $kind"
+        numbers 4 "$work/out"
+        [ "$(grep '^FIGURES' "$work/out" | cut -d' ' -f5)" -gt 0 ] || fail "$kind: no pass"
+    done
+    refused "$tools/devicebench" moves nonsense
+    refused "$tools/devicebench" nonsense games
+    refused "$tools/devicebench" moves games 0
+    refused "$tools/devicebench" moves games 10 1x
+    refused "$tools/devicebench" moves
+}
+
 corpora
 density
+device
 objects
 devices
 pools

@@ -3,6 +3,8 @@
  * between the two halves: frees, allocations, uses, runs, an engine that fails or is full. */
 #include "support/vram.h"
 
+#include "frame/cache.h"
+
 #include <string.h>
 
 enum { ORDER = 4, FRAMES = 1 << ORDER, BLOCKS = 16, MOST = BLOCKS * FRAMES };
@@ -126,6 +128,32 @@ static void too_large(void **state)
     vram_free(large);
     vram_free(small);
     vram_close();
+}
+
+/* A block that has become sparse since the first pass is the next one. */
+static void sparse_since_then(void **state)
+{
+    unsigned n = quarters(), left = 0, block = BLOCKS - 1, freed = 0, whole;
+
+    (void)state;
+    assert_int_equal(vram_pass(0, 4).moves, 4);
+    vram_work();
+    whole = vram_whole_blocks();
+    while (vram_used(block) != 4) /* not the next one of the first plan */
+        block--;
+    for (unsigned i = 0; i < n; i++) {
+        if (vram_block(kept[i]) == block && freed++ < 3)
+            vram_free(kept[i]);
+        else
+            kept[left++] = kept[i];
+    }
+    assert_int_equal(left, n - 3);
+    kli_cache_drain(vram.zone);
+    assert_int_equal(vram_pass(0, 1).moves, 1);
+    vram_work();
+    assert_int_equal(vram_whole_blocks(), whole + 1);
+    assert_int_equal(vram_used(block), 0);
+    close_quarters(left);
 }
 
 static void ignored_buffers(void **state)
@@ -530,6 +558,7 @@ int main(void)
         cmocka_unit_test(done_at_once),
         cmocka_unit_test(bounded),
         cmocka_unit_test(too_large),
+        cmocka_unit_test(sparse_since_then),
         cmocka_unit_test(ignored_buffers),
         cmocka_unit_test(destroyed_buffers),
         cmocka_unit_test(freed_on_their_way),

@@ -713,7 +713,7 @@ inline is_wanted() {
     d_step {
         c_code {
             out_ok = kli_l_state(now.s.life) == KLI_L_ALIVE || kli_l_users(now.s.life) > 0 ||
-                     (kli_l_visits(now.s.life) > 2 && BREAK != FORGET_CALLS);
+                     kli_l_visits(now.s.life) > 2;
         };
         ok = out_ok
     }
@@ -747,8 +747,12 @@ proctype comer() {
     fi;
     if
     :: !ok -> on(USE, U_WHOLE_END, 1); goto leave
-    :: wanted -> copy_in(0); copy_in(1)
-    :: else -> on(PAGE + 0, P_EMPTY, 0); on(PAGE + 1, P_EMPTY, 0)
+    :: ok && wanted -> copy_in(0); copy_in(1)
+    :: ok && !wanted ->
+#if BREAK != FORGET_SILENTLY
+        d_step { c_code { now.s.generation++; } };
+#endif
+        on(PAGE + 0, P_EMPTY, 0); on(PAGE + 1, P_EMPTY, 0)
     fi;
     on(USE, U_WHOLE_END, 0);
     d_step { c_code { now.s.place = 0; } };

@@ -61,21 +61,21 @@
 #define IS_HERE    9
 
 /* What is broken on purpose. */
-#define NOTHING_BROKEN 0
-#define GRAB_USED      1  /* a migration does not look at who copies */
-#define ENTER_DOOMED   2  /* a copy does not look at DOOMED */
-#define LOST_DOOM      3  /* a page lands without it */
-#define WANT_PURGED    4  /* the owner does not wait for purgers */
-#define OLD_COPY       5  /* a copy does not look at the generation */
-#define ATTACH_BATCH   6  /* an attachment does not look at batches */
-#define DETACH_BATCH   7  /* nor does the end of one */
-#define ASYNC_ACTIVE   8  /* a batch that must not wait gets into what is active */
-#define TELL_MOVING    9  /* who asks is told what is about to change */
-#define VISIT_ENDING   10 /* a visit begins when nobody is there */
-#define COUNT_FIRST    11 /* `here` falls before the page is EMPTY */
-#define FREE_UNLOCKED  12 /* a frame is freed without its lock */
-#define FORGET_CALLS   13 /* what is elsewhere is forgotten though a call wants it */
-#define WHOLE_PINNED   14 /* WHOLE does not look at pins and active */
-#define LATE_SIZE      15 /* a resize looks at the pages, then stores the size */
+#define NOTHING_BROKEN  0
+#define GRAB_USED       1  /* a migration does not look at who copies */
+#define ENTER_DOOMED    2  /* a copy does not look at DOOMED */
+#define LOST_DOOM       3  /* a page lands without it */
+#define WANT_PURGED     4  /* the owner does not wait for purgers */
+#define OLD_COPY        5  /* a copy does not look at the generation */
+#define ATTACH_BATCH    6  /* an attachment does not look at batches */
+#define DETACH_BATCH    7  /* nor does the end of one */
+#define ASYNC_ACTIVE    8  /* a batch that must not wait gets into what is active */
+#define TELL_MOVING     9  /* who asks is told what is about to change */
+#define VISIT_ENDING    10 /* a visit begins when nobody is there */
+#define COUNT_FIRST     11 /* `here` falls before the page is EMPTY */
+#define FREE_UNLOCKED   12 /* a frame is freed without its lock */
+#define FORGET_SILENTLY 13 /* contents that are forgotten leave the generation */
+#define WHOLE_PINNED    14 /* WHOLE does not look at pins and active */
+#define LATE_SIZE       15 /* a resize looks at the pages, then stores the size */
 
 #endif

@@ -327,7 +327,7 @@ static bool tell(struct shm *s)
 static void begin(struct shm *s, uint64_t use, bool is_away)
 {
     s->life = kli_l_publish(kli_l_make(0, 0).next, 0).next;
-    s->use = use;
+    s->use = use | (is_away ? KLI_U_AWAY : 0);
     s->pages = PAGES;
     for (unsigned p = 0; p < PAGES; p++) {
         if (is_away) {

@@ -108,7 +108,7 @@ static struct kl_uring_pool *new_pool(struct kl_zone *zone, const struct io_urin
 }
 
 /* Its frame, which stays: the object is neither purged nor resized. */
-static int fill(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
+static int fill_once(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
 {
     struct kl_shm_run run;
     uint64_t next;
@@ -124,6 +124,17 @@ static int fill(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
     }
     kl_shm_deactivate(pool->shm, buffer->object);
     return err == 1 ? 0 : err < 0 ? err : -KL_EBUSY;
+}
+
+/* A batch that began meanwhile is waited for by the next activation. */
+static int fill(struct kl_uring_pool *pool, struct kli_uring_buffer *buffer)
+{
+    enum { TRIES = 8 };
+    int err = -KL_EBUSY;
+
+    for (unsigned i = 0; i < TRIES && err == -KL_EBUSY; i++)
+        err = fill_once(pool, buffer);
+    return err;
 }
 
 static int make_buffer(struct kl_uring_pool *pool, unsigned i)

@@ -295,6 +295,7 @@ static int forget(struct kl_shm *shm, struct kli_shm_object *object)
 
     if (!grab_all(shm, object, n))
         return -KL_EBUSY;
+    atomic_fetch_add(&object->generation, 1); /* a call that comes just now is told (U2) */
     for (uint32_t i = 0; i < n; i++)
         kli_apply(kli_shm_page(object, i), kli_p_empty, 0, NULL);
     return 0;

@@ -66,7 +66,7 @@ TRIP  0 0
 OUT   0 0
 '
     mutations='
-GRAB_USED     SIZE  E1:
+GRAB_USED     SIZE  a copy of somebody else
 ENTER_DOOMED  SIZE  E3:
 LOST_DOOM     SIZE  E3:
 WANT_PURGED   PURGE U2:
@@ -78,7 +78,7 @@ TELL_MOVING   DRIVE a frame moves that the device works on
 VISIT_ENDING  END   L1:
 COUNT_FIRST   END   L3:
 FREE_UNLOCKED SIZE  E2:
-FORGET_CALLS  TRIP  assertion violated
+FORGET_SILENTLY TRIP assertion violated
 WHOLE_PINNED  WHOLE U1:
 LATE_SIZE     SIZE  a page behind the end stays
 '

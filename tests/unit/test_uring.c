@@ -171,7 +171,7 @@ static void destroy_refuses_what_is_in_use(void **state)
 
 static void names_that_are_wrong(void **state)
 {
-    kl_uring_buf buf[BUFFERS], one, foreign;
+    kl_uring_buf buf[BUFFERS] = {{0}}, one, foreign;
     struct kl_uring_io io;
 
     (void)state;

@@ -54,7 +54,7 @@ static void one_that_is_busy_keeps_no_other(void **state)
 {
     struct kl_uring_io io, now;
     kl_uring_buf buf[BUFFERS];
-    const void *was[BUFFERS];
+    const void *was[BUFFERS] = {NULL};
     unsigned moved = 0;
 
     (void)state;

@@ -11,7 +11,7 @@
  *      of ours are nobody else's.
  * (X2) We never touch the file's pages by an address: a peer that can shorten it would raise
  *      SIGBUS here.  They are read by pread, written by pwrite, or, where that is sealed,
- *      by process_vm_writev to ourselves: all of these return an error.
+ *      by process_vm_writev to ourselves, or through a pipe: all of these return an error.
  * (X3) A read-only file has mode 0400, so that its descriptor is not opened again for
  *      writing, and so can't be truncated, by another user.
  *
@@ -62,11 +62,28 @@ static int place_read(void *ctx, uint64_t offset, void *to, size_t n)
     return 0;
 }
 
+/* read(2) says EFAULT, too.  For where process_vm_writev is not to be had. */
+static ssize_t write_by_pipe(char *to, const void *from, size_t n)
+{
+    int ends[2];
+    ssize_t put;
+
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+        return -1;
+    put = write(ends[1], from, n);
+    if (put > 0)
+        put = read(ends[0], to, (size_t)put);
+    close(ends[0]);
+    close(ends[1]);
+    return put;
+}
+
 /* One call's worth; X2. */
 static ssize_t write_some(const struct kl_linux_export *e, uint64_t offset, const void *from,
                           size_t n)
 {
     struct iovec ours = {.iov_base = (void *)(uintptr_t)from, .iov_len = n}, theirs;
+    ssize_t put;
 
     if (!e->map)
         return pwrite(e->file, from, n, (off_t)offset);
@@ -75,7 +92,10 @@ static ssize_t write_some(const struct kl_linux_export *e, uint64_t offset, cons
         return -1;
     }
     theirs = (struct iovec){.iov_base = e->map + offset, .iov_len = n};
-    return process_vm_writev(getpid(), &ours, 1, &theirs, 1, 0);
+    put = process_vm_writev(getpid(), &ours, 1, &theirs, 1, 0);
+    if (put < 0 && (errno == ENOSYS || errno == EPERM))
+        put = write_by_pipe(theirs.iov_base, from, n);
+    return put;
 }
 
 static int place_write(void *ctx, uint64_t offset, const void *from, size_t n)

@@ -153,7 +153,7 @@ static uint32_t make_room(uint64_t *bytes, uint32_t *moves)
     uint32_t passes = 0;
 
     for (uint32_t n = 0; n < FRAMES; n++) {
-        struct kl_heap_pass pass = {.size = sizeof(pass), .max_bytes = PASS};
+        struct kl_pass pass = {.size = sizeof(pass), .max_bytes = PASS};
         int err;
 
         frame_begin();

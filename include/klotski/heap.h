@@ -142,8 +142,8 @@ int kl_heap_use(struct kl_heap *heap, kl_buffer_id buffer, enum kl_mode mode, ui
 int kl_heap_unuse(struct kl_heap *heap, kl_buffer_id buffer);
 
 /* What a pass may do, and what it began. */
-struct kl_heap_pass {
-    size_t size;        /* sizeof(struct kl_heap_pass), set by the caller */
+struct kl_pass {
+    size_t size;        /* sizeof(struct kl_pass), set by the caller */
     uint64_t max_bytes; /* 0: no bound; a larger buffer than this is not moved */
     uint32_t max_moves; /* 0, or more than KL_HEAP_MOVES: that many */
 
@@ -159,7 +159,7 @@ struct kl_heap_pass {
  * 0: so much is under way now.  No moves, nothing ignored or destroyed: nothing can be gained.
  * -KL_EAGAIN: a pass is under way; or the engine's queue is full, and all was put back.
  * -KL_EINVAL: pass->size.  Or what submit said; all was put back. */
-int kl_heap_pass(struct kl_heap *heap, struct kl_heap_pass *pass);
+int kl_heap_pass(struct kl_heap *heap, struct kl_pass *pass);
 
 /* The engine's report of a batch.  result: 0, or an error: what is at the destinations is void,
  * and every buffer stays where it was.  Calls moved.  From any thread, also within submit.

@@ -14,7 +14,7 @@
 struct pass {
     struct kl_heap *heap;
     struct kl_heap_batch *batch;
-    struct kl_heap_pass *ask;
+    struct kl_pass *ask;
     struct kli_run run;
     struct kli_empty_most most;
 };
@@ -145,7 +145,7 @@ static int send(struct pass *p)
     return 0;
 }
 
-int kl_heap_pass(struct kl_heap *heap, struct kl_heap_pass *pass)
+int kl_heap_pass(struct kl_heap *heap, struct kl_pass *pass)
 {
     struct pass p = {.heap = heap, .batch = &heap->pass, .ask = pass};
     int err = 0;

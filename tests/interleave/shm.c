@@ -28,7 +28,7 @@ static struct play {
 /* The letter that the page is full of; 1: more than one. */
 static char letter_of(const char *page)
 {
-    return memcmp(page, page + 1, PAGE - 1) == 0 ? page[0] : 1;
+    return memcmp(page, page + 1, PAGE - 1) == 0 ? *page : (char)1;
 }
 
 static bool is_right(char letter, unsigned object, bool may_be_zero)
@@ -87,7 +87,7 @@ static const struct kl_shm_ops driver = {
 /* The device works: on what its scatter list says. */
 static void look(struct scene *s)
 {
-    char pages[PAGES * PAGE];
+    char pages[PAGES * PAGE] = {0}; /* which no page is full of here */
     size_t at = 0;
 
     pthread_mutex_lock(&play.lock);

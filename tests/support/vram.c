@@ -216,10 +216,9 @@ void vram_free_all(const kl_buffer_id *id, unsigned n)
         vram_free(id[i]);
 }
 
-struct kl_heap_pass vram_pass(uint64_t max_bytes, uint32_t max_moves)
+struct kl_pass vram_pass(uint64_t max_bytes, uint32_t max_moves)
 {
-    struct kl_heap_pass pass = {
-        .size = sizeof(pass), .max_bytes = max_bytes, .max_moves = max_moves};
+    struct kl_pass pass = {.size = sizeof(pass), .max_bytes = max_bytes, .max_moves = max_moves};
 
     assert_int_equal(kl_heap_pass(vram.heap, &pass), 0);
     return pass;

@@ -65,7 +65,7 @@ void vram_all_right(const kl_buffer_id *id, unsigned n);
 void vram_free_all(const kl_buffer_id *id, unsigned n);
 
 /* A pass with these bounds, which must go well. */
-struct kl_heap_pass vram_pass(uint64_t max_bytes, uint32_t max_moves);
+struct kl_pass vram_pass(uint64_t max_bytes, uint32_t max_moves);
 struct kl_heap_stats vram_stats(void);
 
 #endif

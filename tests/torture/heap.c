@@ -248,9 +248,9 @@ static void *passer(void *arg)
     struct rng rng = rng_new(50 + (uintptr_t)arg);
 
     while (torture_on()) {
-        struct kl_heap_pass pass = {.size = sizeof(pass),
-                                    .max_bytes = (uint64_t)rng_below(&rng, 100) * FRAME,
-                                    .max_moves = rng_below(&rng, 60)};
+        struct kl_pass pass = {.size = sizeof(pass),
+                               .max_bytes = (uint64_t)rng_below(&rng, 100) * FRAME,
+                               .max_moves = rng_below(&rng, 60)};
         int err = kl_heap_pass(heap, &pass);
 
         torture_expect(err == 0 || err == -KL_EAGAIN || err == -KL_EIO, "a pass failed oddly");

@@ -102,7 +102,7 @@ static void near_the_optimum(void **state)
     for (unsigned round = 0; round < 12; round++) {
         struct rng rng = rng_new(900 + round);
         unsigned before[WIDE], n = 0;
-        struct kl_heap_pass pass;
+        struct kl_pass pass;
 
         vram_open(WIDE, BIG);
         vram.at_once = true;

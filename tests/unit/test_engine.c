@@ -376,7 +376,7 @@ static unsigned char *where(struct kl_heap *heap, kl_buffer_id id)
 /* 8 blocks of which a quarter is left: a pass packs them into two. */
 static void run_pass(struct kl_zone *zone, struct kl_heap *heap)
 {
-    struct kl_heap_pass pass = {.size = sizeof(pass)};
+    struct kl_pass pass = {.size = sizeof(pass)};
     struct kl_zone_stats s = {.size = sizeof(s)};
     kl_buffer_id id[BUFFERS];
 

@@ -46,7 +46,7 @@ static void counters_agree(void)
 static void blocks_are_gained(void **state)
 {
     unsigned n = quarters();
-    struct kl_heap_pass pass = vram_pass(0, 0);
+    struct kl_pass pass = vram_pass(0, 0);
 
     (void)state;
     assert_int_equal(pass.moves, 6 * 4);
@@ -82,7 +82,7 @@ static void done_at_once(void **state)
 static void bounded(void **state)
 {
     unsigned n = quarters(), moves = 0, passes = 0;
-    struct kl_heap_pass pass;
+    struct kl_pass pass;
 
     (void)state;
     do {
@@ -159,7 +159,7 @@ static void sparse_since_then(void **state)
 static void ignored_buffers(void **state)
 {
     unsigned n = quarters(), block;
-    struct kl_heap_pass pass;
+    struct kl_pass pass;
 
     (void)state;
     vram.odd = kept[0];
@@ -186,7 +186,7 @@ static void ignored_buffers(void **state)
 static void destroyed_buffers(void **state)
 {
     unsigned n = quarters(), left = 0;
-    struct kl_heap_pass pass;
+    struct kl_pass pass;
 
     (void)state;
     vram.choice = KL_HEAP_DESTROY;
@@ -283,7 +283,7 @@ static void freed_by_callbacks(void **state)
 static void the_engine_fails(void **state)
 {
     unsigned n = quarters();
-    uint64_t at[MOST];
+    uint64_t at[MOST] = {0};
 
     (void)state;
     for (unsigned i = 0; i < n; i++)
@@ -311,7 +311,7 @@ static void the_engine_fails(void **state)
 
 static void the_queue_is_full(void **state)
 {
-    struct kl_heap_pass pass = {.size = sizeof(pass), .max_moves = 6};
+    struct kl_pass pass = {.size = sizeof(pass), .max_moves = 6};
     unsigned n = quarters(), moves = 0;
 
     (void)state;
@@ -340,7 +340,7 @@ static void the_queue_is_full(void **state)
 
 static void one_pass_at_a_time(void **state)
 {
-    struct kl_heap_pass pass = {.size = sizeof(pass)}, bad = {.size = 1};
+    struct kl_pass pass = {.size = sizeof(pass)}, bad = {.size = 1};
     unsigned n = quarters();
 
     (void)state;

@@ -75,7 +75,7 @@ static void b_alloc(void)
 
 static void b_pass(void)
 {
-    struct kl_heap_pass pass = {.size = sizeof(pass)};
+    struct kl_pass pass = {.size = sizeof(pass)};
     int err = kl_heap_pass(vram.heap, &pass);
 
     if (err != 0 && err != -KL_EAGAIN)

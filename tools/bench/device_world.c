@@ -169,7 +169,7 @@ struct kl_zone_stats world_stats(const struct world *w)
 
 uint64_t world_pass_begin(struct world *w, uint64_t most)
 {
-    struct kl_heap_pass pass = {.size = sizeof(pass), .max_bytes = most};
+    struct kl_pass pass = {.size = sizeof(pass), .max_bytes = most};
     int err;
 
     if (w->pace)

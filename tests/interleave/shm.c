@@ -28,7 +28,9 @@ static struct play {
 /* The letter that the page is full of; 1: more than one. */
 static char letter_of(const char *page)
 {
-    return memcmp(page, page + 1, PAGE - 1) == 0 ? *page : (char)1;
+    if (memcmp(page, page + 1, PAGE - 1) != 0)
+        return 1;
+    return *page;
 }
 
 static bool is_right(char letter, unsigned object, bool may_be_zero)

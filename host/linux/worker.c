@@ -21,6 +21,7 @@
  * The thread sleeps in poll: on `wake` and `halt`, and the descriptors of pressure and peers if
  * it watches these; or in a pause on `halt` and the pressure's, which ends it.
  * `halt` is readable from the moment that somebody wants the thread to end.
+ * (W7) The thread cannot wait for its own end: stop refuses, and destroy is a fault.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -78,6 +79,9 @@ struct kl_linux_worker {
     _Atomic uint64_t cpu_ns;
     _Atomic uint64_t paused_ns;
 };
+
+/* The worker whose thread this is. */
+static _Thread_local const struct kl_linux_worker *works_for;
 
 /* Never blocks: nobody writes often enough to fill it. */
 static void signal_fd(int fd)
@@ -220,7 +224,8 @@ void kl_linux_worker_destroy(struct kl_linux_worker *worker)
 {
     if (!worker)
         return;
-    kl_linux_worker_stop(worker);
+    if (kl_linux_worker_stop(worker) == -KL_EBUSY)
+        kl_linux_host()->fatal(NULL, "a worker's own thread destroys it", __FILE__, __LINE__);
     kl_zone_set_kick(worker->zone, NULL, NULL); /* W2 */
     worker_free(worker);
 }
@@ -365,6 +370,7 @@ static void *work(void *arg)
     struct kl_linux_worker *worker = arg;
     uint64_t since = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 
+    works_for = worker;
     pthread_setname_np(pthread_self(), worker->name);
     setpriority(PRIO_PROCESS, 0, LOWEST_NICE); /* of this thread alone, on Linux */
     while (sleep_until_wanted(worker)) {
@@ -394,6 +400,8 @@ int kl_linux_worker_start(struct kl_linux_worker *worker)
 
 int kl_linux_worker_stop(struct kl_linux_worker *worker)
 {
+    if (works_for == worker) /* W7 */
+        return -KL_EBUSY;
     if (!worker->running)
         return -KL_ENOENT;
     signal_fd(worker->halt);

@@ -339,7 +339,8 @@ int kl_linux_worker_step(struct kl_linux_worker *worker);
  * nothing to do, and pausing after each step so that it keeps to its share of a CPU.
  * stop waits for the end of the step under way.  Start, stop and destroy are for one
  * thread at a time, and not from a callback.  A fork does not take the thread along.
- * -KL_EEXIST: it runs.  -KL_ENOENT: it does not.  -KL_ENOMEM: the system has none. */
+ * -KL_EEXIST: it runs.  -KL_ENOENT: it does not.  -KL_ENOMEM: the system has none.
+ * -KL_EBUSY: (stop) this is the thread itself. */
 int kl_linux_worker_start(struct kl_linux_worker *worker);
 int kl_linux_worker_stop(struct kl_linux_worker *worker);
 

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Clients' own work done by a worker, when its descriptor says so or in its thread. */
+/* Clients' own work done by a worker, when its descriptor says so or in its thread;
+ * and a thread that would end itself. */
+#include "frame/zone.h"
 #include "support/mover.h"
 
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define MS UINT64_C(1000000)
 
@@ -216,12 +222,75 @@ static void wants_come_before_times(void **state)
     fixture_close(&f);
 }
 
+static struct kl_linux_worker *its_own;
+static atomic_int answer;
+
+static void stop_it(void *ctx)
+{
+    atomic_store(&answer, kl_linux_worker_stop(its_own));
+    atomic_fetch_add((atomic_int *)ctx, 1);
+}
+
+/* From its own callback the thread can't be stopped: it is told so, and goes on. */
+static void stopped_by_itself(void **state)
+{
+    atomic_int steps = 0;
+    const struct kl_linux_worker_config config = {
+        .size = sizeof(config), .stepped = stop_it, .ctx = &steps, .percent = 100};
+    struct fixture f;
+
+    (void)state;
+    fixture_open(&f, 1, 0, 0);
+    assert_int_equal(kl_linux_worker_create(f.zone, &config, &its_own), 0);
+    kl_linux_worker_step(its_own); /* by this thread, and none runs */
+    assert_int_equal(answer, -KL_ENOENT);
+    assert_int_equal(kl_linux_worker_start(its_own), 0);
+    for (int i = 2; i < 4; i++) {
+        kli_kick(f.zone);
+        for (unsigned round = 0; atomic_load(&steps) < i; round++)
+            kl_linux_host()->relax(NULL, round);
+        assert_int_equal(answer, -KL_EBUSY);
+    }
+    assert_int_equal(kl_linux_worker_stop(its_own), 0); /* it ran as before */
+    kl_linux_worker_destroy(its_own);
+    fixture_close(&f);
+}
+
+static void destroy_it(void *ctx)
+{
+    (void)ctx;
+    (void)freopen("/dev/null", "w", stderr);
+    kl_linux_worker_destroy(its_own);
+}
+
+/* Nor destroyed: that ends the program, before anything is freed. */
+static void destroyed_by_itself(void **state)
+{
+    const struct kl_linux_worker_config config = {.size = sizeof(config), .stepped = destroy_it};
+    struct fixture f;
+    int status;
+
+    (void)state;
+    fixture_open(&f, 1, 0, 0);
+    if (fork() == 0) {
+        signal(SIGABRT, SIG_DFL);
+        if (kl_linux_worker_create(f.zone, &config, &its_own) == 0 &&
+            !kl_linux_worker_start(its_own))
+            kli_kick(f.zone);
+        sleep(60);
+        _exit(1);
+    }
+    assert_true(wait(&status) > 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    fixture_close(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_want_is_lost),
-        cmocka_unit_test(the_timer_keeps_the_time),
-        cmocka_unit_test(wants_come_before_times),
+        cmocka_unit_test(no_want_is_lost),         cmocka_unit_test(the_timer_keeps_the_time),
+        cmocka_unit_test(wants_come_before_times), cmocka_unit_test(stopped_by_itself),
+        cmocka_unit_test(destroyed_by_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,8 +86,11 @@ struct kl_report {
 
 /* Empties n blocks, the cheapest ones without unmovable or pinned frames, and
  * gives their memory back to the system.  All or nothing.  The zone will not
- * populate that many blocks again until kl_zone_lend.
- * -KL_EINVAL: n is 0 or more than the zone has.
+ * populate that many blocks again until kl_zone_lend.  Blocks that have no memory count
+ * first.
+ * Room is what is free: shrinkers are not asked, so that what they could free (purgeable
+ * objects, caches) is no room.  kl_zone_shrink (klotski/shrinker.h) before it makes it some.
+ * -KL_EINVAL: n is 0 or more than the zone has; mode.
  * -KL_ENOMEM: too few free frames outside of those blocks.
  * -KL_EBUSY: too few blocks can be emptied: pins, or migration is off.
  * report may be NULL.  May wait as mode says. */
@@ -138,7 +141,8 @@ int kl_zone_compact(struct kl_zone *zone, enum kl_mode mode, uint32_t budget,
 /* A contiguous range of `frames` frames whose first one's number is a multiple
  * of `align` (a power of two).  The frames belong to `owner` as unmovable ones,
  * contents undefined.
- * -KL_EINVAL: frames is 0, more than the zone has, or align no power of two.
+ * -KL_EINVAL: frames is 0, more than the zone has, or align no power of two; mode; no such
+ * owner.
  * -KL_ENOMEM, -KL_EBUSY: as kl_zone_give_back. */
 int kl_contig_alloc(struct kl_zone *zone, kl_owner_id owner, uint32_t frames, uint32_t align,
                     enum kl_mode mode, kl_pfn *first, struct kl_report *report);

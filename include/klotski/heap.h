@@ -13,8 +13,11 @@
  *              buffers are at their new places and the old ones are free.  Nobody waits.
  *   a run      kl_contig_alloc, kl_zone_give_back, kl_zone_compact, an allocation that finds no
  *              run of frames: they move buffers, too, and wait for the engine's report, in every
- *              mode (the copy is part of the move, as a memcpy is).  So the engine must get on
- *              without the thread that waits: by a thread of its own, or an interrupt.
+ *              mode (the copy is part of the move, as a memcpy is), and without a bound.  So the
+ *              engine must get on without the thread that waits: by a thread of its own, or an
+ *              interrupt.  A frame loop that executes its queue and reports by itself would
+ *              wait for itself, for ever: it allocates with KL_NOWAIT, nothing of more than a
+ *              block, makes no runs, and gets its room by passes.
  *
  * A buffer is at rest, in use (counted), or on its way:
  *
@@ -113,11 +116,12 @@ int kl_heap_create(struct kl_zone *zone, const struct kl_heap_ops *ops, void *ct
  * of its frames just now; the heap is as it was. */
 int kl_heap_destroy(struct kl_heap *heap);
 
-/* The owner of the heap's frames, for kl_share_set and reports.  Don't allocate with it. */
+/* The owner of the heap's frames, for kl_owner_set_share and reports.  Don't allocate with it. */
 kl_owner_id kl_heap_owner(const struct kl_heap *heap);
 
 /* A buffer of at least so many bytes; contents undefined.  flags: as kl_frame_alloc's, without
- * KL_ZERO where there are only offsets; KL_MOVABLE goes without saying.
+ * KL_ZERO where there are only offsets; KL_MOVABLE goes without saying.  Without KL_NO_MOVE (or
+ * KL_NOWAIT, which implies it) this may be a run, as above.
  * More than a block: others are moved to make a contiguous range for it, which may wait for the
  * engine; it does not move itself.  Then KL_NOWAIT, KL_ATOMIC, KL_NO_MOVE and KL_ZERO are refused.
  * -KL_EINVAL: bytes is 0 or more than the zone has; flags.  -KL_ENOMEM: no room, no metadata.

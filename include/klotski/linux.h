@@ -86,7 +86,9 @@ int64_t kl_linux_memory_available_on(unsigned numa);
  * -KL_ENOMEM: the system has not got it (any more).
  * -KL_ENOTSUP, -KL_EIO: it refuses such a file, or to seal it. */
 int kl_linux_lease_create(const struct kl_linux_backing *like, uint64_t bytes, int *fd);
-/* Takes the memory back and closes the descriptor. */
+/* Takes the memory back and closes the descriptor.  Once: as with close(2) the number may be
+ * another file's afterwards.
+ * -KL_EINVAL: a number below 0, or a file that can't be cut off.  -KL_EIO: no open file. */
 int kl_linux_lease_revoke(int fd);
 
 /* An object (klotski/shm.h) that another process has: its contents are in a file of their own,
@@ -115,7 +117,8 @@ struct kl_linux_peers; /* below */
 struct kl_linux_export_config {
     size_t size; /* sizeof(struct kl_linux_export_config) */
     unsigned flags;
-    int peer; /* a connected socket to the peer, or a pidfd of it: copied; -1: none */
+    int peer; /* a connected socket to the peer, or a pidfd of it: copied; -1: none (to be
+               * written so: 0 is a descriptor) */
     struct kl_linux_peers *peers; /* ends it when the peer is gone; NULL: nobody does */
 };
 
@@ -129,10 +132,11 @@ int kl_linux_export_create(struct kl_shm *shm, kl_shm_id object,
 /* The peer has closed its end, or has ended.  Never waits; thread-safe. */
 bool kl_linux_export_is_gone(const struct kl_linux_export *exported);
 /* The contents come back, the file is emptied, the export is freed; whether the peer is gone
- * or not.  One that kl_linux_peers has ended is only freed; one that these are at is waited
- * for.  Once for each export that the program has.  What a peer writes meanwhile may be lost.  An
- * object that is destroyed, and has no users, does not come back: it goes. -KL_ENOMEM: no frames
- * for it; -KL_EBUSY: somebody copies, for long: the export is as it was. */
+ * or not.  One that kl_linux_peers has ended, or whose object kl_shm_move_in has got back, is
+ * only freed; one that the peers are at is waited for.  Once for each export that the program has.
+ * What a peer writes meanwhile may be lost.  An object that is destroyed, and has no users, does
+ * not come back: it goes. -KL_ENOMEM: no frames for it; -KL_EBUSY: somebody copies, for long: the
+ * export is as it was. */
 int kl_linux_export_end(struct kl_linux_export *exported);
 
 /* Looks out for the peers of exports, and ends the exports of those that are gone.  Behind a
@@ -150,9 +154,10 @@ int kl_linux_export_end(struct kl_linux_export *exported);
 struct kl_linux_peers_config {
     size_t size; /* sizeof(struct kl_linux_peers_config) */
 
-    /* Called with ctx by whoever looks, when the contents of an object are back, or nobody
-     * wanted them; NULL: nobody.  It may do what it likes but destroy the kl_linux_peers; end
-     * the export, too, if the program has it. */
+    /* Called with ctx by whoever looks, a worker's thread perhaps, when the contents of an
+     * object are back, or nobody wanted them; NULL: nobody.  It may do what it likes but look,
+     * destroy the kl_linux_peers or end that worker; end the export, too, if the program has
+     * it. */
     void (*ended)(void *ctx, struct kl_shm *shm, kl_shm_id object);
     void *ctx;
 };

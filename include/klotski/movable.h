@@ -110,8 +110,8 @@ struct kl_owner_ops {
 int kl_owner_register(struct kl_zone *zone, const struct kl_owner_ops *ops, void *ctx,
                       kl_owner_id *owner);
 
-/* -KL_EBUSY while a frame of it is allocated or isolated.  After 0 no callback
- * runs and none will.  The owner allocates nothing meanwhile. */
+/* -KL_EBUSY while a frame of it is allocated or isolated.  -KL_EINVAL: no such owner.
+ * After 0 no callback runs and none will.  The owner allocates nothing meanwhile. */
 int kl_owner_unregister(struct kl_zone *zone, kl_owner_id owner);
 
 /* Reports a pending move done with 0 or a negative error.  Once per move. */

@@ -23,14 +23,16 @@
  * why), and not "again".  What is meant for moments (a copy under way) answers "again".
  *
  * Names carry a generation: what is gone is -KL_ESTALE.  An object lives until it is
- * destroyed *and* its last user is done; after destroy there are no new users.  A user is
- * a reference (kl_shm_get), a pin, an activity, a stay elsewhere, or a call under way.
+ * destroyed *and* its last user is done; after destroy there are no new users, but those that
+ * there are may read, write and resize as before.  A user is a reference (kl_shm_get), a pin,
+ * an activity, a stay elsewhere, or a call under way.
  *
  * Thread safety: everything here may run together with everything, except
  * kl_shm_destroy.  Two that write, or read and write, the same bytes order themselves.
  * Unless it says otherwise a function may wait for frames, as kl_frame_alloc
  * with the object's flags does, and shrinkers and owners may be called within;
- * what it waits for beside that is bounded.
+ * what it waits for beside that is bounded.  A resize, a purge, kl_shm_check and the end of an
+ * object look at each of its pages, touched or not: 1 GiB is nothing, 8 TiB some ten seconds.
  */
 #ifndef KLOTSKI_SHM_H
 #define KLOTSKI_SHM_H
@@ -68,7 +70,7 @@ int kl_shm_create(struct kl_zone *zone, const struct kl_shm_config *config, stru
 int kl_shm_destroy(struct kl_shm *shm);
 struct kl_zone *kl_shm_zone(const struct kl_shm *shm);
 /* Of its frames: for kl_owner_get_stats, and for a share (klotski/share.h), beyond which what is
- * purgeable goes.  Idle (kl_zone_get_budget) are the purgeable ones. */
+ * purgeable goes.  Idle (kl_zone_get_budget) are the purgeable ones.  Don't allocate with it. */
 kl_owner_id kl_shm_owner(const struct kl_shm *shm);
 size_t kl_shm_page_bytes(const struct kl_shm *shm);
 
@@ -128,6 +130,7 @@ int kl_shm_unpin(struct kl_shm *shm, kl_shm_id object, kl_pin_id pin);
 
 /* The frames of an object that is pinned or active, from page `page` on, as runs: at most
  * n of them into `run`.  Returns how many; *next is the page after them.  Never waits.
+ * Where they are: kl_frame_addr and kl_frame_offset of a run's first (klotski/zone.h).
  * Of an active one they hold until the driver's prepare is called, and are different
  * after finish.
  * -KL_EBUSY: neither pinned nor active, or it is being moved: a finish follows, which may

@@ -7,7 +7,7 @@
  * are objects of a zone (klotski/shm.h) and the pool is their device: asked to move some,
  * it waits until no I/O of them is in flight, holds new I/O off, lets the library copy,
  * has the kernel register the new place in the same slot (which unpins the old one), and
- * lets I/O go on.
+ * lets I/O go on.  A library of its own: cc $(pkg-config --cflags --libs klotski-uring liburing).
  *
  *   kl_uring_pool_create(zone, &ring, &config, &pool);
  *   kl_uring_get(pool, &buf);                          a buffer, until put

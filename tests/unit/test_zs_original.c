@@ -330,6 +330,9 @@ static void frames_of_no_zspage_yet(void **state)
         move_all();
         assert_true(object_right(pool, &first));
         assert_int_equal(kl_zs_free(pool, first.handle), 0); /* the descriptor is used again */
+        /* A zspage that was isolated as soon as it was there is not used, and left. */
+        assert_true(kl_zs_compact(pool, 0) >= 0);
+        assert_int_equal(used_frames(f.zone), 0);
     }
     pool_close(&f, pool);
 }

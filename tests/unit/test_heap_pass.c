@@ -554,6 +554,37 @@ static void a_range_meets_a_pass(void **state)
     close_quarters(n);
 }
 
+/* The only room for what is to be pinned for long is where a pass empties a block. */
+static void settled_where_a_pass_is(void **state)
+{
+    kl_buffer_id full[MOST], last;
+    kl_owner_id plain;
+    kl_pfn pfn;
+    unsigned n = 0;
+
+    (void)state;
+    vram_open(2, ORDER);
+    while (n < FRAMES)
+        full[n++] = vram_make(1);
+    assert_int_equal(kl_owner_register(vram.zone, NULL, NULL, &plain), 0);
+    assert_int_equal(kl_frame_alloc(vram.zone, 0, plain, 0, &pfn), 0);
+    last = vram_make(1); /* beside it, in a block of that kind */
+    assert_int_equal(kl_frame_free(vram.zone, plain, pfn), 0);
+    assert_int_equal(kl_owner_unregister(vram.zone, plain), 0);
+    vram_free(full[--n]);
+    kli_cache_drain(vram.zone);
+    assert_int_equal(vram_pass(0, 0).moves, 1);
+    assert_true(kli_block_word(vram.zone, vram_block(last)) & KLI_B_SHUNNED);
+    pfn = kl_zone_pfn(vram.zone, (uint32_t)(vram_where(full[0]) / VRAM_FRAME));
+    assert_int_equal(kl_pin_settle(vram.zone, kl_heap_owner(vram.heap), &pfn, 1, KL_SYNC, NULL), 0);
+    assert_int_equal(vram_block(full[0]), vram_block(last));
+    vram_work();
+    vram_all_right(full, n);
+    vram_free_all(full, n);
+    vram_free(last);
+    vram_close();
+}
+
 /* Blocks with others' frames are left alone. */
 static void others_frames(void **state)
 {
@@ -667,6 +698,7 @@ int main(void)
         cmocka_unit_test(used_blocks_stay),
         cmocka_unit_test(runs_meet_a_pass),
         cmocka_unit_test(a_range_meets_a_pass),
+        cmocka_unit_test(settled_where_a_pass_is),
         cmocka_unit_test(others_frames),
         cmocka_unit_test(no_metadata_within_a_share),
         cmocka_unit_test(migration_is_off),

@@ -70,7 +70,7 @@ struct kl_copy {
 /* What the owner says to a move. */
 enum kl_heap_choice {
     KL_HEAP_COPY,
-    KL_HEAP_IGNORE,  /* it stays, and is not asked for again in this pass (or run) */
+    KL_HEAP_IGNORE,  /* it stays, and is not asked for again in this pass; a run may, elsewhere */
     KL_HEAP_DESTROY, /* its contents are worth nothing: it is freed, its id stale from now on */
 };
 

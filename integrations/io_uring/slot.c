@@ -135,6 +135,7 @@ void kli_uring_slots_follow(struct kl_uring_pool *pool, struct kli_uring_buffer 
 
 int kl_uring_pool_fix(struct kl_uring_pool *pool)
 {
+    bool may = !pool->issuer || pool->issuer == kli_uring_thread();
     int left = 0;
 
     for (unsigned i = 0; i < pool->n; i++) {
@@ -142,7 +143,7 @@ int kl_uring_pool_fix(struct kl_uring_pool *pool)
 
         if (atomic_load(&buffer->word) & KLI_B_FIXED)
             continue;
-        if (!kli_uring_apply(&buffer->word, kli_b_hold, false, NULL)) {
+        if (!may || !kli_uring_apply(&buffer->word, kli_b_hold, false, NULL)) {
             left++;
             continue;
         }

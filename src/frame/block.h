@@ -31,8 +31,9 @@
  *      the memory stays (vacate) unless the area parts with it.  It comes only while nothing is
  * stuck there (enroll), and excludes UNMOVABLE; a frame that is to become unmovable is counted
  * before (hand.c).
- * (B7) SHUNNED is advice: who would fail otherwise enters (KLI_WANT_ANY).  Who takes the block
- *      as a whole, or its memory, drops it; hence who lifts it may find it gone.
+ * (B7) SHUNNED is advice: who would fail otherwise enters (KLI_WANT_ANY; KLI_WANT_APART, since the
+ *      index does not name the block).  Who takes the block as a whole, or its memory, drops it;
+ *      hence who lifts it may find it gone.
  */
 #ifndef KLI_FRAME_BLOCK_H
 #define KLI_FRAME_BLOCK_H
@@ -118,7 +119,8 @@ static inline struct kli_step kli_b_reserve(uint64_t w, uint64_t ask)
         return KLI_REFUSED;
     if ((w & KLI_B_CMA) && (ask & KLI_B_UNMOVABLE))
         return KLI_REFUSED; /* B6 */
-    if (want == KLI_WANT_OWN_KIND && (!same_kind || kli_b_free(w) == all || (w & KLI_B_SHUNNED)))
+    if (want == KLI_WANT_OWN_KIND &&
+        (!same_kind || kli_b_free(w) == all || ((w & KLI_B_SHUNNED) && !apart)))
         return KLI_REFUSED;
     if (want == KLI_WANT_WHOLE_FREE && kli_b_free(w) != all)
         return KLI_REFUSED;

@@ -98,8 +98,9 @@ enum kl_heap_choice kli_heap_choose(struct kl_heap *heap, kl_pfn dst, kl_pfn src
         choice = heap->ops.choose(heap->ctx, &move);
     if (choice == KL_HEAP_DESTROY) {
         *gone = true;
-        if (kl_heap_free(heap, move.buffer) == 0)
-            heap_count(heap, HEAP_C_DESTROYED, 1);
+        if (kl_heap_free(heap, move.buffer) != 0)
+            return KL_HEAP_IGNORE; /* freed meanwhile */
+        heap_count(heap, HEAP_C_DESTROYED, 1);
     } else if (choice != KL_HEAP_COPY) {
         choice = KL_HEAP_IGNORE;
         heap_count(heap, HEAP_C_IGNORED, 1);

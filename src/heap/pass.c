@@ -53,6 +53,8 @@ static bool choose(struct pass *p, size_t from, size_t *n)
     }
     put_back(p, left, end - left);
     *n = left - from;
+    if (left == from)
+        kli_empty_over(&p->heap->emptier);
     return true;
 }
 

@@ -14,8 +14,9 @@
  *      targets have runs for all of it (by order, largest first: sizes are powers of two, so
  *      that this count is exact while nobody interferes).
  * (M3) One block is half emptied at most, and it is the first one of the next step, also of a
- *      new plan.  It is SHUNNED (frame/block.h), as are those whose moves are under way:
- *      allocations go elsewhere, but none fails for that.
+ *      new plan; or, when a new plan has no room for it, a block like others.  It is SHUNNED
+ *      (frame/block.h), as are those whose moves are under way, and no others: allocations
+ *      go elsewhere, but none fails for that.
  * (M4) No fence is set and no hold taken: nobody waits for a step to end but who wants those
  *      very frames.  Between its halves the frames have a reference and ISOLATED, their
  *      destinations LOCKED.
@@ -147,7 +148,7 @@ static void plan(struct kli_emptier *e)
     e->fresh = true;
     for (unsigned o = 0; o < KLI_ORDERS; o++)
         e->target[o] = e->n;
-    if (e->n == 0 || e->block[0] != e->begun)
+    if (e->bound == 0 || e->block[0] != e->begun) /* it is no source any more */
         drop_begun(e);
 }
 
@@ -476,6 +477,12 @@ void kli_empty_give_up(struct kli_emptier *e)
         e->source++;
     }
     unshun(e, e->last);
+}
+
+void kli_empty_over(struct kli_emptier *e)
+{
+    if (e->last != e->begun)
+        unshun(e, e->last);
 }
 
 void kli_empty_settle(struct kli_emptier *e, const struct kl_move *moves, size_t n, bool ok)

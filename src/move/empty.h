@@ -55,6 +55,9 @@ size_t kli_empty_some(struct kli_emptier *e, struct kli_run *run, struct kli_emp
 /* The block of the last moves, which were put back, is not to be emptied after all. */
 void kli_empty_give_up(struct kli_emptier *e);
 
+/* The last moves have ended already, all of them: none will be in what has settled. */
+void kli_empty_over(struct kli_emptier *e);
+
 /* The moves have ended: their blocks are like others again, but for the one that is begun.
  * ok: they were made; else what they were for is planned again. */
 void kli_empty_settle(struct kli_emptier *e, const struct kl_move *moves, size_t n, bool ok);

@@ -123,6 +123,9 @@ void vram_check(void)
 
     if (kl_heap_check(vram.heap, &what) != 0)
         fail_msg("heap: %s", what);
+    for (uint32_t b = 0; b < kl_zone_blocks(vram.zone); b++) /* M3 of move/empty.c */
+        if ((kli_block_word(vram.zone, b) & KLI_B_SHUNNED) && b != vram.heap->emptier.begun)
+            fail_msg("block %u is shunned, and nobody empties it", b);
     assert_zone_ok(vram.zone);
 }
 

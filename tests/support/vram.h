@@ -42,7 +42,7 @@ extern struct vram vram;
 void vram_open(unsigned blocks, unsigned order);
 /* Checks both, and that nothing is left. */
 void vram_close(void);
-/* kl_heap_check and kl_zone_check. */
+/* kl_heap_check and kl_zone_check, and which blocks are shunned. */
 void vram_check(void);
 /* The engine does all that it has: how many batches. */
 unsigned vram_work(void);

@@ -22,6 +22,7 @@ static void shunned_words(void **state)
     assert_int_equal(kli_b_unshun(s, 0).next, w);
     assert_false(kli_b_reserve(s, ask(KLI_WANT_OWN_KIND)).ok); /* B7 */
     assert_true(kli_b_reserve(w, ask(KLI_WANT_OWN_KIND)).ok);
+    assert_true(kli_b_reserve(s | KLI_B_UNMOVABLE, kli_b_ask(1, true, KLI_WANT_APART, ALL)).ok);
     assert_int_equal(kli_b_reserve(s, ask(KLI_WANT_ANY)).next, s - 1);
     s = kli_b_put(s, 4).next;
     assert_int_equal(kli_b_class(s, ALL), KLI_CLASS_FREE);

@@ -207,6 +207,99 @@ static void destroyed_buffers(void **state)
     close_quarters(left);
 }
 
+static kl_buffer_id taken;
+
+/* Where there is no run but in the block that is being emptied. */
+static void take_the_rest(const struct kl_heap_move *move)
+{
+    (void)move;
+    assert_int_equal(kl_heap_alloc(vram.heap, 8 * VRAM_FRAME, KL_NOWAIT, &vram, &taken), 0);
+    fill_bytes(vram.memory + vram_where(taken), 8 * VRAM_FRAME, taken.v);
+}
+
+/* All that a pass was to move from a block is destroyed, and somebody has come in: the block is
+ * like others again when the pass has ended. */
+static void destroyed_and_taken(void **state)
+{
+    kl_buffer_id full[MOST], last;
+    unsigned n = 0, block;
+
+    (void)state;
+    vram_open(2, ORDER);
+    while (n < FRAMES)
+        full[n++] = vram_make(1);
+    last = vram_make(1);
+    block = vram_block(last);
+    vram_free(full[--n]);
+    kli_cache_drain(vram.zone);
+    assert_int_not_equal(vram_block(full[0]), block);
+    vram.choice = KL_HEAP_DESTROY;
+    vram.on_choose = take_the_rest;
+    assert_int_equal(vram_pass(0, 0).destroyed, 1);
+    assert_int_equal(vram_stats().under_way, 0);
+    assert_int_equal(vram_block(taken), block);
+    assert_int_equal(kli_block_word(vram.zone, block) & KLI_B_SHUNNED, 0);
+    vram_all_right(full, n);
+    vram_free_all(full, n);
+    vram_free(taken);
+    vram_close();
+}
+
+/* One is left in the block that was begun, and there is no room for it: the block is not to be
+ * emptied any more, so what comes next goes there, and not into a free one. */
+static void begun_and_no_room(void **state)
+{
+    unsigned n = quarters(), block = BLOCKS, whole;
+    kl_buffer_id more[MOST], next;
+    unsigned m = 0;
+
+    (void)state;
+    assert_int_equal(vram_pass(0, 3).moves, 3);
+    vram_work();
+    for (unsigned b = 0; b < BLOCKS; b++)
+        if (kli_block_word(vram.zone, b) & KLI_B_SHUNNED)
+            block = b;
+    assert_true(block < BLOCKS);
+    assert_int_equal(vram_used(block), 1);
+    whole = vram_whole_blocks();
+    for (unsigned i = 0; i < 7 * FRAMES - 31; i++) /* all other blocks that are in use */
+        more[m++] = vram_make(1);
+    kli_cache_drain(vram.zone);
+    assert_int_equal(vram_whole_blocks(), whole);
+    assert_int_equal(vram_pass(0, 0).moves, 0);
+    next = vram_make(1);
+    assert_int_equal(vram_block(next), block);
+    assert_int_equal(vram_whole_blocks(), whole);
+    vram_free(next);
+    vram_free_all(more, m);
+    close_quarters(n);
+}
+
+static void free_it(const struct kl_heap_move *move)
+{
+    vram_free(move->buffer);
+}
+
+/* What is freed while it is asked about was not destroyed. */
+static void freed_and_destroyed(void **state)
+{
+    unsigned n = quarters(), left = 0;
+    struct kl_pass pass;
+
+    (void)state;
+    vram.choice = KL_HEAP_DESTROY;
+    vram.on_choose = free_it;
+    pass = vram_pass(0, 0);
+    assert_int_equal(pass.destroyed, vram_stats().destroyed);
+    assert_int_equal(pass.destroyed, 0);
+    for (unsigned i = 0; i < n; i++)
+        if (kl_heap_where(vram.heap, kept[i], NULL, NULL) == 0)
+            kept[left++] = kept[i];
+    assert_int_equal(left, n - vram_stats().freed);
+    counters_agree();
+    close_quarters(left);
+}
+
 static unsigned used_in_all(void)
 {
     unsigned sum = 0;
@@ -461,6 +554,37 @@ static void a_range_meets_a_pass(void **state)
     close_quarters(n);
 }
 
+/* The only room for what is to be pinned for long is where a pass empties a block. */
+static void settled_where_a_pass_is(void **state)
+{
+    kl_buffer_id full[MOST], last;
+    kl_owner_id plain;
+    kl_pfn pfn;
+    unsigned n = 0;
+
+    (void)state;
+    vram_open(2, ORDER);
+    while (n < FRAMES)
+        full[n++] = vram_make(1);
+    assert_int_equal(kl_owner_register(vram.zone, NULL, NULL, &plain), 0);
+    assert_int_equal(kl_frame_alloc(vram.zone, 0, plain, 0, &pfn), 0);
+    last = vram_make(1); /* beside it, in a block of that kind */
+    assert_int_equal(kl_frame_free(vram.zone, plain, pfn), 0);
+    assert_int_equal(kl_owner_unregister(vram.zone, plain), 0);
+    vram_free(full[--n]);
+    kli_cache_drain(vram.zone);
+    assert_int_equal(vram_pass(0, 0).moves, 1);
+    assert_true(kli_block_word(vram.zone, vram_block(last)) & KLI_B_SHUNNED);
+    pfn = kl_zone_pfn(vram.zone, (uint32_t)(vram_where(full[0]) / VRAM_FRAME));
+    assert_int_equal(kl_pin_settle(vram.zone, kl_heap_owner(vram.heap), &pfn, 1, KL_SYNC, NULL), 0);
+    assert_int_equal(vram_block(full[0]), vram_block(last));
+    vram_work();
+    vram_all_right(full, n);
+    vram_free_all(full, n);
+    vram_free(last);
+    vram_close();
+}
+
 /* Blocks with others' frames are left alone. */
 static void others_frames(void **state)
 {
@@ -561,6 +685,9 @@ int main(void)
         cmocka_unit_test(sparse_since_then),
         cmocka_unit_test(ignored_buffers),
         cmocka_unit_test(destroyed_buffers),
+        cmocka_unit_test(destroyed_and_taken),
+        cmocka_unit_test(begun_and_no_room),
+        cmocka_unit_test(freed_and_destroyed),
         cmocka_unit_test(freed_on_their_way),
         cmocka_unit_test(freed_by_callbacks),
         cmocka_unit_test(the_engine_fails),
@@ -571,6 +698,7 @@ int main(void)
         cmocka_unit_test(used_blocks_stay),
         cmocka_unit_test(runs_meet_a_pass),
         cmocka_unit_test(a_range_meets_a_pass),
+        cmocka_unit_test(settled_where_a_pass_is),
         cmocka_unit_test(others_frames),
         cmocka_unit_test(no_metadata_within_a_share),
         cmocka_unit_test(migration_is_off),

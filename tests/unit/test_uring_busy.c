@@ -221,6 +221,11 @@ static int elsewhere(void *(*what)(void *), void *arg)
     return (int)(intptr_t)said;
 }
 
+static void *fixes_elsewhere(void *pool)
+{
+    return (void *)(intptr_t)kl_uring_pool_fix(pool);
+}
+
 static void a_single_issuer(void **state)
 {
     const unsigned flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
@@ -247,6 +252,31 @@ static void a_single_issuer(void **state)
     assert_ringpool_works(buf, 102, true);
     assert_int_equal(kl_uring_put(rp.pool, buf), 0);
     assert_int_equal(elsewhere(destroys_elsewhere, rp.pool), -KL_EINVAL);
+    ringpool_close();
+}
+
+/* Another thread may not register: it says how many are not, and leaves them as they were. */
+static void fixed_by_a_single_issuer(void **state)
+{
+    const unsigned flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+    struct io_uring probe;
+
+    (void)state;
+    if (io_uring_queue_init(2, &probe, flags) != 0) {
+        print_message("# skipped: this kernel has no IORING_SETUP_SINGLE_ISSUER\n");
+        skip();
+    }
+    io_uring_queue_exit(&probe);
+    ringpool_ring(flags);
+    rings_fail(4, 0, 0, -ENOMEM); /* two buffers, with an empty slot too */
+    assert_int_equal(kl_uring_pool_create(rp.f.zone, &rp.ring, &ringpool_usual, &rp.pool), 0);
+    assert_int_equal(ringpool_stats().unfixed, 2);
+    assert_int_equal(elsewhere(fixes_elsewhere, rp.pool), 2);
+    assert_int_equal(ringpool_stats().stuck, 0);
+    assert_int_equal(ringpool_stats().unfixed, 2);
+    assert_ringpool_ok(rp.pool);
+    assert_int_equal(kl_uring_pool_fix(rp.pool), 0);
+    assert_int_equal(elsewhere(fixes_elsewhere, rp.pool), 0);
     ringpool_close();
 }
 
@@ -297,6 +327,7 @@ int main(void)
         cmocka_unit_test(the_migrating_thread_reaps),
         cmocka_unit_test(nobody_waits_for_himself),
         cmocka_unit_test(a_single_issuer),
+        cmocka_unit_test(fixed_by_a_single_issuer),
         cmocka_unit_test(short_reads_and_cancelled_ones),
     };
 

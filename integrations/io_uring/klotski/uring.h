@@ -164,7 +164,8 @@ int kl_uring_prep_write(struct io_uring_sqe *sqe, int fd, const struct kl_uring_
                         unsigned n, uint64_t offset);
 
 /* Tries again to register those that are not: of those that have no I/O and don't move
- * just now.  Returns how many are not registered afterwards.  Never waits but for the ring. */
+ * just now; none, when the ring has a single issuer and this is not its thread.  Returns how many
+ * are not registered afterwards.  Never waits but for the ring. */
 int kl_uring_pool_fix(struct kl_uring_pool *pool);
 
 struct kl_uring_stats {

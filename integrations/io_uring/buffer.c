@@ -207,10 +207,11 @@ static bool is_beyond(const struct kl_uring_io *io, size_t at, unsigned n)
 int kl_uring_prep_read(struct io_uring_sqe *sqe, int fd, const struct kl_uring_io *io, size_t at,
                        unsigned n, uint64_t offset)
 {
-    char *to = (char *)io->addr + at;
+    char *to;
 
     if (is_beyond(io, at, n))
         return -KL_ERANGE;
+    to = (char *)io->addr + at;
     if (io->slot >= 0)
         io_uring_prep_read_fixed(sqe, fd, to, n, offset, io->slot);
     else
@@ -221,10 +222,11 @@ int kl_uring_prep_read(struct io_uring_sqe *sqe, int fd, const struct kl_uring_i
 int kl_uring_prep_write(struct io_uring_sqe *sqe, int fd, const struct kl_uring_io *io, size_t at,
                         unsigned n, uint64_t offset)
 {
-    const char *from = (const char *)io->addr + at;
+    const char *from;
 
     if (is_beyond(io, at, n))
         return -KL_ERANGE;
+    from = (const char *)io->addr + at;
     if (io->slot >= 0)
         io_uring_prep_write_fixed(sqe, fd, from, n, offset, io->slot);
     else

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Buffers in a device's memory: every call, every error, every state of a buffer's word. */
+#include "support/cpus.h"
 #include "support/vram.h"
 
 #include <string.h>
@@ -383,5 +384,6 @@ int main(void)
         cmocka_unit_test(with_addresses),
     };
 
+    fixture_host = cpus_soft; /* one processor: whose cache has which frames is always the same */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Passes: what they move and what they leave, the owner's three choices, and what comes in
  * between the two halves: frees, allocations, uses, runs, an engine that fails or is full. */
+#include "support/cpus.h"
 #include "support/vram.h"
 
 #include "frame/cache.h"
@@ -705,5 +706,6 @@ int main(void)
         cmocka_unit_test(done_twice),
     };
 
+    fixture_host = cpus_soft; /* one processor: whose cache has which frames is always the same */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

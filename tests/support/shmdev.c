@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "support/shmdev.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void breach(struct shmdev *d, const char *what)
@@ -230,4 +231,29 @@ void assert_shm_ok(struct kl_shm *shm)
     if (kl_shm_check(shm, &what) != 0)
         fail_msg("broken: %s", what ? what : "but nothing said");
     assert_zone_ok(kl_shm_zone(shm));
+}
+
+kl_shm_id shm_filled(struct kl_shm *shm, size_t bytes, uint64_t seed)
+{
+    char *buf = malloc(bytes);
+    kl_shm_id id;
+
+    assert_non_null(buf);
+    fill_bytes(buf, bytes, seed);
+    assert_int_equal(kl_shm_object_create(shm, bytes, 0, &id), 0);
+    assert_int_equal(kl_shm_write(shm, id, 0, buf, bytes), 0);
+    free(buf);
+    return id;
+}
+
+bool shm_is_filled(struct kl_shm *shm, kl_shm_id id, size_t bytes, uint64_t seed)
+{
+    char *buf = calloc(1, bytes);
+    bool right;
+
+    assert_non_null(buf);
+    assert_int_equal(kl_shm_read(shm, id, 0, buf, bytes), 0);
+    right = bytes_are(buf, bytes, seed);
+    free(buf);
+    return right;
 }

@@ -47,6 +47,10 @@ void shmdev_rest(struct shmdev *d, unsigned i);
 /* The device looks: are the contents where its scatter list says, all of them? */
 bool shmdev_look(struct shmdev *d, unsigned i);
 
+/* An object of so many bytes with the contents of that seed; has it those? */
+kl_shm_id shm_filled(struct kl_shm *shm, size_t bytes, uint64_t seed);
+bool shm_is_filled(struct kl_shm *shm, kl_shm_id id, size_t bytes, uint64_t seed);
+
 void assert_shm_ok(struct kl_shm *shm);
 
 #endif

@@ -24,6 +24,12 @@ void torture_expect(bool ok, const char *what)
         fprintf(stderr, "torture: %s\n", what);
 }
 
+void torture_expect_outcomes(const struct kl_report *r)
+{
+    torture_expect(r->isolated == r->migrated + r->put_back + r->freed,
+                   "an isolation had no one outcome");
+}
+
 const char *torture_first_zero(const struct torture_count *counts, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {

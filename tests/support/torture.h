@@ -14,6 +14,8 @@
 bool torture_on(void);
 /* Wrong things are counted, and the first of them told. */
 void torture_expect(bool ok, const char *what);
+/* Each isolation of a run had exactly one outcome. */
+void torture_expect_outcomes(const struct kl_report *r);
 
 /* Called while the threads run: names something that has not happened yet and shall; NULL:
  * there is nothing. */

@@ -44,12 +44,6 @@ static void *users(void *arg)
     return NULL;
 }
 
-static void add(const struct kl_report *r)
-{
-    torture_expect(r->isolated == r->migrated + r->put_back + r->freed,
-                   "an isolation had no one outcome");
-}
-
 static void *range_taker(void *arg)
 {
     struct rng rng = rng_new(100);
@@ -68,7 +62,7 @@ static void *range_taker(void *arg)
             torture_expect(kl_contig_free(d.zone, owner, first, n) == 0, "a range can't be freed");
             atomic_fetch_add(&ranges, 1);
         }
-        add(&r);
+        torture_expect_outcomes(&r);
     }
     torture_expect(kl_owner_unregister(d.zone, owner) == 0, "a range was left");
     return NULL;
@@ -104,7 +98,7 @@ static void *taker(void *arg)
                 atomic_fetch_add(&resizes, 1);
             break;
         }
-        add(&r);
+        torture_expect_outcomes(&r);
     }
     if (held > 0)
         torture_expect(kl_zone_lend(d.zone, held) == 0, "what was taken can't be lent");

@@ -263,12 +263,6 @@ static void *passer(void *arg)
     return NULL;
 }
 
-static void add(const struct kl_report *r)
-{
-    torture_expect(r->isolated == r->migrated + r->put_back + r->freed,
-                   "an isolation had no one outcome");
-}
-
 static void *range_taker(void *arg)
 {
     struct rng rng = rng_new(100);
@@ -287,7 +281,7 @@ static void *range_taker(void *arg)
             torture_expect(kl_contig_free(zone, owner, first, n) == 0, "a range can't be freed");
             atomic_fetch_add(&ranges, 1);
         }
-        add(&r);
+        torture_expect_outcomes(&r);
     }
     torture_expect(kl_owner_unregister(zone, owner) == 0, "a range was left");
     return NULL;
@@ -321,7 +315,7 @@ static void *taker(void *arg)
             kl_zone_resize(zone, BLOCKS - rng_below(&rng, BLOCKS / 2), mode, &r);
             break;
         }
-        add(&r);
+        torture_expect_outcomes(&r);
     }
     if (held > 0)
         torture_expect(kl_zone_lend(zone, held) == 0, "what was taken can't be lent");

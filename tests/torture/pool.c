@@ -233,8 +233,7 @@ static void *taker(void *arg)
             take_range(&rng, owner, &r);
             break;
         }
-        torture_expect(r.isolated == r.migrated + r.put_back + r.freed,
-                       "an isolation had no one outcome");
+        torture_expect_outcomes(&r);
         atomic_fetch_add(&moved, r.migrated);
     }
     if (held > 0)

@@ -299,8 +299,7 @@ static void *asker(void *arg)
 
 static void add(const struct kl_report *r)
 {
-    torture_expect(r->isolated == r->migrated + r->put_back + r->freed,
-                   "an isolation had no one outcome");
+    torture_expect_outcomes(r);
     atomic_fetch_add(&moves, r->migrated);
 }
 

@@ -35,23 +35,6 @@ static void close_all(void)
     fixture_close(&f);
 }
 
-static kl_shm_id make_filled(uint64_t seed)
-{
-    kl_shm_id id;
-
-    assert_int_equal(kl_shm_object_create(shm, BYTES, 0, &id), 0);
-    fill_bytes(buf, BYTES, seed);
-    assert_int_equal(kl_shm_write(shm, id, 0, buf, BYTES), 0);
-    return id;
-}
-
-static bool is_filled(kl_shm_id id, uint64_t seed)
-{
-    memset(buf, 0, BYTES);
-    assert_int_equal(kl_shm_read(shm, id, 0, buf, BYTES), 0);
-    return bytes_are(buf, BYTES, seed);
-}
-
 static struct kl_linux_export *give(kl_shm_id id, unsigned flags, int peer, int *fd)
 {
     struct kl_linux_export_config config = {.size = sizeof(config), .flags = flags, .peer = peer};
@@ -85,7 +68,7 @@ static void a_writable_one(void **state)
 
     (void)state;
     open_all(8);
-    id = make_filled(1);
+    id = shm_filled(shm, BYTES, 1);
     e = give(id, KL_LINUX_EXPORT_WRITE, -1, &fd);
     assert_int_equal(stats().away_bytes, PAGES * PAGE);
     assert_int_equal(stats().frames, 0);
@@ -122,7 +105,7 @@ static void a_read_only_one(void **state)
 
     (void)state;
     open_all(8);
-    id = make_filled(2);
+    id = shm_filled(shm, BYTES, 2);
     e = give(id, 0, -1, &fd);
     map = mmap(NULL, PAGES * PAGE, PROT_READ, MAP_SHARED, fd, 0);
     assert_ptr_not_equal(map, MAP_FAILED);
@@ -162,7 +145,7 @@ static void one_that_was_cut_off(void **state)
         int fd, again;
 
         open_all(8);
-        id = make_filled(3);
+        id = shm_filled(shm, BYTES, 3);
         e = give(id, writable, -1, &fd);
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
         again = open(path, O_RDWR);
@@ -265,7 +248,8 @@ static void hostile_peers(void **state)
     open_all(8);
     for (unsigned round = 0; round < 40; round++) {
         bool writable = round % 2, kill_first = round % 4 < 2;
-        kl_shm_id id = make_filled(round), neighbour = make_filled(1000 + round);
+        kl_shm_id id = shm_filled(shm, BYTES, round),
+                  neighbour = shm_filled(shm, BYTES, 1000 + round);
         struct kl_linux_export *e;
         int fd, ends[2], status;
         pid_t pid;
@@ -294,8 +278,8 @@ static void hostile_peers(void **state)
         assert_int_equal(kl_linux_export_end(e), 0);
         assert_true(nothing_left(fd));
         if (!writable)
-            assert_true(is_filled(id, round));
-        assert_true(is_filled(neighbour, 1000 + round));
+            assert_true(shm_is_filled(shm, id, BYTES, round));
+        assert_true(shm_is_filled(shm, neighbour, BYTES, 1000 + round));
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         if (WIFEXITED(status))
@@ -322,7 +306,7 @@ static void when_the_peer_is_gone(void **state)
 
     (void)state;
     open_all(8);
-    id = make_filled(5);
+    id = shm_filled(shm, BYTES, 5);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
     e = give(id, 0, ends[0], &fd);
     assert_int_equal(write(ends[1], "garbage", 7), 7);
@@ -351,7 +335,7 @@ static void when_the_peer_is_gone(void **state)
     }
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
-    assert_true(is_filled(id, 5));
+    assert_true(shm_is_filled(shm, id, BYTES, 5));
     assert_int_equal(kl_shm_object_destroy(shm, id), 0);
     close_all();
 }
@@ -377,7 +361,7 @@ static void refused(void **state)
 
     (void)state;
     open_all(2);
-    id = make_filled(1);
+    id = shm_filled(shm, BYTES, 1);
     assert_int_equal(kl_shm_object_create(shm, 0, 0, &empty), 0);
     before = descriptors();
     assert_int_equal(kl_linux_export_create(shm, empty, &config, &e, &fd), -KL_EINVAL);
@@ -399,7 +383,7 @@ static void refused(void **state)
     assert_int_equal(descriptors(), before);
     assert_int_equal(stats().away_bytes, 0);
     assert_int_equal(stats().away_blocks, 0);
-    assert_true(is_filled(id, 1));
+    assert_true(shm_is_filled(shm, id, BYTES, 1));
     assert_int_equal(kl_shm_object_destroy(shm, id), 0);
     assert_int_equal(kl_shm_object_destroy(shm, empty), 0);
     close_all();

@@ -85,23 +85,6 @@ static void close_all(void)
     assert_int_equal(errno, ECHILD);
 }
 
-static kl_shm_id make_filled(uint64_t seed)
-{
-    kl_shm_id id;
-
-    assert_int_equal(kl_shm_object_create(shm, BYTES, 0, &id), 0);
-    fill_bytes(buf, BYTES, seed);
-    assert_int_equal(kl_shm_write(shm, id, 0, buf, BYTES), 0);
-    return id;
-}
-
-static bool is_filled(kl_shm_id id, uint64_t seed)
-{
-    memset(buf, 0, BYTES);
-    assert_int_equal(kl_shm_read(shm, id, 0, buf, BYTES), 0);
-    return bytes_are(buf, BYTES, seed);
-}
-
 /* e: NULL: nobody has it. */
 static int give(kl_shm_id id, unsigned flags, int peer, struct kl_linux_export **e)
 {
@@ -156,10 +139,11 @@ static void comes_back_by_itself(void **state)
 
     (void)state;
     open_all(8);
-    id = make_filled(1);
+    id = shm_filled(shm, BYTES, 1);
     charged_before = charged();
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     fd = give(id, KL_LINUX_EXPORT_WRITE, ends[0], &e);
+    fill_bytes(buf, 64, 9);
     for (unsigned i = 0; i < 100; i++)
         assert_int_equal(send(ends[1], buf, 64, MSG_DONTWAIT), 64);
     assert_false(is_ready(0));
@@ -200,7 +184,7 @@ static void nobody_has_it(void **state)
     (void)state;
     for (unsigned how = 0; how < 3; how++) {
         open_all(8);
-        id = make_filled(2);
+        id = shm_filled(shm, BYTES, 2);
         assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
         fd = give(id, 0, ends[0], NULL);
         if (how == 1)
@@ -217,7 +201,7 @@ static void nobody_has_it(void **state)
         assert_int_equal(pread(fd, buf, 1, 0), 0);
         close(fd);
         if (how != 1) {
-            assert_true(is_filled(id, 2));
+            assert_true(shm_is_filled(shm, id, BYTES, 2));
             assert_int_equal(kl_shm_object_destroy(shm, id), 0);
         }
         assert_int_equal(shm_stats().objects, 0);
@@ -234,7 +218,7 @@ static void ended_by_the_program(void **state)
 
     (void)state;
     open_all(8);
-    id = make_filled(3);
+    id = shm_filled(shm, BYTES, 3);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
     for (unsigned gone = 0; gone < 2; gone++) {
         fd = give(id, 0, ends[0], &e);
@@ -248,7 +232,7 @@ static void ended_by_the_program(void **state)
     assert_int_equal(stats().ended, 0);
     assert_int_equal(atomic_load(&ended), 0);
     close(ends[0]);
-    assert_true(is_filled(id, 3));
+    assert_true(shm_is_filled(shm, id, BYTES, 3));
     assert_int_equal(kl_shm_object_destroy(shm, id), 0);
     close_all();
 }
@@ -266,7 +250,7 @@ static void refused(void **state)
 
     (void)state;
     open_all(8);
-    id = make_filled(4);
+    id = shm_filled(shm, BYTES, 4);
     assert_int_equal(kl_linux_peers_create(&bad, &none), -KL_EINVAL);
     assert_int_equal(kl_linux_peers_create(NULL, NULL), -KL_EINVAL);
     assert_int_equal(kl_linux_export_create(shm, id, &config, NULL, &fd), -KL_EINVAL);
@@ -283,7 +267,7 @@ static void refused(void **state)
     assert_int_equal(fd, -1);
     assert_int_equal(stats().watched, 0);
     assert_int_equal(shm_stats().away_bytes, 0);
-    assert_true(is_filled(id, 4));
+    assert_true(shm_is_filled(shm, id, BYTES, 4));
     assert_int_equal(kl_shm_object_destroy(shm, id), 0);
     close_all();
 }
@@ -298,7 +282,7 @@ static void no_frames_for_it(void **state)
 
     (void)state;
     open_all(8);
-    id = make_filled(5);
+    id = shm_filled(shm, BYTES, 5);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
     fd = give(id, 0, ends[0], NULL);
     assert_int_equal(kl_shm_object_create(shm, (uint64_t)frames * PAGE, 0, &rest), 0);
@@ -314,7 +298,7 @@ static void no_frames_for_it(void **state)
     assert_int_equal(stats().due + stats().watched, 2);
     assert_int_equal(stats().gone, 1);
     assert_int_equal(atomic_load(&ended), 0);
-    assert_true(is_filled(id, 5)); /* from there */
+    assert_true(shm_is_filled(shm, id, BYTES, 5)); /* from there */
     assert_int_equal(kl_linux_peers_destroy(peers), -KL_ENOMEM);
     limits.hard = 0;
     assert_int_equal(kl_zone_set_limits(f.zone, &limits), 0);
@@ -322,7 +306,7 @@ static void no_frames_for_it(void **state)
     assert_int_equal(stats().due, 0);
     close(ends[0]);
     close(fd);
-    assert_true(is_filled(id, 5));
+    assert_true(shm_is_filled(shm, id, BYTES, 5));
     assert_int_equal(kl_shm_object_destroy(shm, id), 0);
     assert_int_equal(kl_shm_object_destroy(shm, rest), 0);
     close_all();
@@ -337,7 +321,7 @@ static void by_the_worker(void **state)
 
     (void)state;
     open_all(8);
-    id = make_filled(6);
+    id = shm_filled(shm, BYTES, 6);
     config.peers = peers;
     assert_int_equal(kl_linux_worker_create(f.zone, &config, &worker), 0);
     assert_int_equal(kl_linux_worker_start(worker), 0);
@@ -349,7 +333,7 @@ static void by_the_worker(void **state)
     kl_linux_worker_destroy(worker);
     close(ends[0]);
     close(fd);
-    assert_true(is_filled(id, 6));
+    assert_true(shm_is_filled(shm, id, BYTES, 6));
     assert_int_equal(kl_shm_object_destroy(shm, id), 0);
     close_all();
 }
@@ -384,7 +368,7 @@ static void many_at_once(void **state)
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&thread[i], NULL, looker, NULL), 0);
     for (unsigned i = 0; i < MANY; i++) {
-        id[i] = make_filled(i);
+        id[i] = shm_filled(shm, BYTES, i);
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends[i]), 0);
         fd[i] = give(id[i], i & 1, ends[i][0], i % 4 < 2 ? &e[i] : NULL);
         if (rng_below(&rng, 4) == 0) {
@@ -410,7 +394,7 @@ static void many_at_once(void **state)
     for (unsigned i = 0; i < MANY; i++) {
         close(ends[i][0]);
         close(fd[i]);
-        assert_true(is_filled(id[i], i));
+        assert_true(shm_is_filled(shm, id[i], BYTES, i));
         assert_int_equal(kl_shm_object_destroy(shm, id[i]), 0);
     }
     close_all();
@@ -426,7 +410,8 @@ static void killed_at_any_moment(void **state)
     (void)state;
     open_all(8);
     for (unsigned round = 0; round < 40; round++) {
-        kl_shm_id id = make_filled(round), neighbour = make_filled(1000 + round);
+        kl_shm_id id = shm_filled(shm, BYTES, round),
+                  neighbour = shm_filled(shm, BYTES, 1000 + round);
         bool writable = round % 2;
         struct peer peer;
         int fd;
@@ -442,8 +427,8 @@ static void killed_at_any_moment(void **state)
         close(fd);
         peer_end(&peer);
         if (!writable)
-            assert_true(is_filled(id, round));
-        assert_true(is_filled(neighbour, 1000 + round));
+            assert_true(shm_is_filled(shm, id, BYTES, round));
+        assert_true(shm_is_filled(shm, neighbour, BYTES, 1000 + round));
         assert_int_equal(kl_shm_read(shm, id, 0, buf, BYTES), 0);
         assert_int_equal(charged(), charged_before);
         assert_int_equal(kl_shm_object_destroy(shm, id), 0);
@@ -465,7 +450,7 @@ static void a_peer_that_stays(void **state)
         int fd, found;
 
         open_all(8);
-        id = make_filled(7);
+        id = shm_filled(shm, BYTES, 7);
         peer_start(&peer, true);
         fd = give(id, writable, peer.watch, NULL);
         peer_send_to_stay(&peer, fd, PAGES * PAGE, writable);

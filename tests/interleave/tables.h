@@ -23,6 +23,8 @@ extern const unsigned ways_n;
 void cue_free_subject(void *scene);
 
 /* waits.c */
+/* Before any process is made. */
+void share_waits(void);
 /* Somebody polled on and on while the other one stood at this point. */
 void note_wait(int point, const struct op *standing, const struct op *waiting);
 void every_wait_was_met(void);

@@ -251,15 +251,18 @@ static int one(struct stall *s, unsigned what)
 static int work(struct stall *s, struct stall_result *result)
 {
     int err = 0;
+    uint64_t mine; /* waits of one operation, counted if the sleep goes on behind it */
 
     while (!atomic_load(&s->asleep))
         usleep(100);
-    waits = &result->waits;
+    waits = &mine;
     for (unsigned n = 0; !err && atomic_load(&s->asleep); n++) {
         uint64_t since = now_ns(), ns;
 
+        mine = 0;
         err = one(s, n % 5);
         ns = now_ns() - since;
+        result->waits += atomic_load(&s->asleep) ? mine : 0;
         s->bucket[bucket_of(ns)]++;
         s->max_ns = ns > s->max_ns ? ns : s->max_ns;
         atomic_fetch_add(&s->ops, 1);

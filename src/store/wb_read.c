@@ -74,23 +74,32 @@ static int get_job(struct store_writeback *wb, uint64_t until, struct wb_job **j
     }
 }
 
+/* Nobody waits for the job any more, unless it was answered just now.  The target is said to
+ * be silent before: the answer to a job that was left takes it back. */
+static int leave(struct store_writeback *wb, struct wb_job *job, uint64_t now)
+{
+    uint32_t asked = WB_ASKED;
+    bool was = atomic_exchange(&wb->silent, true);
+
+    atomic_store(&wb->probe_ns, now);
+    if (atomic_compare_exchange_strong(&job->state, &asked, WB_LEFT))
+        return -KL_ETIMEDOUT;
+    if (job->err == 0 || !was)
+        atomic_store(&wb->silent, false);
+    return job->err;
+}
+
 /* Until the target has answered.  -KL_ETIMEDOUT: the job is not ours any more. */
 static int wait_for(struct store_writeback *wb, struct wb_job *job, uint64_t until)
 {
-    uint32_t asked = WB_ASKED;
-
     while (atomic_load_explicit(&job->state, memory_order_acquire) == WB_ASKED) {
         uint64_t now = wb_now(wb);
 
         if (now >= until)
-            break;
+            return leave(wb, job, now);
         wb->host->wait(wb->host->ctx, (const uint32_t *)&job->state, WB_ASKED, until - now);
     }
-    if (!atomic_compare_exchange_strong(&job->state, &asked, WB_LEFT))
-        return job->err;
-    atomic_store(&wb->probe_ns, wb_now(wb));
-    atomic_store(&wb->silent, true);
-    return -KL_ETIMEDOUT;
+    return job->err;
 }
 
 /* While the target is silent, the answer to what it was asked before will say when it

@@ -44,6 +44,31 @@ static int discard(void *ctx, uint64_t offset, uint64_t bytes)
 
 void (*fixture_host)(struct kl_host *host);
 
+static unsigned cpu_zero(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
+void fixture_one_cpu(struct kl_host *host)
+{
+    host->cpu = cpu_zero;
+    host->cpu_pop = NULL;
+    host->cpu_push = NULL;
+    host->cpu_fence = NULL;
+}
+
+static uint64_t some_time(void *ctx)
+{
+    (void)ctx;
+    return UINT64_C(3600000000000);
+}
+
+void fixture_no_time(struct kl_host *host)
+{
+    host->now_ns = some_time;
+}
+
 int fixture_try_size(struct fixture *f, unsigned blocks, unsigned order, unsigned flags,
                      unsigned size)
 {

@@ -30,6 +30,10 @@ void fixture_close(struct fixture *f);
 
 /* Changes the host of zones that are opened from now on; NULL: nothing does. */
 extern void (*fixture_host)(struct kl_host *host);
+/* For it: all threads are on processor 0, without sequences. */
+void fixture_one_cpu(struct kl_host *host);
+/* For it: no time passes. */
+void fixture_no_time(struct kl_host *host);
 
 /* The zone's recount, with the broken invariant in the message. */
 void assert_zone_ok(struct kl_zone *zone);

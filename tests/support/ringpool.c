@@ -13,7 +13,7 @@ const struct kl_uring_config ringpool_usual = {.size = sizeof(ringpool_usual),
 
 void ringpool_ring(unsigned flags)
 {
-    fixture_host = rings_one_cpu;
+    fixture_host = fixture_one_cpu;
     fixture_open(&rp.f, 8, 4, KL_ZONE_POPULATE);
     assert_int_equal(io_uring_queue_init(16, &rp.ring, flags), 0);
     assert_int_equal(pipe(rp.pipes), 0);

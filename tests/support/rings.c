@@ -83,20 +83,6 @@ int64_t rings_pinned(void)
     return kib < 0 ? -1 : kib * 1024;
 }
 
-static unsigned cpu_zero(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-void rings_one_cpu(struct kl_host *host)
-{
-    host->cpu = cpu_zero;
-    host->cpu_pop = NULL;
-    host->cpu_push = NULL;
-    host->cpu_fence = NULL;
-}
-
 /* ---- moves ---- */
 
 uint32_t rings_frame(const struct kl_zone *zone, const void *addr)

@@ -24,9 +24,6 @@ unsigned rings_short(unsigned n);
 /* How much this process has pinned, by the kernel's figures, in bytes; -1: it doesn't say. */
 int64_t rings_pinned(void);
 
-/* Every processor's allocations are those of one. */
-void rings_one_cpu(struct kl_host *host);
-
 /* The number of the frame that lies there. */
 uint32_t rings_frame(const struct kl_zone *zone, const void *addr);
 /* Empties the block where addr is, by a contiguous range that is freed again; what

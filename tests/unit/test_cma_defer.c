@@ -170,8 +170,10 @@ static void what_others_gave_counts_for_the_reserve(void **state)
     open_all(0, UINT64_MAX, 0);
     assert_int_equal(alloc(AREA, 1, &first), 0);
     release(first, AREA);
-    for (unsigned i = 0; i < USED; i++)
+    for (unsigned i = 0; i < USED; i++) {
         assert_int_equal(mover_alloc(&m, i, 0, 0), 0);
+        kli_cache_drain(f.zone); /* no CPU keeps any, and a fourth block stays free */
+    }
     assert_int_equal(kl_zone_trim(f.zone, 0), 1); /* one block is absent */
     kli_cache_drain(f.zone);
     kl_zone_get_marks(f.zone, &marks);

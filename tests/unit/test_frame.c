@@ -302,18 +302,6 @@ static void *wait_for_a_frame(void *arg)
     return NULL;
 }
 
-/* However long it takes, nobody's time is over. */
-static uint64_t no_time(void *ctx)
-{
-    (void)ctx;
-    return 0;
-}
-
-static void without_time(struct kl_host *h)
-{
-    h->now_ns = no_time;
-}
-
 static void waiters_wait_for_the_end(void **state)
 {
     struct timespec nap = {.tv_nsec = 300000000};
@@ -322,7 +310,7 @@ static void waiters_wait_for_the_end(void **state)
     kl_pfn pfn[8];
 
     (void)state;
-    fixture_host = without_time;
+    fixture_host = fixture_no_time; /* nobody's is over, however long it takes */
     fixture_open(&f, 2, 6, 0);
     fixture_host = NULL;
     crowded = f.zone;

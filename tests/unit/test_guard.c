@@ -30,6 +30,7 @@ static void say_and_exit(void *ctx, const char *what, const char *file, int line
 
 static void host_says(struct kl_host *host)
 {
+    fixture_one_cpu(host); /* entries in their order */
     host->fatal = say_and_exit;
 }
 

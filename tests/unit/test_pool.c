@@ -314,7 +314,9 @@ static void marks_refill(void **state)
     kl_pfn pfn[16];
 
     (void)state;
+    fixture_host = fixture_no_time;
     fixture_open(&f, 16, 6, 0);
+    fixture_host = NULL;
     assert_int_equal(
         create(f.zone, (struct kl_pool_config){.low = 8, .high = 12, .limit = 20}, &pool), 0);
     units_work(f.zone);

@@ -91,7 +91,9 @@ static void a_zeroed_one_that_moved_is_dirty(void **state)
     kl_pfn pfn[N];
 
     (void)state;
+    fixture_host = fixture_one_cpu; /* all units in one block */
     open_all(KL_POOL_CACHED);
+    fixture_host = NULL;
     zone_fill(f.zone);
     assert_int_equal(kl_pool_prefill(pool, 0, N), 0);
     assert_int_equal(empty_block(kl_frame_block(f.zone, idle_at(0, 0)), KL_SYNC), 0);

@@ -215,7 +215,9 @@ static void zeroing_cut_short_leaves_it_dirty(void **state)
     kl_pfn one;
 
     (void)state;
+    fixture_host = fixture_no_time;
     open_with_zero();
+    fixture_host = NULL;
     make_idle();
     z.err = -KL_EIO;
     kl_pool_trim(pool, N / 2); /* the dirty ones are gone, the others are used up */

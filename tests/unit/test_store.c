@@ -279,6 +279,8 @@ static void idle_contexts_go(void **state)
         assert_true(atomic_load(&store->metadata_bytes) > without);
         store->rest_due = 0;
         assert_true(store_contexts_rest(store) < KL_WORK_DONE); /* it was used */
+        assert_true(store->rest_due > 0);
+        store->rest_due = UINT64_MAX - 1;
         assert_true(store_contexts_rest(store) < KL_WORK_DONE); /* too early */
         assert_true(atomic_load(&store->metadata_bytes) > without);
         store->rest_due = 0;

@@ -62,7 +62,7 @@ static void open_zone(enum kl_linux_kind kind, unsigned blocks)
     struct kl_zone_config config = {.size = sizeof(config), .flags = KL_ZONE_POPULATE};
     struct kl_host host = *kl_linux_host();
 
-    rings_one_cpu(&host);
+    fixture_one_cpu(&host);
     rings_fail(0, 0, 0, 0);
     s.kind = kind;
     assert_int_equal(kl_linux_backing_create(&memory, &s.backing), 0);

@@ -274,12 +274,12 @@ static void frames_call_for_it(void **state)
         tick(&s);
     for (int i = 0; i < 4; i++)
         (void)kl_zone_step(s.f.zone, &step, NULL);
-    assert_int_equal(away_figures(&s).written + away_figures(&s).pending, 0);
+    assert_int_equal(away_figures(&s).written_bytes, 0);
     while (away_frame_bytes(&s) < ROOM * 95 / 100)
         assert_int_equal(away_put(&s, n++, 0), 0);
-    for (int i = 0; i < 20 && away_figures(&s).written + away_figures(&s).pending == 0; i++)
+    for (int i = 0; i < 20 && away_figures(&s).written_bytes == 0; i++)
         (void)kl_zone_step(s.f.zone, &step, NULL); /* compaction may be what comes first */
-    assert_true(away_figures(&s).written + away_figures(&s).pending > 0);
+    assert_true(away_figures(&s).written_bytes > 0);
     away_close(&s);
 }
 

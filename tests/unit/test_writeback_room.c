@@ -189,6 +189,68 @@ static void who_has_left_holds_no_place(void **state)
     away_close(&s);
 }
 
+/* The reader's time is up as soon as it waits, and the answer comes at this look at the clock. */
+static struct {
+    struct fake_target *fake; /* of the reader that waits */
+    uint64_t passed;
+    unsigned looks;
+} soon;
+
+static uint64_t soon_now(void *ctx)
+{
+    if (soon.fake && soon.looks > 0 && soon.passed > 0 && --soon.looks == 0)
+        fake_target_hold(soon.fake, false);
+    return kl_linux_host()->now_ns(ctx) + soon.passed;
+}
+
+static void soon_wait(void *ctx, const uint32_t *word, uint32_t seen, uint64_t timeout_ns)
+{
+    if (!soon.fake) {
+        kl_linux_host()->wait(ctx, word, seen, timeout_ns);
+        return;
+    }
+    while (atomic_load(&soon.fake->reads) == 0)
+        sched_yield();
+    soon.passed = timeout_ns;
+}
+
+static void soon_host(struct kl_host *host)
+{
+    host->now_ns = soon_now;
+    host->wait = soon_wait;
+}
+
+/* An answer that comes as the reader leaves: the target is not taken for silent afterwards. */
+static void an_answer_at_the_last_moment(void **state)
+{
+    static struct away s;
+    char buf[BLOCK];
+
+    (void)state;
+    for (unsigned looks = 1; looks < 6; looks++) {
+        int err;
+
+        memset(&soon, 0, sizeof(soon));
+        fixture_host = soon_host;
+        away_open(&s, 8 << 20, 0, AWAY_DEFAULT);
+        fixture_host = NULL;
+        put_noise(&s, 0, 0);
+        assert_int_equal(kl_store_writeback_now(s.store, 1, 0), 1);
+        fake_target_hold(&s.fake, true);
+        soon.fake = &s.fake;
+        soon.looks = looks;
+        err = kl_store_read(s.store, 0, 0, buf, BLOCK);
+        assert_true(err == 0 || err == -KL_ETIMEDOUT);
+        soon.fake = NULL;
+        fake_target_hold(&s.fake, false);
+        while (away_figures(&s).pending > 0)
+            sched_yield();
+        assert_int_equal(away_figures(&s).state, KL_WRITEBACK_OK);
+        assert_away(&s, 0, 0);
+        away_close(&s);
+    }
+}
+
 /* A block that is overwritten while its reader waits is read from memory, whatever the target
  * says at last, and also if it says nothing. */
 static void overwritten_while_it_is_awaited(void **state)
@@ -202,7 +264,7 @@ static void overwritten_while_it_is_awaited(void **state)
     for (int silent = 0; silent < 2; silent++) {
         pthread_t thread;
 
-        config.timeout_ns = silent ? 300000000 : AWAY_DEFAULT.timeout_ns;
+        config.timeout_ns = silent ? 3000000000 : AWAY_DEFAULT.timeout_ns;
         away_open(&s, 8 << 20, 0, config);
         r.s = &s;
         put_noise(&s, 0, 0);
@@ -320,6 +382,7 @@ int main(void)
         cmocka_unit_test(a_place_that_is_read_is_not_used_again),
         cmocka_unit_test(who_has_left_holds_no_place),
         cmocka_unit_test(overwritten_while_it_is_awaited),
+        cmocka_unit_test(an_answer_at_the_last_moment),
         cmocka_unit_test(trims_once_and_never_late),
         cmocka_unit_test(another_block_is_seen),
         cmocka_unit_test(another_store_is_seen),

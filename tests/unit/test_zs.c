@@ -66,6 +66,8 @@ static void refuses_bad_handles(void **state)
     for (uint64_t i = 0; i < 1024; i++) { /* entries that were never used */
         kl_handle forged = {(i << 32) | (h.v & 0xffff)};
 
+        if (forged.v == h.v) /* a hardened build's first generation is any */
+            continue;
         assert_int_equal(kl_zs_free(pool, forged), -KL_ESTALE);
         assert_int_equal(kl_zs_read(pool, forged, 0, buf, 1), -KL_ESTALE);
         assert_int_equal(kl_zs_write(pool, forged, 0, buf, 1), -KL_ESTALE);

@@ -233,7 +233,7 @@ static void no_unlock_of_a_class_that_was_not_locked(void **state)
     struct kl_report r = {.size = sizeof(r)};
 
     (void)state;
-    fixture_host = meanwhile_host; /* no stacks per CPU: what is freed goes at once */
+    fixture_host = fixture_one_cpu; /* without stacks: what is freed goes at once */
     pool = pool_open(&f, 8, 0);
     fixture_host = NULL;
     object_put(pool, &o, 12000, 1);
@@ -257,7 +257,7 @@ static void generations_wrap(void **state)
     kl_handle before, h;
 
     (void)state;
-    fixture_host = meanwhile_host; /* no stacks per CPU: what is freed goes at once */
+    fixture_host = fixture_one_cpu; /* without stacks: what is freed goes at once */
     pool = pool_open(&f, 8, 0);
     fixture_host = NULL;
     object_put(pool, &o, 100, 1);

@@ -156,6 +156,9 @@ const struct kl_host *stage_host(void)
     host = *kl_linux_host();
     host.ncpus = 2;
     host.cpu = host_cpu;
+    host.cpu_pop = NULL; /* whose processor is the real one */
+    host.cpu_push = NULL;
+    host.cpu_fence = NULL;
     host.now_ns = now_ns;
     host.wait = host_wait;
     host.wake = host_wake;

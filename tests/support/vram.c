@@ -90,7 +90,8 @@ static void (*next_relax)(void *ctx, unsigned round);
 static void relax(void *ctx, unsigned round)
 {
     vram.waits++;
-    work(vram.waits > vram.patience); /* runs wait for their batches, and not for passes */
+    if (vram.jobs > 0) /* runs wait for their batches, and not for passes */
+        work(vram.waits > vram.patience);
     next_relax(ctx, round);
 }
 

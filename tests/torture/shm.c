@@ -232,6 +232,19 @@ static void tenant_new(struct tenant *t, struct rng *rng)
         t->id.v = 0;
 }
 
+/* Refused, what was to be cut off may be zero. */
+static void tenant_resize(struct tenant *t, uint64_t bytes)
+{
+    int err = kl_shm_resize(shm, t->id, bytes);
+
+    if (err == 0) {
+        t->written &= bytes <= t->bytes;
+        t->bytes = bytes;
+    } else if (err == -KL_EBUSY) {
+        t->written &= bytes >= t->bytes;
+    }
+}
+
 static void tenant_end(struct tenant *t)
 {
     kl_shm_id id = t->id;
@@ -264,10 +277,7 @@ static void *tenants(void *arg)
             tenant_end(t);
             break;
         case 1:
-            if (kl_shm_resize(shm, t->id, bytes) == 0) {
-                t->written &= bytes <= t->bytes;
-                t->bytes = bytes;
-            }
+            tenant_resize(t, bytes);
             break;
         case 2:
             tenant_purgeable(t);

@@ -156,9 +156,15 @@ static void a_use(void)
 
 static void a_alloc(void)
 {
-    kl_buffer_id id = vram_make(2);
+    uint64_t at, bytes = 2 * VRAM_FRAME;
+    kl_buffer_id id;
 
-    assert_true(vram_right(id));
+    assert_int_equal(kl_heap_alloc(vram.heap, bytes, 0, &vram, &id), 0);
+    if (kl_heap_use(vram.heap, id, KL_ASYNC, &at) == 0) { /* B's run may have it */
+        fill_bytes(vram.memory + at, bytes, id.v);
+        assert_true(vram_right(id));
+        assert_int_equal(kl_heap_unuse(vram.heap, id), 0);
+    }
     vram_free(id);
 }
 

@@ -123,9 +123,13 @@ static const void *reaped_from;
 static void *begins_in_sync(void *arg)
 {
     struct kl_uring_io io;
+    int err;
 
     (void)arg;
-    if (kl_uring_begin(rp.pool, reaped_buf, KL_SYNC, &io) != 0 || io.addr == reaped_from)
+    do /* two seconds are its bound */
+        err = kl_uring_begin(rp.pool, reaped_buf, KL_SYNC, &io);
+    while (err == -KL_EBUSY);
+    if (err != 0 || io.addr == reaped_from)
         return (void *)"begin in KL_SYNC";
     if (!bytes_are(io.addr, PAGE, 9))
         return (void *)"the contents";
@@ -141,7 +145,7 @@ static void reap(void *ctx)
     assert_ptr_equal(ctx, &reaps);
     if (reaps++ == 0)
         assert_int_equal(pthread_create(&beginner, NULL, begins_in_sync, NULL), 0);
-    if (ringpool_stats().held_off == 1 && ringpool_stats().in_flight == 1)
+    if (ringpool_stats().held_off > 0 && ringpool_stats().in_flight == 1)
         ringpool_finish(9);
 }
 

@@ -192,14 +192,22 @@ static void let_read(struct reader *r, uint64_t bytes)
 
 /* ---- with hooks ---- */
 
+/* Where reads are done by the kernel's threads, the last one holds its page for a moment. */
+static void machine_gets(int64_t bytes)
+{
+    for (unsigned i = 0; i < 6000 && machine_has() != bytes; i++)
+        usleep(10000);
+    assert_int_equal(machine_has(), bytes);
+}
+
 static void give_back_and_lend(struct reader *r, uint32_t n, int64_t full)
 {
     struct kl_report report = {.size = sizeof(report)};
 
     assert_int_equal(kl_zone_give_back(s.zone, n, KL_SYNC, &report), 0);
-    assert_int_equal(machine_has(), full - (int64_t)n * BLOCK);
+    machine_gets(full - (int64_t)n * BLOCK);
     let_read(r, BYTES);
-    assert_int_equal(machine_has(), full - (int64_t)n * BLOCK);
+    machine_gets(full - (int64_t)n * BLOCK);
     assert_int_equal(kl_zone_lend(s.zone, n), 0);
 }
 

@@ -16,6 +16,7 @@
 #include <getopt.h>
 #include <liburing.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,6 +51,7 @@ static struct {
 } copy = {.depth = 32, .bytes = 128 << 10};
 
 static _Atomic bool stop;
+static sem_t moving; /* the first round is over */
 static unsigned long long rounds, refused, moved;
 
 static void must(int err, const char *what)
@@ -82,6 +84,8 @@ static void *compact(void *arg)
             refused++;
         }
         moved += r.migrated;
+        if (rounds + refused == 1)
+            sem_post(&moving);
     }
     must(kl_owner_unregister(copy.zone, owner), "owner's end");
     return NULL;
@@ -90,7 +94,7 @@ static void *compact(void *arg)
 /* ---- the copy ---- */
 
 /* Puts the next request of the chunk into the ring; not if a migration has the buffer just
- * now: another time. */
+ * now, or has had it for long: another time. */
 static void start(struct flight *f)
 {
     /* Who has nothing in the ring may wait: nobody waits for him. */
@@ -99,7 +103,7 @@ static void start(struct flight *f)
     uint64_t at = f->offset + f->done;
     struct io_uring_sqe *sqe;
 
-    if (err == -KL_EAGAIN)
+    if (err == -KL_EAGAIN || err == -KL_EBUSY)
         return;
     must(err, "begin");
     sqe = io_uring_get_sqe(&copy.ring); /* there is one: an entry for each flight */
@@ -287,8 +291,13 @@ int main(int argc, char **argv)
 
     open_files(argv[optind], argv[optind + 1]);
     backing = open_pool();
-    if (compacting && pthread_create(&thread, NULL, compact, NULL) != 0)
-        must(-KL_ENOMEM, "thread");
+    if (compacting) {
+        sem_init(&moving, 0, 0);
+        if (pthread_create(&thread, NULL, compact, NULL) != 0)
+            must(-KL_ENOMEM, "thread");
+        while (sem_wait(&moving) != 0)
+            continue; /* a signal: EINTR */
+    }
     began = seconds();
     run();
     began = seconds() - began;

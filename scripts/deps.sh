@@ -76,9 +76,18 @@ apt() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
         -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null
 }
+# DPkg::Lock::Timeout is not for the lists' lock, which somebody else may have for a while.
+update() {
+    local end=$((SECONDS + 300))
+    until apt update >"$log" 2>&1; do
+        grep -q 'lists/lock' "$log" || return 1
+        [ $SECONDS -lt $end ] || return 1
+        sleep 5
+    done
+}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! { apt update && apt install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+if ! { update && apt install --no-install-recommends "${missing[@]}" >>"$log" 2>&1; }; then
     tail -n 20 "$log" >&2
     echo "deps.sh: apt-get failed" >&2
     exit 1

@@ -399,10 +399,11 @@ signal.pause()
 
 # Answers the first request at once, the second when its input has a line.
 slow='
-import socket, sys
+import os, socket, sys
 listener = socket.socket(socket.AF_UNIX)
-listener.bind(sys.argv[1])
+listener.bind(sys.argv[1] + ".new")
 listener.listen()
+os.rename(sys.argv[1] + ".new", sys.argv[1]) # who sees it can connect
 client = listener.accept()[0]
 client.recv(4096)
 client.send(b"{\"ok\":true}\n")

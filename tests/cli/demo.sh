@@ -20,6 +20,14 @@ processes() {
     pgrep -f "$work/klotski-lab" || true
 }
 
+# Of the pool, when nobody has added to it: who does holds the lock meanwhile.
+pages() { flock /sys/kernel/mm/hugepages cat $pool/nr_hugepages; }
+
+# Some were told to end, and nobody waited for them.
+ended() {
+    [ -z "$(processes)" ]
+}
+
 # After KILL the demo's guard does it, a moment later.
 cleared() {
     [ -z "$(find "$work" -maxdepth 1 -name 'klotski-lab*')" ]
@@ -27,8 +35,8 @@ cleared() {
 
 # interrupt SIGNAL STATUS TEXT: once the demo has said TEXT.
 interrupt() {
-    local signal=$1 wanted=$2 text=$3 status=0 before=0
-    [ ! -r $pool/nr_hugepages ] || before=$(huge_total)
+    local signal=$1 wanted=$2 text=$3 status=0 before=0 after=0
+    [ ! -r $pool/nr_hugepages ] || before=$(pages)
     setsid "$demo" >"$work/demo.out" 2>&1 8<&- &
     demo_pid=$!
     children+=("$demo_pid")
@@ -38,12 +46,12 @@ interrupt() {
     wait "$demo_pid" || status=$?
     [ "$status" = "$wanted" ] || fail "$signal: status $status, not $wanted"
     [ "$signal" != KILL ] || wait_for 20 cleared || fail "nobody clears up after KILL"
-    [ -z "$(processes)" ] || fail "$signal at '$text' leaves processes: $(processes | xargs ps -fp)"
+    wait_for 20 ended || fail "$signal at '$text' leaves processes: $(processes | xargs ps -fp)"
     [ -z "$(find "$work" -maxdepth 1 -name 'klotski-lab*')" ] || fail "$signal leaves files"
     [ -z "$(find /sys/fs/cgroup -maxdepth 2 -name "klotski-$demo_pid-*" 2>/dev/null)" ] ||
         fail "$signal leaves a cgroup"
-    [ ! -r $pool/nr_hugepages ] || [ "$(huge_total)" = "$before" ] ||
-        fail "$signal at '$text': $(huge_total) huge pages, $before before"
+    [ ! -r $pool/nr_hugepages ] || after=$(pages)
+    [ "$after" = "$before" ] || fail "$signal at '$text': $after huge pages, $before before"
     say "ok: $signal at '$text'"
 }
 

@@ -43,7 +43,8 @@ refused() {
     expect 1 'cut:[0-9]*: ' "$work/cut"
     head -n 500 "$traces/gcc-tar.trace" >"$work/cut"
     expect 1 "cut:501: .*not whole" "$work/cut"
-    head -c 100000 /dev/urandom >"$work/noise"
+    # Not an empty line or a comment, whatever comes.
+    { printf '\001' && head -c 100000 /dev/urandom; } >"$work/noise"
     expect 1 'noise:1: ' "$work/noise"
     printf 'klotski-trace 1 frame=2097152 block-order=18 blocks=1048576\nend\n' >"$work/vast"
     expect 1 'vast:1: a zone of more than' "$work/vast"

@@ -55,6 +55,25 @@ group_charge() {
     echo $(($(cat "$group/$used") - $(awk -v c=$cache '$1 == c { print $2 }' "$group/memory.stat")))
 }
 
+# The same when it has come to rest: what the threads of a client had goes after its end.
+group_charge_at_rest() {
+    local before now by _
+    now=$(group_charge)
+    for _ in {1..100}; do
+        before=$now
+        sleep 0.2
+        now=$(group_charge)
+        by=$((now - before))
+        [ ${by#-} -gt $((256 << 10)) ] || break
+    done
+    echo "$now"
+}
+
+group_charge_near() { # BYTES SLACK
+    local by=$(($(group_charge) - $1))
+    [ ${by#-} -le "$2" ]
+}
+
 group_enter() { echo $$ >"$group/cgroup.procs" || skip "the cgroup can't be entered"; }
 group_leave() { echo $$ >"$home_procs"; }
 

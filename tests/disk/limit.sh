@@ -14,12 +14,17 @@ prefix() {
     cmp -n "$(stat -c %s "$1")" "$1" "$work/back" || fail "$2"
 }
 
+# Sets `blocks`; what is too much goes back in the background.
+blocks_below() {
+    blocks=$(cli stat --get system.resident_bytes)
+    [ "$blocks" -lt "$1" ]
+}
+
 # What the system says: blocks, those in part used too, are within the limit (whole ones of
 # 2 MiB); the process has its metadata beside it, and little of its own.
 within() { # LIMIT-BYTES
     local blocks own metadata
-    blocks=$(cli stat --get system.resident_bytes)
-    [ "$blocks" -lt $(($1 + 2 * mib)) ] || fail "$blocks bytes of blocks, limit $1"
+    wait_for 20 blocks_below $(($1 + 2 * mib)) || fail "$blocks bytes of blocks, limit $1"
     own=$(($(sed -n 's/^RssAnon:\s*\([0-9]*\) kB/\1/p' "/proc/$disk_pid/status") * 1024))
     metadata=$(($(zone_figure metadata_bytes) + $(cli stat --get store.metadata_bytes)))
     [ "$own" -le $((metadata + 8 * mib)) ] || fail "the process has $own bytes of its own"

@@ -91,7 +91,7 @@ if [ "$(cat $pool_1g/free_hugepages 2>/dev/null || echo 0)" = 0 ]; then
     refused 'backing=hugetlb-1g: .*(no pool of 1 GiB|0 huge pages of 1 GiB)' size=64M \
         backing=hugetlb-1g
 fi
-if ldd "$KLOTSKI_PLUGIN" | grep -q libnuma && [ -d /sys/devices/system/node/node0 ]; then
+if ldd "$KLOTSKI_PLUGIN" | grep libnuma >/dev/null && [ -d /sys/devices/system/node/node0 ]; then
     accepted size=64M numa=0
     refused 'of 2 MiB are free on that node' size=2G backing=hugetlb populate=true numa=0 \
         memory="$((($(huge_free) + 64) * 2))M"

@@ -129,6 +129,7 @@ too_much() {
     intact "too much was asked"
 }
 
+nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 # shellcheck disable=SC2016 # the dollars are perl's
 connect='my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or exit 3;'
 # shellcheck disable=SC2016
@@ -142,7 +143,11 @@ hostile() {
     [ "$(stat -c %a "$control")" = 600 ] || fail "others may open the control socket"
     chmod 711 "$work" "$KLOTSKI_RUNDIR"
     chmod 666 "$control"
-    setpriv --reuid=65534 --regid=65534 --clear-groups perl -MIO::Socket::UNIX -e "$connect"'
+    if ! "${nobody[@]}" test -e "$control"; then
+        say "skipped: another user's request: such a user does not get as far as $work"
+        return 0
+    fi
+    "${nobody[@]}" perl -MIO::Socket::UNIX -e "$connect"'
         $SIG{PIPE} = "IGNORE"; print $s "{\"op\":\"stat\"}\n"; shutdown($s, 1);
         local $/; print <$s>' "$control" >"$work/out" || fail "cannot connect as another user"
     grep -q '"ok":false' "$work/out" || fail "another user was answered: $(cat "$work/out")"

@@ -53,6 +53,19 @@ blocks() {
 back() { cli stat --get "writeback.$1"; }
 state_is() { [ "$(back state)" = "$1" ]; }
 
+unchanged() {
+    local before
+    before=$(back blocks)
+    sleep 0.2
+    [ "$(back blocks)" = "$before" ]
+}
+
+# Nothing is under way, and no answer waits to be counted.
+settled() { [ "$(back pending)" = 0 ] && unchanged && [ "$(back pending)" = 0 ]; }
+
+# That a write failed before may be all that is known of a new connection.
+connected() { state_is well || state_is failing; }
+
 within_limit() {
     local frames
     frames=$(cli stat --get store.frame_bytes)
@@ -79,7 +92,7 @@ copied() {
 well() { # NAME PARAMETERS...
     local name=$1
     shift
-    disk "$@"
+    disk writeback-timeout=30 "$@"
     nbdcopy "$work/data" "$uri"
     copied "$name"
     nbdcopy "$work/data" "$uri" # over what is away
@@ -99,7 +112,7 @@ target_kill
 # Killed in mid-write, and there again with what it had.
 truncate -s 64M "$work/disk"
 target_start file "$work/disk"
-disk writeback="$turi"
+disk writeback="$turi" writeback-timeout=30
 nbdcopy "$work/data" "$uri" &
 copy=$!
 children+=("$copy")
@@ -117,13 +130,15 @@ say "ok: killed in mid-write"
 
 # Killed, and there again with nothing: errors where it had a block, no wrong data.
 target_start memory 64M
-disk writeback="$turi" writeback-timeout=1
+disk writeback="$turi" writeback-timeout=5
 nbdcopy "$work/data" "$uri"
+wait_for 20 settled || fail "writing does not end: $(cli stat)"
 target_kill
+wait_for 20 unchanged || fail "blocks go where nobody is"
 away=$(back blocks)
 [ "$away" -gt 1000 ] || fail "only $away blocks are away"
 target_start memory 64M
-wait_for 20 state_is well || fail "no new connection: $(back text)"
+wait_for 20 connected || fail "no new connection: $(back text)"
 read -r right zero other error < <(blocks "$work/data")
 [ $((other + zero)) -eq 0 ] || fail "$other blocks with other data, $zero of zeroes"
 [ "$error" -eq "$away" ] || fail "$error errors, but $away blocks were away"
@@ -135,9 +150,11 @@ disk_stop
 say "ok: a target that lost everything"
 
 # Stopped: what is here is here; the rest comes with the target.
-disk writeback="$turi" writeback-timeout=1
+disk writeback="$turi" writeback-timeout=5
 nbdcopy "$work/data" "$uri"
+wait_for 20 settled || fail "writing does not end: $(cli stat)"
 kill -STOP "$tpid"
+wait_for 20 unchanged || fail "blocks go where nobody answers"
 away=$(back blocks)
 read -r right zero other error < <(blocks "$work/data")
 [ $((other + zero)) -eq 0 ] || fail "$other blocks with other data, $zero of zeroes"
@@ -167,7 +184,7 @@ target_kill
 say "ok: slow"
 
 # Half of its writes fail, and some reads.
-target_start --filter=error memory 64M error-pwrite-rate=50% error-pread-rate=0.5%
+target_start --filter=error memory 64M error-pwrite-rate=50% error-pread-rate=0.1%
 disk writeback="$turi" writeback-timeout=60
 nbdcopy "$work/data" "$uri"
 [ "$(back failed_writes)" -gt 100 ] || fail "no write has failed"
@@ -179,7 +196,7 @@ say "ok: failing"
 
 # No more than 4 MiB.
 target_start memory 4M
-disk writeback="$turi"
+disk writeback="$turi" writeback-timeout=30
 if nbdcopy "$work/data" "$uri" 2>"$work/error"; then fail "there was room for all"; fi
 grep -qi 'no space left' "$work/error" || fail "not ENOSPC: $(cat "$work/error")"
 state_is full || fail "the state is $(back text)"

@@ -37,7 +37,7 @@ check() {
 
 ${CC:-cc} -std=c11 "${cflags[@]}" "$source" -o "$work/shared" "${libs[@]}" -luring -lpthread
 LD_LIBRARY_PATH=$libdir check "$work/shared"
-LD_LIBRARY_PATH=$libdir ldd "$work/shared" | grep -q libklotski-uring.so.0
+LD_LIBRARY_PATH=$libdir ldd "$work/shared" | grep libklotski-uring.so.0 >/dev/null
 
 numa=()
 if nm "$libdir/libklotski.a" 2>/dev/null | grep 'U numa_' >/dev/null; then numa=(-lnuma); fi

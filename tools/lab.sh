@@ -57,7 +57,12 @@ lab_guard() {
             [ "$pid" = "$BASHPID" ] || lab_end "$pid" -
         done <"$LAB/jobs"
         declare -F lab_memory_cleanup >/dev/null && lab_memory_cleanup
-        read -r LAB_HUGE_OLD LAB_HUGE_WANTED <"$LAB/huge" && lab_hugepages_restore
+        # The shell's lock went with it: who has it now may have counted our pages.
+        if read -r LAB_HUGE_OLD LAB_HUGE_WANTED <"$LAB/huge"; then
+            exec 8<"${LAB_HUGE_DIR%/*}"
+            flock -w 120 8
+            lab_hugepages_restore
+        fi
     } 2>/dev/null
     rm -rf "$LAB"
 }

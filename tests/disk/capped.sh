@@ -32,11 +32,6 @@ intact() {
     cmp "$work/before" "$work/after" || fail "$1: the data has changed"
 }
 
-near() { # BYTES WHAT
-    wait_for 20 group_charge_near "$1" $slack ||
-        fail "$2: $(group_charge) bytes are charged, not about $1"
-}
-
 group_make $((256 * mib))
 group_disk size=208M memory=96M backing=memfd compress=lz4 populate=true auto-compact=false
 load
@@ -51,7 +46,7 @@ cli migration off >/dev/null
 if cli take 32M >"$work/out" 2>&1; then fail "taken without migration"; fi
 grep -q EBUSY "$work/out" || fail "not EBUSY: $(cat "$work/out")"
 [ "$(zone_figure given_blocks)" = 0 ] || fail "a failed take has taken something"
-near "$charge" "after a take that failed"
+group_near "$charge" $slack "after a take that failed"
 alive "$disk_pid" || fail "the disk was killed"
 intact "a take that failed"
 
@@ -60,7 +55,7 @@ cli take 32M >"$work/out" 2>&1 || fail "32 MiB can't be taken: $(cat "$work/out"
 [ "$(zone_figure given_blocks)" = 16 ] || fail "the zone has not given 16 blocks"
 [ "$(cli stat --get system.resident_bytes)" = $((64 * mib)) ] || fail "the zone's file holds more than 64 MiB"
 [ "$(zone_figure migrated)" -gt 0 ] || fail "nothing had to move: this has shown nothing"
-near $((charge - want)) "after a take"
+group_near $((charge - want)) $slack "after a take"
 say "$(($(group_charge) / mib)) MiB are charged with 32 MiB taken"
 intact "taken"
 cli give --all >/dev/null

@@ -69,9 +69,14 @@ group_charge_at_rest() {
     echo "$now"
 }
 
-group_charge_near() { # BYTES SLACK
+group_is_near() { # BYTES SLACK
     local by=$(($(group_charge) - $1))
     [ ${by#-} -le "$2" ]
+}
+
+group_near() { # BYTES SLACK WHAT
+    wait_for 20 group_is_near "$1" "$2" ||
+        fail "$3: $(group_charge) bytes are charged, not about $1"
 }
 
 group_enter() { echo $$ >"$group/cgroup.procs" || skip "the cgroup can't be entered"; }

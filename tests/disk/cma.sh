@@ -137,14 +137,9 @@ no_huge_pages() {
 
 settled() { [ "$(cli stat --get owed_bytes)" = 0 ]; }
 
-near() { # BYTES WHAT
-    wait_for 20 group_charge_near "$1" $((4 * mib)) ||
-        fail "$2: $(group_charge) bytes are charged, not about $1"
-}
-
 # There is room for half of it beside the disk.
 capped() {
-    local charge file=memory.current seen
+    local charge file=memory.current seen slack=$((4 * mib))
     group_make $((384 * mib))
     [ "$group_v" = 2 ] || file=memory.usage_in_bytes
     group_disk size=208M memory=128M cma=64M backing=memfd compress=lz4 populate=true
@@ -153,14 +148,14 @@ capped() {
     group_limit $((charge + want / 2))
     cli take 32M --json >"$work/taken" || fail "capped: $(cat "$work/taken")"
     grep -q '"from": *"area"' "$work/taken" || fail "not from the area: $(cat "$work/taken")"
-    near $((charge - want)) "with 32 MiB taken"
+    group_near $((charge - want)) $slack "with 32 MiB taken"
     cli give --all >/dev/null
-    near "$charge" "given again"
+    group_near "$charge" $slack "given again"
     # shellcheck disable=SC2016
     seen=$(cli take 32M -- sh -c 'stat -L -c "%b %B" /proc/self/fd/$KLOTSKI_FD; cat "$0"' "$group/$file")
     [ "$(echo "$seen" | head -n 1)" = "$((want / 512)) 512" ] || fail "the command's memory is: $seen"
     [ "$(echo "$seen" | tail -n 1)" -le $((charge + want / 2)) ] || fail "over the limit: $seen"
-    near "$charge" "after a command"
+    group_near "$charge" $slack "after a command"
     alive "$disk_pid" || fail "the disk was killed"
     holds "$work/a" "capped"
     disk_stop
